@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cp_clock.h"
+
+#include <limits.h>
+
+static cp_clock_t system_clock(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (cp_clock_t)ts.tv_sec * APR_USEC_PER_SEC + ts.tv_nsec / 1000;
+}
+
+/* Written by single-threaded test set-up only. */
+static cp_clock_fn clock_source = system_clock;
+
+cp_clock_t cp_clock_now(void)
+{
+    return clock_source();
+}
+
+void cp_clock_replace(cp_clock_fn fn)
+{
+    clock_source = fn ? fn : system_clock;
+}
+
+cp_clock_t cp_clock_after(apr_interval_time_t interval)
+{
+    cp_clock_t now = cp_clock_now();
+
+    if (interval < 0 || interval > CP_CLOCK_NEVER - now) {
+        return CP_CLOCK_NEVER;
+    }
+    return now + interval;
+}
+
+apr_interval_time_t cp_clock_left(cp_clock_t deadline)
+{
+    cp_clock_t now;
+
+    if (deadline == CP_CLOCK_NEVER) {
+        return CP_CLOCK_NEVER;
+    }
+    now = cp_clock_now();
+    return deadline > now ? deadline - now : 0;
+}
+
+struct timespec cp_clock_timespec(cp_clock_t deadline)
+{
+    struct timespec ts;
+
+    ts.tv_sec = (time_t)(deadline / APR_USEC_PER_SEC);
+    ts.tv_nsec = (long)(deadline % APR_USEC_PER_SEC) * 1000;
+    return ts;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The monotonic clock of all deadlines and ages, replaceable in tests. */
+#ifndef CP_CLOCK_H
+#define CP_CLOCK_H
+
+#include <time.h>
+
+#include <apr_time.h>
+
+/** Microseconds on CLOCK_MONOTONIC. Never compare with apr_time_now(). */
+typedef apr_time_t cp_clock_t;
+
+/** A point in time that is never reached. */
+#define CP_CLOCK_NEVER APR_INT64_MAX
+
+typedef cp_clock_t (*cp_clock_fn)(void);
+
+cp_clock_t cp_clock_now(void);
+
+/** Tests only: read time from fn; NULL restores the system's clock. Waits on
+ * condition variables stay on the system's clock. */
+void cp_clock_replace(cp_clock_fn fn);
+
+/** now + interval, saturating; a negative interval means never. */
+cp_clock_t cp_clock_after(apr_interval_time_t interval);
+
+/** Microseconds until deadline, 0 when it has passed. */
+apr_interval_time_t cp_clock_left(cp_clock_t deadline);
+
+/** deadline as the absolute time of pthread_cond_timedwait on a condition
+ * variable bound to CLOCK_MONOTONIC. */
+struct timespec cp_clock_timespec(cp_clock_t deadline);
+
+#endif

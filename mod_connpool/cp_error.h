@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What went wrong: a class for the answer, a cause for the client, a detail
+ * for the log. */
+#ifndef CP_ERROR_H
+#define CP_ERROR_H
+
+#include <apr_errno.h>
+
+typedef enum cp_error_class_t {
+    CP_ERR_NONE,      /**< no error */
+    CP_ERR_INPUT,     /**< 400: the request's values are wrong */
+    CP_ERR_REFUSED,   /**< 403: a policy forbids it */
+    CP_ERR_SIZE,      /**< 413/502: more bytes than allowed */
+    CP_ERR_UPSTREAM,  /**< 502: the other side is broken */
+    CP_ERR_CAPACITY,  /**< 503: nothing free in time */
+    CP_ERR_STORAGE,   /**< 503: the database cannot be used */
+    CP_ERR_DEADLINE,  /**< 504: began, but not finished in time */
+    CP_ERR_CANCELLED, /**< nobody waits for the answer any more */
+    CP_ERR_INTERNAL,  /**< 500: our own fault */
+    CP_ERR_CLASSES
+} cp_error_class_t;
+
+/** Filled by the function that fails. Caller's storage, no ownership. */
+typedef struct cp_error_t {
+    cp_error_class_t cls;
+    apr_status_t rv;   /**< APR_SUCCESS when no system status applies */
+    const char *cause; /**< static; safe to show to clients */
+    char detail[320];  /**< for the log only: may name files, SQL, addresses */
+} cp_error_t;
+
+/** Set all fields; returns rv, or APR_EGENERAL when rv is APR_SUCCESS, so that
+ * `return cp_error_set(...)` always reports failure. */
+apr_status_t cp_error_set(cp_error_t *err, cp_error_class_t cls,
+                          apr_status_t rv, const char *cause,
+                          const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+
+void cp_error_clear(cp_error_t *err);
+
+/** Lower-case word of the class for logs and metrics: "deadline", ... */
+const char *cp_error_class_name(cp_error_class_t cls);
+
+#endif

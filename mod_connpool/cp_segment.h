@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The numbers of all children in one piece of shared memory: a directory of
+ * named entries, a slot per child, and the totals of children that ended. */
+#ifndef CP_SEGMENT_H
+#define CP_SEGMENT_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#include <apr_errno.h>
+
+#include "cp_stats.h"
+
+typedef struct cp_segment_t cp_segment_t;
+
+typedef enum cp_entry_kind_t {
+    CP_ENTRY_POOL,
+    CP_ENTRY_QUERY,
+    CP_ENTRY_UPSTREAM,
+    CP_ENTRY_KINDS
+} cp_entry_kind_t;
+
+/** How much room to make: entries of each kind, and children. */
+typedef struct cp_segment_layout_t {
+    int entries[CP_ENTRY_KINDS];
+    int children;
+} cp_segment_layout_t;
+
+/** Bytes of memory that cp_segment_init needs. */
+size_t cp_segment_size(const cp_segment_layout_t *layout);
+
+/** Build a segment in zeroed memory of that size (the parent, before fork). */
+cp_segment_t *cp_segment_init(void *memory, const cp_segment_layout_t *layout);
+
+/** Index of the entry, made when it is new; -1 when the directory is full. The
+ * same (server, name) keeps its index over graceful restarts. server is "" for
+ * the main server. Parent only. Names longer than 127 bytes are cut. */
+int cp_segment_entry(cp_segment_t *seg, cp_entry_kind_t kind,
+                     const char *server, const char *name);
+
+/** Claim a slot for this process (child, after fork): child index, or -1 when
+ * all are taken. Claiming twice with one pid gives the same slot. */
+int cp_segment_claim(cp_segment_t *seg, pid_t pid);
+
+/** Add what the dead child counted to the totals and free its slot: what was
+ * busy becomes abandoned, what was open becomes closed[KILLED], gauges vanish.
+ * Parent only. Unknown pids are ignored. */
+void cp_segment_fold(cp_segment_t *seg, pid_t pid);
+
+/** A child's own cells, valid while the segment is mapped. */
+cp_pool_stats_t *cp_segment_pool(cp_segment_t *seg, int child, int entry);
+cp_query_stats_t *cp_segment_query(cp_segment_t *seg, int child, int entry);
+cp_upstream_stats_t *cp_segment_upstream(cp_segment_t *seg, int child,
+                                         int entry);
+cp_loop_stats_t *cp_segment_loop(cp_segment_t *seg, int child);
+
+/** Sums over the totals and all living children; never torn by a fold. */
+void cp_segment_sum_pool(cp_segment_t *seg, int entry, cp_pool_stats_t *sum);
+void cp_segment_sum_query(cp_segment_t *seg, int entry, cp_query_stats_t *sum);
+void cp_segment_sum_upstream(cp_segment_t *seg, int entry,
+                             cp_upstream_stats_t *sum);
+void cp_segment_sum_loop(cp_segment_t *seg, cp_loop_stats_t *sum);
+
+/** Number of living children that claimed a slot. */
+int cp_segment_children(cp_segment_t *seg);
+
+#endif

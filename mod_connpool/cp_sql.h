@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What can be told of SQL text without a database: its statements, its verb,
+ * its parameters. Agrees with SQLite's tokenizer on strings ('' and doubled
+ * quotes), "identifiers", [identifiers], `identifiers`, -- and block comments,
+ * blob literals, :names, @names, $names and ?NNN. */
+#ifndef CP_SQL_H
+#define CP_SQL_H
+
+#include <apr_pools.h>
+#include <apr_tables.h>
+
+typedef struct cp_sql_shape_t {
+    const char *verb;           /**< first keyword, upper case; WITH is resolved
+                                     to SELECT, INSERT, ... behind its CTEs */
+    apr_array_header_t *names;  /**< const char *: distinct :names, no colon, in
+                                     order of appearance */
+    int has_returning;          /**< a RETURNING keyword outside parentheses */
+} cp_sql_shape_t;
+
+/** Scan one statement (a trailing semicolon is allowed).
+ * @return NULL, or a sentence: empty, several statements, unterminated string,
+ * quoted identifier or comment, a parameter that is not a :name, unbalanced
+ * parentheses */
+const char *cp_sql_scan(apr_pool_t *p, const char *sql, cp_sql_shape_t *shape);
+
+#endif

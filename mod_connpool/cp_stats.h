@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Counters, gauges and distributions: fixed layout, no pointers, so that they
+ * can live in shared memory. One child writes, with relaxed atomics, from all
+ * its threads; anybody reads. */
+#ifndef CP_STATS_H
+#define CP_STATS_H
+
+#include <stdint.h>
+
+#include <apr_time.h>
+
+/** HDR-style: below 16 us one bucket each; above, 16 buckets an octave, so a
+ * bucket's middle is at most 3.2 % from any value in it. Values are whole
+ * microseconds up to 2^32 (71 minutes); larger ones count in the last bucket. */
+#define CP_HISTOGRAM_BUCKETS (16 + 28 * 16)
+
+typedef struct cp_histogram_t {
+    uint64_t sum; /**< microseconds */
+    uint64_t max;
+    uint64_t bucket[CP_HISTOGRAM_BUCKETS];
+} cp_histogram_t;
+
+/** Why a connection was closed. */
+typedef enum cp_close_reason_t {
+    CP_CLOSE_IDLE,      /**< unused for longer than idle= */
+    CP_CLOSE_LIFETIME,  /**< older than lifetime= (jittered) */
+    CP_CLOSE_DEAD,      /**< the check found it dead */
+    CP_CLOSE_FLUSHED,   /**< idle beside a dead one, or the file was replaced */
+    CP_CLOSE_DISCARDED, /**< given back broken */
+    CP_CLOSE_UNPOOLED,  /**< pooling is off: closed after use */
+    CP_CLOSE_OVERFLOW,  /**< one-shot connection of an exhausted pool */
+    CP_CLOSE_SHUTDOWN,  /**< the child ends */
+    CP_CLOSE_KILLED,    /**< open when the child was killed; set by the parent */
+    CP_CLOSE_REASONS
+} cp_close_reason_t;
+
+/** "idle", "lifetime", ...: words of the log and of the status. */
+const char *cp_close_reason_name(cp_close_reason_t reason);
+
+/** One pool in one child. At rest and under load:
+ * acquired == released + busy + abandoned, created == sum(closed) + open. */
+typedef struct cp_pool_stats_t {
+    uint64_t acquired;
+    uint64_t released;  /**< discards included */
+    uint64_t abandoned; /**< busy when the child was killed; set by the parent */
+    uint64_t timeouts;  /**< refused at the deadline */
+    uint64_t rejected;  /**< refused at once: queue full, or shutting down */
+    uint64_t fallbacks; /**< served by a one-shot connection; not in acquired */
+    uint64_t created;
+    uint64_t create_failures;
+    uint64_t leaks_suspected;
+    uint64_t closed[CP_CLOSE_REASONS];
+    uint64_t open;         /**< gauge */
+    uint64_t busy;         /**< gauge */
+    uint64_t waiting;      /**< gauge */
+    uint64_t memory_bytes; /**< gauge, set by maintenance */
+    cp_histogram_t acquire_us;
+    cp_histogram_t hold_us;
+} cp_pool_stats_t;
+
+typedef struct cp_query_stats_t {
+    uint64_t count;
+    uint64_t errors; /**< answers of 5xx, and 4xx found by the database */
+    uint64_t rows;
+    cp_histogram_t us;
+} cp_query_stats_t;
+
+typedef struct cp_upstream_stats_t {
+    uint64_t count;
+    uint64_t errors;
+    uint64_t reused;
+    uint64_t retries;
+    cp_histogram_t us;
+} cp_upstream_stats_t;
+
+/** The loop of one child. */
+typedef struct cp_loop_stats_t {
+    uint64_t running;   /**< gauge, 0 or 1 */
+    uint64_t in_flight; /**< gauge */
+    uint64_t lag_us;    /**< gauge: how late the last wake-up was */
+    uint64_t restarts;
+    uint64_t inline_runs; /**< fetches run without a loop because it was lost */
+} cp_loop_stats_t;
+
+/** Any counter or gauge; delta may be negative for gauges. */
+static inline void cp_stats_add(uint64_t *cell, int64_t delta)
+{
+    __atomic_fetch_add(cell, (uint64_t)delta, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t cp_stats_get(const uint64_t *cell)
+{
+    return __atomic_load_n(cell, __ATOMIC_RELAXED);
+}
+
+/** Record one duration in microseconds (negative counts as 0). */
+void cp_histogram_record(cp_histogram_t *h, apr_interval_time_t us);
+
+/** Exact number of recorded values. */
+uint64_t cp_histogram_count(const cp_histogram_t *h);
+
+/** The value in microseconds below which the share q (0..1) of all recorded
+ * values lies: the bucket's middle, never above max. 0 when empty. */
+uint64_t cp_histogram_quantile(const cp_histogram_t *h, double q);
+
+/** into += from, for any of the structs above. from may be written meanwhile. */
+void cp_pool_stats_merge(cp_pool_stats_t *into, const cp_pool_stats_t *from);
+void cp_query_stats_merge(cp_query_stats_t *into, const cp_query_stats_t *from);
+void cp_upstream_stats_merge(cp_upstream_stats_t *into,
+                             const cp_upstream_stats_t *from);
+void cp_loop_stats_merge(cp_loop_stats_t *into, const cp_loop_stats_t *from);
+
+#endif
