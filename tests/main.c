@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * unit [SUITE...]: runs the named suites, or all that are linked in.
+ * The exit status is the number of failed tests. */
+#include <stdio.h>
+#include <string.h>
+
+#include <apr_general.h>
+
+#include "suites.h"
+
+#define SUITE(name)                                                            \
+    {                                                                          \
+#name, name##_suite                                                    \
+    }
+
+static const struct {
+    const char *name;
+    Suite *(*make)(void);
+} suites[] = {
+    SUITE(params), SUITE(sql),  SUITE(value), SUITE(encode), SUITE(address),
+    SUITE(clock),  SUITE(gate), SUITE(pool),  SUITE(stats),  SUITE(segment),
+    SUITE(sqlite), SUITE(http), SUITE(loop),
+};
+
+enum {
+    SUITES = sizeof(suites) / sizeof(suites[0])
+};
+
+/* A misspelt name must not pass as "0 failures". */
+static int add_named(SRunner *runner, const char *name)
+{
+    for (int i = 0; i < SUITES; i++) {
+        if (!strcmp(name, suites[i].name) && suites[i].make) {
+            srunner_add_suite(runner, suites[i].make());
+            return 1;
+        }
+    }
+    fprintf(stderr, "unit: no suite named '%s' here; there are:", name);
+    for (int i = 0; i < SUITES; i++) {
+        if (suites[i].make) {
+            fprintf(stderr, " %s", suites[i].name);
+        }
+    }
+    fprintf(stderr, "\n");
+    return 0;
+}
+
+static void add_all(SRunner *runner)
+{
+    for (int i = 0; i < SUITES; i++) {
+        if (suites[i].make) {
+            srunner_add_suite(runner, suites[i].make());
+        }
+    }
+}
+
+static int run(SRunner *runner)
+{
+    srunner_run_all(runner, CK_NORMAL);
+    if (srunner_ntests_run(runner) == 0) {
+        fprintf(stderr, "unit: no test was run\n");
+        return 1;
+    }
+    int failed = srunner_ntests_failed(runner);
+    return failed < 125 ? failed : 125;
+}
+
+int main(int argc, const char *const *argv)
+{
+    apr_initialize();
+    SRunner *runner = srunner_create(NULL);
+    int status = 0;
+    for (int i = 1; i < argc; i++) {
+        if (!add_named(runner, argv[i])) {
+            status = 125;
+        }
+    }
+    if (argc == 1) {
+        add_all(runner);
+    }
+    if (status == 0) {
+        status = run(runner);
+    }
+    srunner_free(runner);
+    apr_terminate();
+    return status;
+}

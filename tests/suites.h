@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Every suite of the `unit` binary. Weak, so that a binary linked with only
+ * some of the test files still links: main.c skips what is not there. */
+#ifndef SUITES_H
+#define SUITES_H
+
+#include <check.h>
+
+#define SUITE(name) Suite *name##_suite(void) __attribute__((weak))
+
+SUITE(params);
+SUITE(sql);
+SUITE(value);
+SUITE(encode);
+SUITE(address);
+SUITE(clock);
+SUITE(gate);
+SUITE(pool);
+SUITE(stats);
+SUITE(segment);
+SUITE(sqlite);
+SUITE(http);
+SUITE(loop);
+
+#undef SUITE
+
+#endif
