@@ -11,7 +11,7 @@ typedef enum cp_address_scope_t {
     CP_ADDRESS_PRIVATE,    /**< RFC 1918, fc00::/7, 100.64/10 */
     CP_ADDRESS_LINK_LOCAL, /**< 169.254/16 (metadata services), fe80::/10 */
     CP_ADDRESS_MULTICAST,
-    CP_ADDRESS_RESERVED,   /**< 0/8, 240/4, broadcast, documentation, ::, ... */
+    CP_ADDRESS_RESERVED, /**< 0/8, 240/4, broadcast, documentation, ::, ... */
 } cp_address_scope_t;
 
 /** Looks through v4-mapped, v4-compatible, NAT64 (64:ff9b::/96) and 6to4

@@ -17,7 +17,7 @@
  * outlive it. */
 typedef struct cp_upstream_config_t {
     const char *name;
-    const char *url; /**< scheme://host[:port][/path][?query] */
+    const char *url;               /**< scheme://host[:port][/path][?query] */
     apr_interval_time_t connect;   /**< name look-up, TCP and TLS together */
     apr_interval_time_t read;      /**< longest silence, first byte included */
     apr_interval_time_t total;     /**< everything */
@@ -62,10 +62,10 @@ typedef struct cp_http_header_t {
 
 /** What to ask for. Borrowed for the call. */
 typedef struct cp_fetch_request_t {
-    const char *method;     /**< "GET" or "HEAD" */
-    const char *path_info;  /**< appended to the URL's path, already encoded as
-                                 it came; NULL or "": none */
-    const char *query;      /**< appended with ? or &; NULL or "": none */
+    const char *method;    /**< "GET" or "HEAD" */
+    const char *path_info; /**< appended to the URL's path, already encoded as
+                                it came; NULL or "": none */
+    const char *query;     /**< appended with ? or &; NULL or "": none */
     const cp_http_header_t *headers; /**< to send */
     int header_count;
     apr_interval_time_t total; /**< shorter total deadline, 0: the upstream's */
@@ -87,11 +87,11 @@ typedef struct cp_fetch_sink_t {
 } cp_fetch_sink_t;
 
 typedef struct cp_fetch_result_t {
-    int status;          /**< of the upstream, 0 before its head */
-    apr_int64_t bytes;   /**< of the body, decompressed */
-    int reused;          /**< ran over a socket that was open already */
+    int status;        /**< of the upstream, 0 before its head */
+    apr_int64_t bytes; /**< of the body, decompressed */
+    int reused;        /**< ran over a socket that was open already */
     int retries;
-    int ran_inline;      /**< without the loop */
+    int ran_inline; /**< without the loop */
     apr_interval_time_t us;
 } cp_fetch_result_t;
 

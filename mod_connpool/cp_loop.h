@@ -16,7 +16,7 @@ typedef struct cp_loop_t cp_loop_t;
 typedef struct cp_loop_config_t {
     int max_connections;           /**< idle sockets kept at the most */
     apr_interval_time_t keepalive; /**< idle longer than this: all closed */
-    int cleanup;  /**< also drop idle sockets that the other side closed */
+    int cleanup; /**< also drop idle sockets that the other side closed */
 } cp_loop_config_t;
 
 /** Make the loop's supervisor and start its thread (in the child, never in the

@@ -10,11 +10,11 @@
 #include <apr_tables.h>
 
 typedef struct cp_sql_shape_t {
-    const char *verb;           /**< first keyword, upper case; WITH is resolved
-                                     to SELECT, INSERT, ... behind its CTEs */
-    apr_array_header_t *names;  /**< const char *: distinct :names, no colon, in
-                                     order of appearance */
-    int has_returning;          /**< a RETURNING keyword outside parentheses */
+    const char *verb;          /**< first keyword, upper case; WITH is resolved
+                                    to SELECT, INSERT, ... behind its CTEs */
+    apr_array_header_t *names; /**< const char *: distinct :names, no colon, in
+                                    order of appearance */
+    int has_returning;         /**< a RETURNING keyword outside parentheses */
 } cp_sql_shape_t;
 
 /** Scan one statement (a trailing semicolon is allowed).

@@ -11,7 +11,8 @@
 
 /** HDR-style: below 16 us one bucket each; above, 16 buckets an octave, so a
  * bucket's middle is at most 3.2 % from any value in it. Values are whole
- * microseconds up to 2^32 (71 minutes); larger ones count in the last bucket. */
+ * microseconds up to 2^32 (71 minutes); larger ones count in the last bucket.
+ */
 #define CP_HISTOGRAM_BUCKETS (16 + 28 * 16)
 
 typedef struct cp_histogram_t {
@@ -30,7 +31,7 @@ typedef enum cp_close_reason_t {
     CP_CLOSE_UNPOOLED,  /**< pooling is off: closed after use */
     CP_CLOSE_OVERFLOW,  /**< one-shot connection of an exhausted pool */
     CP_CLOSE_SHUTDOWN,  /**< the child ends */
-    CP_CLOSE_KILLED,    /**< open when the child was killed; set by the parent */
+    CP_CLOSE_KILLED, /**< open when the child was killed; set by the parent */
     CP_CLOSE_REASONS
 } cp_close_reason_t;
 
@@ -41,10 +42,11 @@ const char *cp_close_reason_name(cp_close_reason_t reason);
  * acquired == released + busy + abandoned, created == sum(closed) + open. */
 typedef struct cp_pool_stats_t {
     uint64_t acquired;
-    uint64_t released;  /**< discards included */
-    uint64_t abandoned; /**< busy when the child was killed; set by the parent */
-    uint64_t timeouts;  /**< refused at the deadline */
-    uint64_t rejected;  /**< refused at once: queue full, or shutting down */
+    uint64_t released; /**< discards included */
+    uint64_t
+        abandoned;     /**< busy when the child was killed; set by the parent */
+    uint64_t timeouts; /**< refused at the deadline */
+    uint64_t rejected; /**< refused at once: queue full, or shutting down */
     uint64_t fallbacks; /**< served by a one-shot connection; not in acquired */
     uint64_t created;
     uint64_t create_failures;
@@ -52,6 +54,7 @@ typedef struct cp_pool_stats_t {
     uint64_t closed[CP_CLOSE_REASONS];
     uint64_t open;         /**< gauge */
     uint64_t busy;         /**< gauge */
+    uint64_t idle;         /**< gauge: open and in the pool */
     uint64_t waiting;      /**< gauge */
     uint64_t memory_bytes; /**< gauge, set by maintenance */
     cp_histogram_t acquire_us;
@@ -103,7 +106,8 @@ uint64_t cp_histogram_count(const cp_histogram_t *h);
  * values lies: the bucket's middle, never above max. 0 when empty. */
 uint64_t cp_histogram_quantile(const cp_histogram_t *h, double q);
 
-/** into += from, for any of the structs above. from may be written meanwhile. */
+/** into += from, for any of the structs above. from may be written meanwhile.
+ */
 void cp_pool_stats_merge(cp_pool_stats_t *into, const cp_pool_stats_t *from);
 void cp_query_stats_merge(cp_query_stats_t *into, const cp_query_stats_t *from);
 void cp_upstream_stats_merge(cp_upstream_stats_t *into,
