@@ -48,8 +48,10 @@ apr_interval_time_t cp_clock_left(cp_clock_t deadline)
 struct timespec cp_clock_timespec(cp_clock_t deadline)
 {
     struct timespec ts;
+    apr_time_t seconds = deadline / APR_USEC_PER_SEC;
 
-    ts.tv_sec = (time_t)(deadline / APR_USEC_PER_SEC);
+    /* time_t may have 32 bits, where "never" must not become the past. */
+    ts.tv_sec = (time_t)(seconds < INT_MAX ? seconds : INT_MAX);
     ts.tv_nsec = (long)(deadline % APR_USEC_PER_SEC) * 1000;
     return ts;
 }

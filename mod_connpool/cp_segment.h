@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The numbers of all children in one piece of shared memory: a directory of
- * named entries, a slot per child, and the totals of children that ended. */
+ * The numbers of all children in one piece of shared memory, made by the parent
+ * and inherited by all children: a directory of named entries, and a slot per
+ * child, which keeps its counters when the child ends. No pointers inside. */
 #ifndef CP_SEGMENT_H
 #define CP_SEGMENT_H
 
@@ -26,7 +27,8 @@ typedef struct cp_segment_layout_t {
     int children;
 } cp_segment_layout_t;
 
-/** Bytes of memory that cp_segment_init needs. */
+/** Bytes of memory that cp_segment_init needs. The kernel provides only the
+ * pages of entries and children that are really used. */
 size_t cp_segment_size(const cp_segment_layout_t *layout);
 
 /** Build a segment in zeroed memory of that size (the parent, before fork). */
@@ -38,23 +40,32 @@ cp_segment_t *cp_segment_init(void *memory, const cp_segment_layout_t *layout);
 int cp_segment_entry(cp_segment_t *seg, cp_entry_kind_t kind,
                      const char *server, const char *name);
 
-/** Claim a slot for this process (child, after fork): child index, or -1 when
- * all are taken. Claiming twice with one pid gives the same slot. */
+/** Claim a slot for this process (child, after fork, before it counts): child
+ * index, or -1 when all are taken. The slot stays claimed until it is folded.
+ * Claiming again with one pid gives the same slot, settled as by a fold: the
+ * kernel has reused the pid of a dead child. */
 int cp_segment_claim(cp_segment_t *seg, pid_t pid);
 
-/** Add what the dead child counted to the totals and free its slot: what was
- * busy becomes abandoned, what was open becomes closed[KILLED], gauges vanish.
- * Parent only. Unknown pids are ignored. */
+/** Settle what the dead child left behind and free its slot: what was busy
+ * becomes abandoned, what was open becomes closed[KILLED], gauges vanish. Its
+ * counters stay in the sums. Parent only, before it forks again. Unknown pids
+ * are ignored. */
 void cp_segment_fold(cp_segment_t *seg, pid_t pid);
 
-/** A child's own cells, valid while the segment is mapped. */
+/** A child's own cells, valid while the segment is mapped. They need not begin
+ * at zero: the next child counts on where the last one ended. With a child or
+ * an entry that does not exist (-1) these are cells of this process that nobody
+ * reads, so that callers need not ask. */
 cp_pool_stats_t *cp_segment_pool(cp_segment_t *seg, int child, int entry);
 cp_query_stats_t *cp_segment_query(cp_segment_t *seg, int child, int entry);
 cp_upstream_stats_t *cp_segment_upstream(cp_segment_t *seg, int child,
                                          int entry);
 cp_loop_stats_t *cp_segment_loop(cp_segment_t *seg, int child);
 
-/** Sums over the totals and all living children; never torn by a fold. */
+/** Set *sum to the sum over all children, living and ended; 0 throughout for
+ * an entry that does not exist. Counters never fall, whatever is folded or
+ * counted meanwhile. busy and open are what the counters leave, so that the
+ * identities of cp_pool_stats_t hold in every sum. */
 void cp_segment_sum_pool(cp_segment_t *seg, int entry, cp_pool_stats_t *sum);
 void cp_segment_sum_query(cp_segment_t *seg, int entry, cp_query_stats_t *sum);
 void cp_segment_sum_upstream(cp_segment_t *seg, int entry,

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cp_stats.h"
+
+#define SUB_BITS   4 /* 16 buckets an octave */
+#define SUBS       (1 << SUB_BITS)
+#define VALUE_BITS 32
+
+_Static_assert(CP_HISTOGRAM_BUCKETS == SUBS + (VALUE_BITS - SUB_BITS) * SUBS,
+               "the buckets cover exactly 0 .. 2^32 - 1");
+
+static const char *const close_reasons[CP_CLOSE_REASONS] = {
+    [CP_CLOSE_IDLE] = "idle",           [CP_CLOSE_LIFETIME] = "lifetime",
+    [CP_CLOSE_DEAD] = "dead",           [CP_CLOSE_FLUSHED] = "flushed",
+    [CP_CLOSE_DISCARDED] = "discarded", [CP_CLOSE_UNPOOLED] = "unpooled",
+    [CP_CLOSE_OVERFLOW] = "overflow",   [CP_CLOSE_SHUTDOWN] = "shutdown",
+    [CP_CLOSE_KILLED] = "killed",
+};
+
+const char *cp_close_reason_name(cp_close_reason_t reason)
+{
+    return (unsigned)reason < CP_CLOSE_REASONS ? close_reasons[reason]
+                                               : "unknown";
+}
+
+/* Above 16 the bucket is the exponent, followed by the four bits below the
+ * leading one. */
+static unsigned bucket_of(uint64_t us)
+{
+    unsigned octave;
+
+    if (us < SUBS) {
+        return (unsigned)us;
+    }
+    if (us > UINT32_MAX) {
+        return CP_HISTOGRAM_BUCKETS - 1;
+    }
+    octave = (unsigned)(63 - __builtin_clzll(us)) - SUB_BITS;
+    return SUBS + octave * SUBS + (unsigned)((us >> octave) & (SUBS - 1));
+}
+
+static uint64_t bucket_middle(unsigned bucket)
+{
+    unsigned octave;
+    uint64_t low;
+
+    if (bucket < SUBS) {
+        return bucket;
+    }
+    octave = (bucket - SUBS) / SUBS;
+    low = (uint64_t)(SUBS + bucket % SUBS) << octave;
+    return low + ((UINT64_C(1) << octave) >> 1);
+}
+
+static void raise_to(uint64_t *cell, uint64_t value)
+{
+    uint64_t seen = cp_stats_get(cell);
+
+    while (value > seen
+           && !__atomic_compare_exchange_n(
+               cell, &seen, value, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
+}
+
+void cp_histogram_record(cp_histogram_t *h, apr_interval_time_t us)
+{
+    uint64_t value = us > 0 ? (uint64_t)us : 0;
+
+    /* The maximum first: a quantile must not be cut to an older one. */
+    raise_to(&h->max, value);
+    cp_stats_add(&h->sum, (int64_t)value);
+    cp_stats_add(&h->bucket[bucket_of(value)], 1);
+}
+
+uint64_t cp_histogram_count(const cp_histogram_t *h)
+{
+    uint64_t count = 0;
+
+    for (unsigned i = 0; i < CP_HISTOGRAM_BUCKETS; i++) {
+        count += cp_stats_get(&h->bucket[i]);
+    }
+    return count;
+}
+
+/* The place, from 1, of the wanted value among count sorted ones. */
+static uint64_t rank_of(double q, uint64_t count)
+{
+    uint64_t rank;
+
+    if (!(q > 0)) {
+        return 1;
+    }
+    if (q >= 1) {
+        return count;
+    }
+    rank = (uint64_t)(q * (double)count);
+    if ((double)rank < q * (double)count) {
+        rank++;
+    }
+    return rank > 0 ? rank : 1;
+}
+
+uint64_t cp_histogram_quantile(const cp_histogram_t *h, double q)
+{
+    uint64_t count = cp_histogram_count(h);
+    uint64_t rank = rank_of(q, count);
+    uint64_t seen = 0;
+
+    if (count == 0) {
+        return 0;
+    }
+    for (unsigned i = 0; i < CP_HISTOGRAM_BUCKETS; i++) {
+        seen += cp_stats_get(&h->bucket[i]);
+        if (seen >= rank) {
+            uint64_t max = cp_stats_get(&h->max);
+            uint64_t middle = bucket_middle(i);
+
+            return middle < max ? middle : max;
+        }
+    }
+    return cp_stats_get(&h->max);
+}
+
+/* Only one thread merges into a struct, so no locked instruction is needed;
+ * the store is atomic because others may read. */
+static void accumulate(uint64_t *into, uint64_t value)
+{
+    if (value != 0) {
+        __atomic_store_n(into, cp_stats_get(into) + value, __ATOMIC_RELAXED);
+    }
+}
+
+/* Like cp_stats_get, and nothing that follows is read earlier. */
+static uint64_t get_first(const uint64_t *cell)
+{
+    return __atomic_load_n(cell, __ATOMIC_ACQUIRE);
+}
+
+static void histogram_merge(cp_histogram_t *into, const cp_histogram_t *from)
+{
+    for (unsigned i = 0; i < CP_HISTOGRAM_BUCKETS; i++) {
+        accumulate(&into->bucket[i], cp_stats_get(&from->bucket[i]));
+    }
+    accumulate(&into->sum, cp_stats_get(&from->sum));
+    raise_to(&into->max, cp_stats_get(&from->max));
+}
+
+void cp_pool_stats_merge(cp_pool_stats_t *into, const cp_pool_stats_t *from)
+{
+    /* What ends is read before what begins: from may be written meanwhile, and
+     * a reader must never see more released than acquired, or more closed than
+     * created. */
+    accumulate(&into->released, get_first(&from->released));
+    accumulate(&into->abandoned, get_first(&from->abandoned));
+    for (int i = 0; i < CP_CLOSE_REASONS; i++) {
+        accumulate(&into->closed[i], get_first(&from->closed[i]));
+    }
+    accumulate(&into->acquired, cp_stats_get(&from->acquired));
+    accumulate(&into->created, cp_stats_get(&from->created));
+    accumulate(&into->timeouts, cp_stats_get(&from->timeouts));
+    accumulate(&into->rejected, cp_stats_get(&from->rejected));
+    accumulate(&into->fallbacks, cp_stats_get(&from->fallbacks));
+    accumulate(&into->create_failures, cp_stats_get(&from->create_failures));
+    accumulate(&into->leaks_suspected, cp_stats_get(&from->leaks_suspected));
+    accumulate(&into->open, cp_stats_get(&from->open));
+    accumulate(&into->busy, cp_stats_get(&from->busy));
+    accumulate(&into->waiting, cp_stats_get(&from->waiting));
+    accumulate(&into->memory_bytes, cp_stats_get(&from->memory_bytes));
+    histogram_merge(&into->acquire_us, &from->acquire_us);
+    histogram_merge(&into->hold_us, &from->hold_us);
+}
+
+void cp_query_stats_merge(cp_query_stats_t *into, const cp_query_stats_t *from)
+{
+    accumulate(&into->errors, get_first(&from->errors));
+    accumulate(&into->count, cp_stats_get(&from->count));
+    accumulate(&into->rows, cp_stats_get(&from->rows));
+    histogram_merge(&into->us, &from->us);
+}
+
+void cp_upstream_stats_merge(cp_upstream_stats_t *into,
+                             const cp_upstream_stats_t *from)
+{
+    accumulate(&into->errors, get_first(&from->errors));
+    accumulate(&into->reused, get_first(&from->reused));
+    accumulate(&into->retries, cp_stats_get(&from->retries));
+    accumulate(&into->count, cp_stats_get(&from->count));
+    histogram_merge(&into->us, &from->us);
+}
+
+void cp_loop_stats_merge(cp_loop_stats_t *into, const cp_loop_stats_t *from)
+{
+    accumulate(&into->running, cp_stats_get(&from->running));
+    accumulate(&into->in_flight, cp_stats_get(&from->in_flight));
+    accumulate(&into->restarts, cp_stats_get(&from->restarts));
+    accumulate(&into->inline_runs, cp_stats_get(&from->inline_runs));
+    raise_to(&into->lag_us, cp_stats_get(&from->lag_us));
+}
