@@ -1,0 +1,660 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Why a server-wide lock around writes and checkpoints: SQLite's own lock is
+ * unfair and polled, and SQLite 3.7.0 to 3.51.2 can lose committed rows when a
+ * write races a checkpoint (https://sqlite.org/wal.html#walresetbug). Among
+ * processes that share the lock neither can happen. */
+#include "cp_sqlite_private.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <apr_strings.h>
+
+#include "cp_log.h"
+
+#define PROGRESS_OPS       1000 /* virtual machine steps between clock looks */
+#define CHECKPOINT_PAGES   1000
+#define TRUNCATE_PAGES     16000 /* the log outgrew passive checkpoints */
+#define TRUNCATE_PATIENCE  apr_time_from_msec(50)
+#define LOCK_SLICE         apr_time_from_msec(100)
+#define JOURNAL_SIZE_LIMIT (64 * 1024 * 1024)
+#define INTERNAL_DEADLINE  apr_time_from_sec(5)
+
+struct cp_sqlite_t {
+    cp_sqlite_config_t config;
+    pthread_mutex_t lock; /* guards is_prepared */
+    int is_prepared;      /* the journal mode was looked at */
+    dev_t device; /* of the file that is open; maintenance thread only */
+    ino_t inode;
+    int was_seen;
+};
+
+/* --- errors ----------------------------------------------------------------
+ */
+
+typedef struct outcome_t {
+    int code; /* primary result code */
+    cp_error_class_t cls;
+    const char *cause;
+    int is_broken; /* this connection must not be reused */
+} outcome_t;
+
+static const outcome_t outcomes[] = {
+    {SQLITE_BUSY, CP_ERR_STORAGE, "the database is locked by another program",
+     0},
+    {SQLITE_LOCKED, CP_ERR_STORAGE, "the database is locked", 0},
+    {SQLITE_INTERRUPT, CP_ERR_DEADLINE, "the query took longer than its limit",
+     0},
+    {SQLITE_CONSTRAINT, CP_ERR_INPUT,
+     "the values violate a constraint of the database", 0},
+    {SQLITE_MISMATCH, CP_ERR_INPUT, "a value has the wrong type", 0},
+    {SQLITE_TOOBIG, CP_ERR_SIZE, "a value is too large", 0},
+    {SQLITE_RANGE, CP_ERR_INTERNAL, "a parameter does not exist", 0},
+    {SQLITE_CORRUPT, CP_ERR_STORAGE, "the database file is damaged", 1},
+    {SQLITE_NOTADB, CP_ERR_STORAGE, "the file is not a database", 1},
+    {SQLITE_CANTOPEN, CP_ERR_STORAGE, "the database cannot be opened", 1},
+    {SQLITE_FULL, CP_ERR_STORAGE, "the disk is full", 1},
+    {SQLITE_READONLY, CP_ERR_STORAGE, "the database cannot be written", 1},
+    {SQLITE_PERM, CP_ERR_STORAGE, "the database may not be accessed", 1},
+    {SQLITE_IOERR, CP_ERR_STORAGE, "the disk failed", 1},
+    {SQLITE_PROTOCOL, CP_ERR_STORAGE, "the database is locked", 1},
+    {SQLITE_SCHEMA, CP_ERR_STORAGE, "the schema changed", 0},
+    {SQLITE_NOMEM, CP_ERR_CAPACITY, "out of memory", 1},
+    {SQLITE_AUTH, CP_ERR_REFUSED, "the query does what is not allowed", 0},
+    {SQLITE_ERROR, CP_ERR_INPUT, "the database refused the values", 0},
+};
+
+apr_status_t cp_sqlite_fail(cp_sqlite_conn_t *conn, int rc, const char *doing,
+                            cp_error_t *err)
+{
+    static const outcome_t other = {0, CP_ERR_INTERNAL, "the database failed",
+                                    1};
+    const outcome_t *outcome = &other;
+
+    for (size_t i = 0; i < sizeof(outcomes) / sizeof(outcomes[0]); i++) {
+        if (outcomes[i].code == (rc & 0xff)) {
+            outcome = &outcomes[i];
+        }
+    }
+    conn->is_broken |= outcome->is_broken;
+    return cp_error_set(
+        err, outcome->cls, APR_EGENERAL, outcome->cause,
+        "database '%s': cannot %s: %s (SQLite %d, %s)", conn->db->config.name,
+        doing, conn->handle ? sqlite3_errmsg(conn->handle) : sqlite3_errstr(rc),
+        rc, conn->db->config.path);
+}
+
+/* --- deadlines ---------------------------------------------------------------
+ */
+
+/* Called by SQLite every PROGRESS_OPS steps; true interrupts. */
+static int on_progress(void *data)
+{
+    cp_sqlite_conn_t *conn = data;
+
+    return cp_clock_now() >= conn->deadline;
+}
+
+/* Called by SQLite when another program holds a lock; false gives up. A flat,
+ * short pause: the default's growing steps make tails of seconds. */
+static int on_busy(void *data, int count)
+{
+    cp_sqlite_conn_t *conn = data;
+    cp_clock_t now = cp_clock_now();
+
+    if (count == 0) {
+        conn->busy_until = cp_clock_after(conn->db->config.busy);
+    }
+    if (now >= conn->busy_until || now >= conn->deadline) {
+        return 0;
+    }
+    sqlite3_sleep(count < 10 ? 1 : 5);
+    return 1;
+}
+
+void cp_sqlite_set_deadline(void *connection, cp_clock_t deadline)
+{
+    cp_sqlite_conn_t *conn = connection;
+
+    conn->deadline = deadline;
+}
+
+/* --- hardening ---------------------------------------------------------------
+ */
+
+static int equals_any(const char *word, const char *const *list)
+{
+    for (; word && *list; list++) {
+        if (strcasecmp(word, *list) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* What configured SQL may not do, whatever the lexical check let through.
+ * Full-text search asks for data_version by itself. */
+static int authorize(void *data, int action, const char *first,
+                     const char *second, const char *database,
+                     const char *trigger)
+{
+    static const char *const functions[] = {"load_extension", "fts3_tokenizer",
+                                            NULL};
+    static const char *const tables[] = {"sqlite_dbpage", "sqlite_stmt",
+                                         "dbstat", NULL};
+    static const char *const pragmas[] = {"data_version", NULL};
+    const cp_sqlite_conn_t *conn = data;
+
+    if (conn->is_internal) {
+        return SQLITE_OK;
+    }
+    switch (action) {
+    case SQLITE_ATTACH:
+    case SQLITE_DETACH:
+        return SQLITE_DENY;
+    case SQLITE_PRAGMA:
+        return equals_any(first, pragmas) && !second ? SQLITE_OK : SQLITE_DENY;
+    case SQLITE_FUNCTION:
+        return equals_any(second, functions) ? SQLITE_DENY : SQLITE_OK;
+    case SQLITE_READ:
+    case SQLITE_UPDATE:
+    case SQLITE_CREATE_VTABLE:
+        return equals_any(first, tables) ? SQLITE_DENY : SQLITE_OK;
+    default:
+        return SQLITE_OK;
+    }
+}
+
+static void harden(cp_sqlite_conn_t *conn)
+{
+    const cp_sqlite_config_t *config = &conn->db->config;
+    sqlite3 *handle = conn->handle;
+
+    sqlite3_extended_result_codes(handle, 1);
+    sqlite3_db_config(handle, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    sqlite3_db_config(handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+    sqlite3_db_config(handle, SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0, NULL);
+    sqlite3_db_config(handle, SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER, 0, NULL);
+    sqlite3_db_config(handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    sqlite3_limit(handle, SQLITE_LIMIT_ATTACHED, 0);
+    sqlite3_limit(handle, SQLITE_LIMIT_LENGTH, (int)config->length);
+    sqlite3_limit(handle, SQLITE_LIMIT_LIKE_PATTERN_LENGTH, config->like);
+    sqlite3_limit(handle, SQLITE_LIMIT_WORKER_THREADS, 0);
+    sqlite3_progress_handler(handle, PROGRESS_OPS, on_progress, conn);
+    sqlite3_busy_handler(handle, on_busy, conn);
+    sqlite3_set_authorizer(handle, authorize, conn);
+}
+
+/* --- opening
+ * ------------------------------------------------------------------- */
+
+int cp_sqlite_exec(cp_sqlite_conn_t *conn, const char *sql)
+{
+    int rc;
+
+    conn->is_internal = 1;
+    rc = sqlite3_exec(conn->handle, sql, NULL, NULL, NULL);
+    conn->is_internal = 0;
+    return rc;
+}
+
+/* SQLite tells the length of the log after each commit; having a hook of our
+ * own also turns automatic checkpoints off. */
+static int on_wal_commit(void *data, sqlite3 *handle, const char *database,
+                         int pages)
+{
+    cp_sqlite_conn_t *conn = data;
+
+    conn->wal_pages = pages;
+    return SQLITE_OK;
+}
+
+static int set_pragmas(cp_sqlite_conn_t *conn)
+{
+    const cp_sqlite_config_t *config = &conn->db->config;
+    char sql[256];
+
+    apr_snprintf(sql, sizeof(sql),
+                 "PRAGMA cache_size=-%d; PRAGMA synchronous=%s;"
+                 "PRAGMA cell_size_check=1; PRAGMA journal_size_limit=%d;"
+                 "PRAGMA foreign_keys=1",
+                 (int)(config->cache / 1024), config->synchronous,
+                 JOURNAL_SIZE_LIMIT);
+    return cp_sqlite_exec(conn, sql);
+}
+
+static void conn_free(cp_sqlite_conn_t *conn)
+{
+    int rc;
+
+    cp_statement_free_all(conn);
+    rc = sqlite3_close(conn->handle);
+    if (rc != SQLITE_OK) {
+        /* A statement of a raw handle's user is still there. */
+        cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
+               "database '%s': a connection was closed with statements of its "
+               "user left open",
+               conn->db->config.name);
+        sqlite3_close_v2(conn->handle);
+    }
+    free(conn);
+}
+
+static apr_status_t conn_open(cp_sqlite_t *db, int is_writer,
+                              cp_sqlite_conn_t **pconn, cp_error_t *err)
+{
+    int flags = is_writer ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY;
+    cp_sqlite_conn_t *conn = calloc(1, sizeof(*conn));
+    apr_status_t rv;
+    int rc;
+
+    if (!conn) {
+        return cp_error_set(err, CP_ERR_INTERNAL, APR_ENOMEM, "out of memory",
+                            "database '%s'", db->config.name);
+    }
+    conn->db = db;
+    conn->is_writer = is_writer;
+    conn->deadline = cp_clock_after(INTERNAL_DEADLINE);
+    rc = sqlite3_open_v2(db->config.path, &conn->handle,
+                         flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+                         NULL);
+    if (rc == SQLITE_OK) {
+        harden(conn);
+        sqlite3_wal_hook(conn->handle, on_wal_commit, conn);
+        rc = set_pragmas(conn);
+    }
+    if (rc == SQLITE_OK) {
+        /* Reads the header and the schema: a file that is none, or that may
+         * not be read, fails here and not in somebody's query. */
+        rc = cp_sqlite_exec(conn, "SELECT 1 FROM sqlite_schema LIMIT 1");
+    }
+    if (rc != SQLITE_OK) {
+        rv = cp_sqlite_fail(conn, rc, "open", err);
+        conn_free(conn);
+        return rv;
+    }
+    *pconn = conn;
+    return APR_SUCCESS;
+}
+
+static int on_journal_mode(void *data, int columns, char **values, char **names)
+{
+    apr_cpystrn(data, columns > 0 && values[0] ? values[0] : "", 16);
+    return 0;
+}
+
+static int journal_mode(cp_sqlite_conn_t *conn, const char *sql, char *mode)
+{
+    int rc;
+
+    conn->is_internal = 1;
+    rc = sqlite3_exec(conn->handle, sql, on_journal_mode, mode, NULL);
+    conn->is_internal = 0;
+    return rc;
+}
+
+/* The mode is written in the file: look first, for setting it needs locks. */
+static int switch_to_wal(cp_sqlite_conn_t *conn, cp_clock_t deadline)
+{
+    char mode[16] = "";
+    cp_error_t err;
+    int rc = journal_mode(conn, "PRAGMA journal_mode", mode);
+
+    if (rc != SQLITE_OK || strcasecmp(mode, "wal") == 0) {
+        return rc;
+    }
+    if (cp_sqlite_lock(conn, deadline, &err) != APR_SUCCESS) {
+        return SQLITE_BUSY;
+    }
+    rc = journal_mode(conn, "PRAGMA journal_mode=WAL", mode);
+    cp_sqlite_unlock(conn);
+    if (rc == SQLITE_OK && strcasecmp(mode, "wal") != 0) {
+        rc = SQLITE_READONLY;
+    }
+    return rc;
+}
+
+/* Before the first connection of this child: put the file in WAL mode. Not
+ * being able to is no reason to refuse readers. */
+static void prepare_file(cp_sqlite_t *db, cp_clock_t deadline)
+{
+    cp_sqlite_conn_t *conn;
+    cp_error_t err;
+    int rc = SQLITE_CANTOPEN;
+
+    pthread_mutex_lock(&db->lock);
+    if (!db->is_prepared && !db->config.is_readonly) {
+        if (conn_open(db, 1, &conn, &err) == APR_SUCCESS) {
+            rc = switch_to_wal(conn, deadline);
+            conn_free(conn);
+        }
+        /* A file that is not there yet is looked at again. */
+        db->is_prepared = rc != SQLITE_CANTOPEN;
+        if (rc != SQLITE_OK && db->is_prepared) {
+            cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
+                   "database '%s': %s cannot be put in WAL mode (%s): readers "
+                   "and writers will block each other. The file and its "
+                   "directory must be writable for the server's user, or the "
+                   "database be declared readonly=on",
+                   db->config.name, db->config.path, sqlite3_errstr(rc));
+        }
+    }
+    pthread_mutex_unlock(&db->lock);
+}
+
+static apr_status_t driver_open(void *ctx, int is_writer, cp_clock_t deadline,
+                                void **pconn, cp_error_t *err)
+{
+    cp_sqlite_conn_t *conn = NULL;
+    apr_status_t rv;
+
+    prepare_file(ctx, deadline);
+    rv = conn_open(ctx, is_writer, &conn, err);
+    *pconn = conn;
+    return rv;
+}
+
+static apr_status_t reader_open(void *ctx, cp_clock_t deadline, void **pconn,
+                                cp_error_t *err)
+{
+    return driver_open(ctx, 0, deadline, pconn, err);
+}
+
+static apr_status_t writer_open(void *ctx, cp_clock_t deadline, void **pconn,
+                                cp_error_t *err)
+{
+    return driver_open(ctx, 1, deadline, pconn, err);
+}
+
+static apr_status_t driver_check(void *ctx, void *connection,
+                                 cp_clock_t deadline)
+{
+    cp_sqlite_conn_t *conn = connection;
+
+    conn->deadline = cp_clock_after(INTERNAL_DEADLINE);
+    return cp_sqlite_exec(conn, "SELECT 1 FROM sqlite_schema LIMIT 1")
+                   == SQLITE_OK
+               ? APR_SUCCESS
+               : APR_EGENERAL;
+}
+
+/* A statement that was left running would pin the log and hold a lock. */
+static void reset_statements(cp_sqlite_conn_t *conn)
+{
+    sqlite3_stmt *stmt = NULL;
+
+    while ((stmt = sqlite3_next_stmt(conn->handle, stmt)) != NULL) {
+        if (sqlite3_stmt_busy(stmt)) {
+            sqlite3_reset(stmt);
+        }
+    }
+    for (int i = 0; i < CP_SQLITE_STATEMENTS; i++) {
+        conn->cache[i].is_out = 0;
+    }
+}
+
+static apr_status_t driver_reset(void *ctx, void *connection)
+{
+    cp_sqlite_conn_t *conn = connection;
+
+    reset_statements(conn);
+    cp_sqlite_rollback(conn);
+    conn->deadline = CP_CLOCK_NEVER;
+    return conn->is_broken || !sqlite3_get_autocommit(conn->handle)
+               ? APR_EGENERAL
+               : APR_SUCCESS;
+}
+
+static void driver_close(void *ctx, void *connection)
+{
+    cp_sqlite_conn_t *conn = connection;
+
+    reset_statements(conn);
+    cp_sqlite_rollback(conn);
+    conn_free(conn);
+}
+
+const cp_driver_t cp_sqlite_reader = {
+    .kind = "sqlite",
+    .open = reader_open,
+    .check = driver_check,
+    .reset = driver_reset,
+    .close = driver_close,
+};
+
+const cp_driver_t cp_sqlite_writer = {
+    .kind = "sqlite",
+    .open = writer_open,
+    .check = driver_check,
+    .reset = driver_reset,
+    .close = driver_close,
+};
+
+/* --- writes
+ * ------------------------------------------------------------------------ */
+
+static apr_status_t global_lock(apr_global_mutex_t *mutex, cp_clock_t deadline)
+{
+    apr_status_t rv;
+
+    /* The mutex waits on the wall clock, so only for a slice at a time. */
+    do {
+        apr_interval_time_t left = cp_clock_left(deadline);
+
+        rv = apr_global_mutex_timedlock(mutex,
+                                        left < LOCK_SLICE ? left : LOCK_SLICE);
+    } while (APR_STATUS_IS_TIMEUP(rv) && cp_clock_left(deadline) > 0);
+    return rv;
+}
+
+apr_status_t cp_sqlite_lock(void *connection, cp_clock_t deadline,
+                            cp_error_t *err)
+{
+    cp_sqlite_conn_t *conn = connection;
+    const cp_sqlite_config_t *config = &conn->db->config;
+    cp_clock_t patience = cp_clock_after(config->busy);
+    apr_status_t rv;
+
+    if (conn->has_lock || !config->write_lock) {
+        conn->has_lock = 1;
+        return APR_SUCCESS;
+    }
+    rv = global_lock(config->write_lock,
+                     deadline < patience ? deadline : patience);
+    if (rv != APR_SUCCESS) {
+        return cp_error_set(err, CP_ERR_CAPACITY, rv,
+                            "the database is busy with other writes",
+                            "database '%s': the server-wide write lock was "
+                            "not free in time",
+                            config->name);
+    }
+    conn->has_lock = 1;
+    return APR_SUCCESS;
+}
+
+/* Only here, and so only under the lock. */
+static void checkpoint_if_due(cp_sqlite_conn_t *conn)
+{
+    int mode = SQLITE_CHECKPOINT_PASSIVE;
+    int in_log = 0, done = 0;
+
+    if (conn->wal_pages < CHECKPOINT_PAGES) {
+        return;
+    }
+    conn->deadline = CP_CLOCK_NEVER;
+    if (conn->wal_pages >= TRUNCATE_PAGES) {
+        /* A reader pins the log: wait a moment for it, not for long. */
+        mode = SQLITE_CHECKPOINT_TRUNCATE;
+        conn->deadline = cp_clock_after(TRUNCATE_PATIENCE);
+    }
+    sqlite3_wal_checkpoint_v2(conn->handle, NULL, mode, &in_log, &done);
+    conn->wal_pages = 0;
+    cp_log(CP_LOG_MARK, CP_LOG_DEBUG, 0,
+           "database '%s': checkpoint moved %d of %d pages",
+           conn->db->config.name, done, in_log);
+}
+
+void cp_sqlite_unlock(void *connection)
+{
+    cp_sqlite_conn_t *conn = connection;
+
+    if (!conn->has_lock) {
+        return;
+    }
+    checkpoint_if_due(conn);
+    conn->has_lock = 0;
+    if (conn->db->config.write_lock) {
+        apr_global_mutex_unlock(conn->db->config.write_lock);
+    }
+}
+
+apr_status_t cp_sqlite_begin(void *connection, cp_clock_t deadline,
+                             cp_error_t *err)
+{
+    cp_sqlite_conn_t *conn = connection;
+    apr_status_t rv = cp_sqlite_lock(conn, deadline, err);
+    int rc;
+
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    conn->deadline = deadline;
+    rc = cp_sqlite_exec(conn, "BEGIN IMMEDIATE");
+    if (rc != SQLITE_OK) {
+        rv = cp_sqlite_fail(conn, rc, "begin to write", err);
+        cp_sqlite_unlock(conn);
+    }
+    return rv;
+}
+
+apr_status_t cp_sqlite_commit(void *connection, cp_error_t *err)
+{
+    cp_sqlite_conn_t *conn = connection;
+    int rc = cp_sqlite_exec(conn, "COMMIT");
+
+    if (rc != SQLITE_OK) {
+        apr_status_t rv = cp_sqlite_fail(conn, rc, "commit", err);
+
+        cp_sqlite_rollback(conn);
+        conn->is_broken = 1;
+        return rv;
+    }
+    cp_sqlite_unlock(conn);
+    return APR_SUCCESS;
+}
+
+void cp_sqlite_rollback(void *connection)
+{
+    cp_sqlite_conn_t *conn = connection;
+
+    if (!sqlite3_get_autocommit(conn->handle)) {
+        conn->deadline = CP_CLOCK_NEVER;
+        cp_sqlite_exec(conn, "ROLLBACK");
+    }
+    cp_sqlite_unlock(conn);
+}
+
+apr_int64_t cp_sqlite_changes(void *connection)
+{
+    return sqlite3_changes(((cp_sqlite_conn_t *)connection)->handle);
+}
+
+apr_int64_t cp_sqlite_last_rowid(void *connection)
+{
+    return sqlite3_last_insert_rowid(((cp_sqlite_conn_t *)connection)->handle);
+}
+
+struct sqlite3 *cp_sqlite_handle(void *connection)
+{
+    return ((cp_sqlite_conn_t *)connection)->handle;
+}
+
+/* --- the database
+ * -------------------------------------------------------------------- */
+
+static apr_status_t db_cleanup(void *data)
+{
+    pthread_mutex_destroy(&((cp_sqlite_t *)data)->lock);
+    return APR_SUCCESS;
+}
+
+apr_status_t cp_sqlite_create(cp_sqlite_t **pdb,
+                              const cp_sqlite_config_t *config, apr_pool_t *p)
+{
+    cp_sqlite_t *db = apr_pcalloc(p, sizeof(*db));
+
+    db->config = *config;
+    pthread_mutex_init(&db->lock, NULL);
+    apr_pool_cleanup_register(p, db, db_cleanup, apr_pool_cleanup_null);
+    *pdb = db;
+    return APR_SUCCESS;
+}
+
+int cp_sqlite_file_changed(cp_sqlite_t *db)
+{
+    struct stat st;
+    int is_there = stat(db->config.path, &st) == 0;
+    int changed;
+
+    if (!is_there) {
+        changed = db->was_seen;
+        db->was_seen = 0;
+    }
+    else {
+        changed = db->was_seen
+                  && (st.st_dev != db->device || st.st_ino != db->inode);
+        db->was_seen = 1;
+        db->device = st.st_dev;
+        db->inode = st.st_ino;
+    }
+    if (changed) {
+        pthread_mutex_lock(&db->lock);
+        db->is_prepared = 0;
+        pthread_mutex_unlock(&db->lock);
+    }
+    return changed;
+}
+
+const char *cp_sqlite_version(void)
+{
+    return sqlite3_libversion();
+}
+
+const char *cp_sqlite_version_risk(apr_pool_t *p)
+{
+    int v = sqlite3_libversion_number();
+
+    if (v < 3007000 || v >= 3051003 || (v >= 3050007 && v < 3051000)
+        || (v >= 3044006 && v < 3045000)) {
+        return NULL;
+    }
+    return apr_psprintf(
+        p,
+        "SQLite %s can lose committed rows when a write races a checkpoint "
+        "(fixed in 3.51.3, 3.50.7 and 3.44.6). Writes through this server are "
+        "safe: they take turns. Let no other program write the same file, or "
+        "update SQLite",
+        sqlite3_libversion());
+}
+
+apr_size_t cp_sqlite_memory(void *connection)
+{
+    static const int kinds[] = {SQLITE_DBSTATUS_CACHE_USED,
+                                SQLITE_DBSTATUS_SCHEMA_USED,
+                                SQLITE_DBSTATUS_STMT_USED};
+    sqlite3 *handle = ((cp_sqlite_conn_t *)connection)->handle;
+    apr_size_t sum = 0;
+
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        int now = 0, high = 0;
+
+        if (sqlite3_db_status(handle, kinds[i], &now, &high, 0) == SQLITE_OK) {
+            sum += (apr_size_t)now;
+        }
+    }
+    return sum;
+}

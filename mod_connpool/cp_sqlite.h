@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SQLite for pools: hardened connections, cached statements with deadlines,
+ * and writes that never meet each other's locks. */
+#ifndef CP_SQLITE_H
+#define CP_SQLITE_H
+
+#include <apr_global_mutex.h>
+#include <apr_pools.h>
+
+#include "cp_driver.h"
+#include "cp_error.h"
+#include "cp_value.h"
+
+struct sqlite3;
+
+/** What the administrator wrote of a database. Strings are borrowed. */
+typedef struct cp_sqlite_config_t {
+    const char *name;
+    const char *path; /**< absolute */
+    int is_readonly;
+    apr_interval_time_t busy; /**< wait for locks of other programs */
+    apr_int64_t cache;        /**< bytes of page cache per connection */
+    const char *synchronous;  /**< "off", "normal", "full" */
+    apr_int64_t length;       /**< bytes of the longest value or row */
+    int like;                 /**< bytes of the longest LIKE pattern */
+
+    /** One per database file and server, held around every write and every
+     * checkpoint; made before the fork. NULL: this process is alone. */
+    apr_global_mutex_t *write_lock;
+} cp_sqlite_config_t;
+
+/** A configured database in this child. */
+typedef struct cp_sqlite_t cp_sqlite_t;
+
+/** Opens nothing yet. */
+apr_status_t cp_sqlite_create(cp_sqlite_t **pdb,
+                              const cp_sqlite_config_t *config, apr_pool_t *p);
+
+/** Drivers of the two kinds of connections; their ctx is a cp_sqlite_t. */
+extern const cp_driver_t cp_sqlite_reader;
+extern const cp_driver_t cp_sqlite_writer;
+
+/** True once after another file took the path's place (or it went away): the
+ * pools should be flushed. Only stat()s. From one thread at a time. */
+int cp_sqlite_file_changed(cp_sqlite_t *db);
+
+/** NULL, or a warning: this library can lose committed rows when a write races
+ * a checkpoint of another program (3.7.0 to 3.51.2, "WAL-reset bug"). */
+const char *cp_sqlite_version_risk(apr_pool_t *p);
+
+const char *cp_sqlite_version(void);
+
+/** Bytes held by page cache, schema and statements of a connection. */
+apr_size_t cp_sqlite_memory(void *conn);
+
+/** The native handle; its owner stays the connection. */
+struct sqlite3 *cp_sqlite_handle(void *conn);
+
+/** What runs on conn from now on is interrupted at the deadline (within about
+ * 50 ms with the default limits). Ends with the connection's release. */
+void cp_sqlite_set_deadline(void *conn, cp_clock_t deadline);
+
+/* --- writes --- */
+
+/** Enter the server-wide lock of the database (a writer connection; it is left
+ * at cp_sqlite_unlock or at release). The wait ends at the deadline, or after
+ * the database's busy time. */
+apr_status_t cp_sqlite_lock(void *conn, cp_clock_t deadline, cp_error_t *err);
+
+/** Run a checkpoint if one is due, then leave the lock. */
+void cp_sqlite_unlock(void *conn);
+
+/** Lock and BEGIN IMMEDIATE. */
+apr_status_t cp_sqlite_begin(void *conn, cp_clock_t deadline, cp_error_t *err);
+
+/** COMMIT, or ROLLBACK when that fails, and unlock. */
+apr_status_t cp_sqlite_commit(void *conn, cp_error_t *err);
+
+/** ROLLBACK and unlock; harmless without a transaction. */
+void cp_sqlite_rollback(void *conn);
+
+apr_int64_t cp_sqlite_changes(void *conn);
+apr_int64_t cp_sqlite_last_rowid(void *conn);
+
+/* --- statements --- */
+
+/** A prepared statement, checked out of its connection's cache. */
+typedef struct cp_statement_t cp_statement_t;
+
+/** Prepare, or take from the cache (least recently used go first). Exactly one
+ * statement; on a reader it cannot write. Finish it before the connection is
+ * released. */
+apr_status_t cp_statement_prepare(void *conn, const char *sql,
+                                  cp_statement_t **pst, cp_error_t *err);
+
+/** Does it write? (sqlite3_stmt_readonly) */
+int cp_statement_is_readonly(cp_statement_t *st);
+
+/** Bind by name, without the colon. Text and blobs are not copied: they must
+ * live until the statement is finished. APR_NOTFOUND: no such parameter. */
+apr_status_t cp_statement_bind(cp_statement_t *st, const char *name,
+                               const cp_value_t *value, cp_error_t *err);
+
+/** APR_SUCCESS: a row. APR_EOF: no more. Else err. */
+apr_status_t cp_statement_step(cp_statement_t *st, cp_error_t *err);
+
+/** Valid after the first step (a changed schema may change them). */
+int cp_statement_columns(cp_statement_t *st);
+const char *cp_statement_column_name(cp_statement_t *st, int i);
+
+/** Columns of the current row; text and blobs are valid until the next step. */
+void cp_statement_row(cp_statement_t *st, cp_value_t *values);
+
+/** Reset, unbind, and put back into the cache. */
+void cp_statement_finish(cp_statement_t *st);
+
+#endif

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What cp_sqlite.c and cp_sqlite_statement.c share. */
+#ifndef CP_SQLITE_PRIVATE_H
+#define CP_SQLITE_PRIVATE_H
+
+#include <sqlite3.h>
+
+#include "cp_sqlite.h"
+
+#define CP_SQLITE_STATEMENTS 64 /* cached per connection */
+
+typedef struct cp_sqlite_conn_t cp_sqlite_conn_t;
+
+struct cp_statement_t {
+    cp_sqlite_conn_t *conn;
+    sqlite3_stmt *stmt; /* NULL: this place of the cache is free */
+    char *sql;
+    size_t sql_size;
+    unsigned long used_at; /* conn->uses when it was last taken */
+    int is_out;
+    int is_cached; /* 0: freed when finished */
+};
+
+/* One thread at a time uses a connection, so nothing here needs a lock. */
+struct cp_sqlite_conn_t {
+    cp_sqlite_t *db;
+    sqlite3 *handle;
+    cp_clock_t deadline;
+    cp_clock_t busy_until; /* 0: not waiting for a lock */
+    int is_writer;
+    int has_lock;
+    int is_broken;   /* damaged file, I/O error: do not reuse */
+    int is_internal; /* our own statements pass the authorizer */
+    int wal_pages;   /* length of the log after the last commit */
+    unsigned long uses;
+    cp_statement_t cache[CP_SQLITE_STATEMENTS];
+};
+
+/* Map a result code (extended) to class and cause, mark the connection broken
+ * when it is. Returns what cp_error_set returns. */
+apr_status_t cp_sqlite_fail(cp_sqlite_conn_t *conn, int rc, const char *doing,
+                            cp_error_t *err);
+
+/* Run internal SQL without rows or parameters. */
+int cp_sqlite_exec(cp_sqlite_conn_t *conn, const char *sql);
+
+void cp_statement_free_all(cp_sqlite_conn_t *conn);
+
+#endif
