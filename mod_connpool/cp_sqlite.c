@@ -220,8 +220,7 @@ static int set_pragmas(cp_sqlite_conn_t *conn)
 
     apr_snprintf(sql, sizeof(sql),
                  "PRAGMA cache_size=-%d; PRAGMA synchronous=%s;"
-                 "PRAGMA cell_size_check=1; PRAGMA journal_size_limit=%d;"
-                 "PRAGMA foreign_keys=1",
+                 "PRAGMA cell_size_check=1; PRAGMA journal_size_limit=%d",
                  (int)(config->cache / 1024), config->synchronous,
                  JOURNAL_SIZE_LIMIT);
     return cp_sqlite_exec(conn, sql);
