@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What the files of the server glue share. */
+#ifndef MOD_CONNPOOL_PRIVATE_H
+#define MOD_CONNPOOL_PRIVATE_H
+
+#include <httpd.h>
+#include <http_config.h>
+#include <http_core.h>
+#include <http_log.h>
+#include <http_protocol.h>
+#include <http_request.h>
+
+#include "cp_encode.h"
+#include "cp_error.h"
+#include "cp_http.h"
+#include "cp_loop.h"
+#include "cp_params.h"
+#include "cp_pool.h"
+#include "cp_segment.h"
+#include "cp_sql.h"
+#include "cp_sqlite.h"
+#include "cp_value.h"
+
+#define CONNPOOL_VERSION "0.1.0"
+
+extern module AP_MODULE_DECLARE_DATA connpool_module;
+APLOG_USE_MODULE(connpool);
+
+/* --- configuration (mod_connpool_config.c) ---------------------------------
+ *
+ * Definitions are made while the configuration is read, completed and checked
+ * in check_config, and inherited by virtual hosts by pointer. In the child they
+ * get their run-time half (`child`), set once in child_init, before any request
+ * and any thread. CONNPOOL_UNSET in a number means that nobody wrote it. */
+
+#define CONNPOOL_UNSET (-1)
+
+typedef struct connpool_database_t {
+    const char *name;
+    server_rec *server; /* where it was defined */
+    const char *where;  /* "FILE:LINE" */
+    cp_sqlite_config_t sqlite;
+    cp_pool_config_t pool;       /* max: readers and writer together */
+    apr_interval_time_t timeout; /* of a query */
+    int overflow_direct;
+    int entry;                    /* in the segment */
+    struct connpool_lock_t *lock; /* shared by all with this file */
+    struct connpool_db_child_t *child;
+} connpool_database_t;
+
+typedef struct connpool_upstream_t {
+    const char *name;
+    server_rec *server;
+    const char *where;
+    const char *origin; /* scheme://host:port */
+    cp_upstream_config_t http;
+    cp_pool_config_t pool;
+    int perhost;
+    int overflow_direct;
+    apr_array_header_t *headers; /* const char *: request headers to forward */
+    int pool_entry;
+    int entry;
+    struct connpool_up_child_t *child;
+} connpool_upstream_t;
+
+typedef struct connpool_param_t {
+    cp_param_spec_t spec;
+    ap_regex_t *match; /* NULL: none */
+} connpool_param_t;
+
+typedef struct connpool_query_t {
+    const char *name;
+    server_rec *server;
+    const char *where;
+    const char *database_name;
+    connpool_database_t *database; /* resolved in check_config */
+    const char *sql;
+    cp_sql_shape_t shape;
+    int is_write;
+    apr_int64_t methods; /* AP_METHOD_BIT << M_x, or'ed */
+    int max_rows;
+    apr_int64_t max_bytes;
+    apr_interval_time_t timeout; /* UNSET: the database's */
+    cp_format_t format;
+    apr_array_header_t *params; /* connpool_param_t * */
+    int entry;
+} connpool_query_t;
+
+typedef enum connpool_report_t {
+    CONNPOOL_REPORT_OFF,
+    CONNPOOL_REPORT_ON,
+    CONNPOOL_REPORT_FULL,
+} connpool_report_t;
+
+typedef struct connpool_server_t {
+    server_rec *server;
+
+    /* Numbers and flags, CONNPOOL_UNSET until completed. */
+    int engine;
+    int http_pool;
+    int db_pool;
+    int event_loop; /* main server only */
+    int http_max;
+    int http_per_host;
+    apr_interval_time_t http_connect;
+    apr_interval_time_t http_read;
+    apr_interval_time_t http_keepalive;
+    int http_cleanup;
+    int db_max;
+    int server_status;
+
+    /* Defined in this very server, in order. */
+    apr_array_header_t *databases; /* connpool_database_t * */
+    apr_array_header_t *upstreams; /* connpool_upstream_t * */
+    apr_array_header_t *queries;   /* connpool_query_t * */
+
+    /* Visible here: own ones and those of the main server. By name. */
+    apr_hash_t *all_databases;
+    apr_hash_t *all_upstreams;
+    apr_hash_t *all_queries;
+
+    cp_gate_t
+        *http_gate; /* child: the total limit of this server's upstreams */
+} connpool_server_t;
+
+typedef struct connpool_dir_t {
+    apr_array_header_t *serve; /* const char *, NULL: not set */
+    const char *location;      /* path of the <Location> that serves, or NULL */
+} connpool_dir_t;
+
+extern const command_rec connpool_commands[];
+void *connpool_create_server_config(apr_pool_t *p, server_rec *s);
+void *connpool_merge_server_config(apr_pool_t *p, void *base, void *add);
+void *connpool_create_dir_config(apr_pool_t *p, char *path);
+void *connpool_merge_dir_config(apr_pool_t *p, void *base, void *add);
+int connpool_pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp);
+int connpool_check_config(apr_pool_t *pconf, apr_pool_t *plog,
+                          apr_pool_t *ptemp, server_rec *main_server);
+
+connpool_server_t *connpool_server(server_rec *s);
+connpool_dir_t *connpool_dir(request_rec *r);
+
+/** The one name that ConnPoolServe gives here, or NULL. */
+const char *connpool_served_name(request_rec *r);
+
+/* --- the child (mod_connpool_child.c) ---------------------------------------
+ */
+
+/** A write lock of a database file, kept over restarts in the process's pool.
+ */
+typedef struct connpool_lock_t {
+    const char *path;
+    apr_global_mutex_t *mutex;
+} connpool_lock_t;
+
+/** Index [is_pooled]: a virtual host may have its pooling switched off. NULL
+ * where no server needs it. */
+typedef struct connpool_db_child_t {
+    cp_sqlite_t *sqlite;
+    cp_pool_t *readers[2];
+    cp_pool_t *writer[2]; /* equal to readers when max=1; NULL if readonly */
+} connpool_db_child_t;
+
+typedef struct connpool_up_child_t {
+    cp_upstream_t *upstream;
+    cp_pool_t *pool[2];
+} connpool_up_child_t;
+
+/** The state of this process. All fields are set in child_init (segment and
+ * main_server in post_config) and constant afterwards. */
+typedef struct connpool_child_t {
+    server_rec *main_server;
+    cp_segment_t *segment; /* NULL before post_config */
+    int slot;              /* ours in the segment */
+    cp_loop_t *loop;       /* NULL: fetches run in the request's thread */
+    int is_started;
+} connpool_child_t;
+
+extern connpool_child_t connpool_child;
+
+int connpool_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
+                         server_rec *main_server);
+void connpool_child_init(apr_pool_t *pchild, server_rec *main_server);
+void connpool_child_stopping(apr_pool_t *pchild, int graceful);
+void connpool_child_status(server_rec *s, pid_t pid, ap_generation_t gen,
+                           int slot, mpm_child_status status);
+
+/** This child's cells of a query or an upstream. */
+cp_query_stats_t *connpool_query_stats(const connpool_query_t *query);
+cp_upstream_stats_t *connpool_upstream_stats(const connpool_upstream_t *up);
+
+/* --- connections of a request (mod_connpool_request.c) -----------------------
+ */
+
+/** A connection held for a request. Shared when the request (its subrequests
+ * and internal redirects too) asks for the same pool again. */
+typedef struct connpool_hold_t connpool_hold_t;
+
+/** `holder` names who asks, for leak reports; NULL: the request's URI. */
+apr_status_t connpool_hold_database(request_rec *r, connpool_database_t *db,
+                                    int is_writer, const char *holder,
+                                    connpool_hold_t **phold, cp_error_t *err);
+apr_status_t connpool_hold_upstream(request_rec *r, connpool_upstream_t *up,
+                                    connpool_hold_t **phold, cp_error_t *err);
+void *connpool_hold_connection(const connpool_hold_t *hold);
+int connpool_hold_is_overflow(const connpool_hold_t *hold);
+int connpool_hold_is_shared(const connpool_hold_t *hold);
+
+/** Give back; releasing twice is logged and harmless. */
+void connpool_hold_release(connpool_hold_t *hold);
+/** Give back broken. */
+void connpool_hold_discard(connpool_hold_t *hold, const char *why);
+
+/* --- running queries (mod_connpool_work.c)
+ * ------------------------------------ */
+
+/** One execution of a named query. Caller's storage, zeroed. */
+typedef struct connpool_run_t {
+    request_rec *r;
+    connpool_query_t *query;
+    connpool_hold_t *hold;
+    cp_statement_t *statement;
+    cp_clock_t started;
+    cp_clock_t deadline;
+    int in_transaction;
+    apr_int64_t rows;
+    apr_int64_t changes; /* after close, of a write */
+    apr_int64_t last_rowid;
+} connpool_run_t;
+
+/** Acquire, prepare, bind; begin a transaction for a write. values has one
+ * entry per declared parameter. On failure everything is given back. */
+apr_status_t connpool_run_open(connpool_run_t *run, request_rec *r,
+                               connpool_query_t *query,
+                               const cp_value_t *values, cp_error_t *err);
+
+/** The next row (cp_statement_row reads it), APR_EOF, or err. */
+apr_status_t connpool_run_next(connpool_run_t *run, cp_error_t *err);
+
+/** Commit (with rv APR_SUCCESS or APR_EOF) or roll back, give the connection
+ * back, count. Returns rv, or the failure to commit. Idempotent. */
+apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
+                                cp_error_t *err);
+
+/* --- parameters (mod_connpool_params.c)
+ * ---------------------------------------- */
+
+typedef struct connpool_input_error_t {
+    const char *param;
+    const char *reason;
+} connpool_input_error_t;
+
+/** Read the request's parameters (query string; form or JSON body) for the
+ * query's declared ones: one cp_value_t each, in r->pool.
+ * @return OK, or the HTTP status to answer: 400 with entries in errors, 413,
+ * 415, with *pdetail set */
+int connpool_params_read(request_rec *r, const connpool_query_t *query,
+                         cp_value_t **pvalues, apr_array_header_t **perrors,
+                         const char **pdetail);
+
+/** A declared parameter's value from text: NULL or the reason against it. */
+const char *connpool_param_parse(apr_pool_t *p, const connpool_param_t *param,
+                                 const char *data, apr_size_t size,
+                                 cp_value_t *value);
+
+/* --- answers (mod_connpool_answer.c)
+ * ------------------------------------------- */
+
+/** Send application/problem+json; returns OK (the answer is complete). errors
+ * (connpool_input_error_t) and detail may be NULL. */
+int connpool_problem(request_rec *r, int status, const char *detail,
+                     const apr_array_header_t *errors);
+
+/** The same for a core error: maps the class, logs the detail. `what` names
+ * the query or upstream. */
+int connpool_problem_of(request_rec *r, const char *what,
+                        const cp_error_t *err);
+
+/** HTTP status of an error class. */
+int connpool_status_of(cp_error_class_t cls);
+
+/** Send a complete body: type, length, strong ETag, 304 and HEAD handled. The
+ * buffer's storage passes to the output and is emptied. */
+int connpool_send_whole(request_rec *r, const char *content_type,
+                        cp_buffer_t *body);
+
+/** Begin / continue / end an answer of unknown length. */
+void connpool_stream_begin(request_rec *r, const char *content_type);
+apr_status_t connpool_stream_write(request_rec *r, cp_buffer_t *chunk);
+void connpool_stream_end(request_rec *r);
+/** End it so that the client sees it is cut: no last chunk, close. */
+void connpool_stream_cut(request_rec *r);
+
+/** Write to a client for at most so long: while a reader is held. Restores the
+ * connection's own timeout with `left` < 0. */
+void connpool_limit_client_wait(request_rec *r, apr_interval_time_t left);
+
+/** Has the client closed its connection? */
+int connpool_client_is_gone(request_rec *r);
+
+/* --- handlers
+ * -------------------------------------------------------------------- */
+
+int connpool_query_handler(request_rec *r);  /* mod_connpool_query.c */
+int connpool_fetch_handler(request_rec *r);  /* mod_connpool_fetch.c */
+int connpool_status_handler(request_rec *r); /* mod_connpool_status.c */
+void connpool_status_register(apr_pool_t *p);
+
+/** The access checker of the status handler: local clients only, unless a
+ * Require says otherwise. */
+int connpool_status_access(request_rec *r);
+
+void connpool_api_register(void); /* mod_connpool_api.c */
+
+#endif
