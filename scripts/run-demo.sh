@@ -1,0 +1,213 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Runs the demo: a private httpd on 127.0.0.1 with the module and a calendar.
+# Called by `make run`, after the build. Ctrl-C ends it.
+#
+#   PORT      where to listen (8080)
+#   BUILD     where mod_connpool.so is and the demo keeps its state (build)
+#   HTTPD     the server's program (apache2 or httpd, found by itself)
+#   MODULES   where its modules are (asked from apxs, or the usual places)
+set -eu
+umask 022
+
+PORT=${PORT:-8080}
+BUILD=${BUILD:-build}
+source_dir=$(cd "$(dirname "$0")/.." && pwd)
+httpd_pid=
+scratch=
+
+fail() {
+    echo "run-demo: $*" >&2
+    exit 1
+}
+
+# Ends the server by its own pid, and removes what lies outside BUILD. Called by
+# the traps.
+# shellcheck disable=SC2317
+finish() {
+    trap - EXIT INT TERM HUP
+    if [ -n "$httpd_pid" ]; then
+        kill -TERM "$httpd_pid" 2>/dev/null || :
+        wait "$httpd_pid" 2>/dev/null || :
+    fi
+    if [ -n "$scratch" ]; then
+        rm -rf "$scratch"
+    fi
+}
+
+find_program() {
+    for program in "$@"; do
+        for place in '' /usr/sbin/ /usr/local/sbin/; do
+            if command -v "$place$program" 2>/dev/null; then
+                return 0
+            fi
+        done
+    done
+    return 1
+}
+
+find_modules() {
+    for place in "$(apxs -q LIBEXECDIR 2>/dev/null || :)" \
+        /usr/lib/apache2/modules /usr/lib64/httpd/modules; do
+        if [ -e "$place/mod_mpm_event.so" ]; then
+            echo "$place"
+            return 0
+        fi
+    done
+    return 1
+}
+
+# perl belongs to the essential packages, curl and ss do not.
+check_port() {
+    case $PORT in
+    '' | *[!0-9]*) fail "PORT=$PORT is not a number" ;;
+    esac
+    if [ "$PORT" -lt 1 ] || [ "$PORT" -gt 65535 ]; then
+        fail "PORT=$PORT is not between 1 and 65535"
+    fi
+    why=$(perl -MIO::Socket::INET -e '
+        IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => $ARGV[0],
+            Proto => "tcp", Listen => 1, ReuseAddr => 1) or print "$!"' "$PORT")
+    if [ -n "$why" ]; then
+        fail "cannot listen on 127.0.0.1:$PORT ($why); try: make run PORT=8081"
+    fi
+}
+
+# As root the children run as somebody else: the user who called sudo, or the
+# system's user for web servers.
+choose_user() {
+    if [ "$(id -u)" != 0 ]; then
+        return 0
+    fi
+    for user in "${SUDO_USER:-}" www-data apache nobody; do
+        if [ -n "$user" ] && [ "$user" != root ] &&
+            id "$user" >/dev/null 2>&1; then
+            DEMO_USER=$user
+            DEMO_GROUP=$(id -gn "$user")
+            export DEMO_USER DEMO_GROUP
+            return 0
+        fi
+    done
+    fail "found no user to run the server's children as"
+}
+
+as_child_user() {
+    if [ -n "${DEMO_USER:-}" ]; then
+        setpriv --reuid "$DEMO_USER" --regid "$DEMO_GROUP" --init-groups "$@"
+    else
+        "$@"
+    fi
+}
+
+# The children must reach the files. A clone in a home directory that is
+# closed to them is served from a copy, which is removed at the end.
+choose_state() {
+    DEMO_HTDOCS=$source_dir/conf/demo/htdocs
+    mkdir -p "$BUILD/demo" || fail "cannot write to $BUILD"
+    DEMO_STATE=$(cd "$BUILD/demo" && pwd)
+    if ! [ -w "$DEMO_STATE" ]; then
+        fail "$DEMO_STATE belongs to another user; remove it, or set BUILD="
+    fi
+    if ! as_child_user test -r "$DEMO_HTDOCS/index.html" ||
+        ! as_child_user test -x "$DEMO_STATE"; then
+        scratch=$(mktemp -d "${TMPDIR:-/tmp}/connpool-demo.XXXXXX")
+        chmod 755 "$scratch"
+        cp -R "$DEMO_HTDOCS" "$scratch/htdocs"
+        chmod -R a+rX "$scratch/htdocs"
+        mkdir "$scratch/state"
+        DEMO_HTDOCS=$scratch/htdocs
+        DEMO_STATE=$scratch/state
+    fi
+    export DEMO_HTDOCS DEMO_STATE
+}
+
+# Made beside its final name, so that an interrupted load is never used; made
+# again when the facts are newer.
+make_database() {
+    facts=$source_dir/conf/demo/calendar.sql
+    database=$DEMO_STATE/calendar.db
+    if ! [ -e "$database" ] || [ -n "$(find "$facts" -newer "$database")" ]; then
+        rm -f "$database" "$database-wal" "$database-shm" "$database.new"
+        sqlite3 -bail "$database.new" <"$facts"
+        mv "$database.new" "$database"
+    fi
+    if [ -n "${DEMO_USER:-}" ]; then
+        chown -R "$DEMO_USER:$DEMO_GROUP" "$DEMO_STATE"
+    fi
+}
+
+# Waits until the page answers, or the server has ended.
+await_server() {
+    perl -MIO::Socket::INET -e '
+        my ($port, $pid) = @ARGV;
+        for (1 .. 200) {
+            exit 1 unless kill 0, $pid;
+            my $s = IO::Socket::INET->new(PeerAddr => "127.0.0.1",
+                PeerPort => $port, Timeout => 5);
+            if ($s) {
+                print $s "GET / HTTP/1.0\r\n\r\n";
+                exit 0 if (<$s> // "") =~ m{^HTTP/1\.\d 200};
+            }
+            select undef, undef, undef, 0.05;
+        }
+        exit 1' "$PORT" "$httpd_pid"
+}
+
+show_urls() {
+    url=http://127.0.0.1:$PORT
+    cat <<END
+
+The demo runs. Open $url/ or try:
+
+  curl '$url/api/upcoming?limit=5'
+  curl '$url/api/between?from=2026-08-01&to=2026-08-31'
+  curl '$url/api/on-this-day?month=7&day=20'
+  curl '$url/api/event?id=1'
+  curl '$url/api/search?text=mars'
+  curl '$url/api/categories'
+  curl '$url/api/add-note' -d event=1 -d author=me --data-urlencode 'note=I saw it'
+  curl '$url/api/notes'
+  curl '$url/api/fetch/planets.json'
+  curl '$url/connpool-status?format=json'
+  curl '$url/server-status?auto'
+
+Log: $DEMO_STATE/error.log
+Ctrl-C ends it.
+
+END
+}
+
+start_server() {
+    set -- -DFOREGROUND -d "$DEMO_STATE" -f "$source_dir/conf/demo/httpd.conf"
+    if [ -n "${DEMO_USER:-}" ]; then
+        set -- "$@" -DDemoAsRoot
+    fi
+    : >"$DEMO_STATE/error.log"
+    trap finish EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+    # The server dies with this script, whatever ends it.
+    setpriv --pdeathsig TERM "$httpd" "$@" &
+    httpd_pid=$!
+    if ! await_server; then
+        cat "$DEMO_STATE/error.log" >&2
+        fail "the server did not start"
+    fi
+}
+
+check_port
+httpd=${HTTPD:-$(find_program apache2 httpd)} || fail "found no apache2"
+DEMO_MODULES=${MODULES:-$(find_modules)} || fail "found no modules of httpd"
+DEMO_MODULE=$(cd "$BUILD" && pwd)/mod_connpool.so
+DEMO_PORT=$PORT
+export DEMO_MODULES DEMO_MODULE DEMO_PORT
+[ -e "$DEMO_MODULE" ] || fail "$DEMO_MODULE is missing; run make"
+command -v sqlite3 >/dev/null || fail "sqlite3 is missing; make run installs it"
+choose_user
+trap finish EXIT
+choose_state
+make_database
+start_server
+show_urls
+wait "$httpd_pid" || :
+fail "the server has ended; its log is $DEMO_STATE/error.log"
