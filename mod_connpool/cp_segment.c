@@ -226,6 +226,7 @@ static void settle_pool(cp_pool_stats_t *stats)
     }
     clear(&stats->open);
     clear(&stats->busy);
+    clear(&stats->idle);
     clear(&stats->waiting);
     clear(&stats->memory_bytes);
 }
@@ -316,6 +317,9 @@ static void derive_gauges(cp_pool_stats_t *sum)
     }
     sum->busy = sum->acquired - ended;
     sum->open = sum->created - closed;
+    if (sum->idle > sum->open) {
+        sum->idle = sum->open;
+    }
 }
 
 void cp_segment_sum_pool(cp_segment_t *seg, int entry, cp_pool_stats_t *sum)

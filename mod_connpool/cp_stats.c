@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cp_stats.h"
 
+#include <stddef.h>
+#include <string.h>
+
 #define SUB_BITS   4 /* 16 buckets an octave */
 #define SUBS       (1 << SUB_BITS)
 #define VALUE_BITS 32
@@ -144,18 +147,57 @@ static void histogram_merge(cp_histogram_t *into, const cp_histogram_t *from)
     raise_to(&into->max, cp_stats_get(&from->max));
 }
 
+/* What comes into a pool and what leaves it. */
+typedef struct flow_t {
+    uint64_t released;
+    uint64_t abandoned;
+    uint64_t closed[CP_CLOSE_REASONS];
+    uint64_t acquired;
+    uint64_t created;
+} flow_t;
+
+/* What ends is read before what begins, so that a reader never sees more
+ * released than acquired, or more closed than created. */
+static void read_flow(flow_t *flow, const cp_pool_stats_t *from)
+{
+    flow->released = get_first(&from->released);
+    flow->abandoned = get_first(&from->abandoned);
+    for (int i = 0; i < CP_CLOSE_REASONS; i++) {
+        flow->closed[i] = get_first(&from->closed[i]);
+    }
+    flow->acquired = get_first(&from->acquired);
+    flow->created = get_first(&from->created);
+}
+
+/* Were the reader interrupted in the middle, all that was acquired meanwhile
+ * would look busy. When nothing ended until it was read again, the numbers are
+ * of one moment. */
+static void read_steady_flow(flow_t *flow, const cp_pool_stats_t *from)
+{
+    read_flow(flow, from);
+    for (int tries = 0; tries < 100; tries++) {
+        flow_t again;
+
+        read_flow(&again, from);
+        if (!memcmp(flow, &again, offsetof(flow_t, acquired))) {
+            return;
+        }
+        *flow = again;
+    }
+}
+
 void cp_pool_stats_merge(cp_pool_stats_t *into, const cp_pool_stats_t *from)
 {
-    /* What ends is read before what begins: from may be written meanwhile, and
-     * a reader must never see more released than acquired, or more closed than
-     * created. */
-    accumulate(&into->released, get_first(&from->released));
-    accumulate(&into->abandoned, get_first(&from->abandoned));
+    flow_t flow;
+
+    read_steady_flow(&flow, from);
+    accumulate(&into->acquired, flow.acquired);
+    accumulate(&into->released, flow.released);
+    accumulate(&into->abandoned, flow.abandoned);
+    accumulate(&into->created, flow.created);
     for (int i = 0; i < CP_CLOSE_REASONS; i++) {
-        accumulate(&into->closed[i], get_first(&from->closed[i]));
+        accumulate(&into->closed[i], flow.closed[i]);
     }
-    accumulate(&into->acquired, cp_stats_get(&from->acquired));
-    accumulate(&into->created, cp_stats_get(&from->created));
     accumulate(&into->timeouts, cp_stats_get(&from->timeouts));
     accumulate(&into->rejected, cp_stats_get(&from->rejected));
     accumulate(&into->fallbacks, cp_stats_get(&from->fallbacks));
@@ -163,6 +205,7 @@ void cp_pool_stats_merge(cp_pool_stats_t *into, const cp_pool_stats_t *from)
     accumulate(&into->leaks_suspected, cp_stats_get(&from->leaks_suspected));
     accumulate(&into->open, cp_stats_get(&from->open));
     accumulate(&into->busy, cp_stats_get(&from->busy));
+    accumulate(&into->idle, cp_stats_get(&from->idle));
     accumulate(&into->waiting, cp_stats_get(&from->waiting));
     accumulate(&into->memory_bytes, cp_stats_get(&from->memory_bytes));
     histogram_merge(&into->acquire_us, &from->acquire_us);

@@ -106,8 +106,8 @@ uint64_t cp_histogram_count(const cp_histogram_t *h);
  * values lies: the bucket's middle, never above max. 0 when empty. */
 uint64_t cp_histogram_quantile(const cp_histogram_t *h, double q);
 
-/** into += from, for any of the structs above. from may be written meanwhile.
- */
+/** into += from, for any of the structs above; maxima and lag_us become the
+ * larger one. from may be written meanwhile, into only by this thread. */
 void cp_pool_stats_merge(cp_pool_stats_t *into, const cp_pool_stats_t *from);
 void cp_query_stats_merge(cp_query_stats_t *into, const cp_query_stats_t *from);
 void cp_upstream_stats_merge(cp_upstream_stats_t *into,
