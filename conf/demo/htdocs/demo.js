@@ -77,7 +77,7 @@ async function run(form, output) {
     }
 }
 
-for (const form of document.forms) {
+function prepare(form) {
     const output = addOutput(form);
     form.addEventListener('input', () => {
         output.request.textContent = requestOf(form).text;
@@ -90,7 +90,17 @@ for (const form of document.forms) {
             next.requestSubmit();
         }
     });
-    if ('now' in form.dataset) {
-        form.requestSubmit();
+    return () => run(form, output);
+}
+
+// One after the other, so that each time is that of one request.
+async function start() {
+    const forms = [...document.forms].map((form) => [form, prepare(form)]);
+    for (const [form, send] of forms) {
+        if (form.method === 'get') {
+            await send();
+        }
     }
 }
+
+start();
