@@ -15,7 +15,8 @@ function requestOf(form) {
     if (form.method === 'post') {
         return { path, text: `POST ${path}`, body: fields };
     }
-    const target = fields.size === 0 ? path : `${path}?${fields}`;
+    const query = fields.toString();
+    const target = query === '' ? path : `${path}?${query}`;
     return { path: target, text: `GET ${target}` };
 }
 
