@@ -596,7 +596,7 @@ sub _kill {
 }
 
 # Graceful restart with the present conf(); returns when the new generation
-# has been announced. With (gone => 1) also waits for the old children.
+# has been announced. With (gone => 1) also until it has replaced the old one.
 sub graceful {
     my ($self, %arg) = @_;
     return $self->_restart('USR1', %arg);
@@ -621,7 +621,7 @@ sub _restart {
     return await(
         sub {
             my %now = map { $_ => 1 } $self->children;
-            return !grep { $now{$_} } @old;
+            return keys %now >= $self->{children} && !grep { $now{$_} } @old;
         },
         $arg{seconds} // 15, 'end of the old children'
     );
