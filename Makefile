@@ -3,41 +3,201 @@
 
 SHELL   := /bin/sh
 APXS    ?= apxs
-CC      ?= gcc
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
 BUILD   ?= build
 PORT    ?= 8080
+DESTDIR ?=
 PROVE   ?= prove
+JOBS    ?= 2
 
 SOURCES      := $(wildcard mod_connpool/*.c)
 CORE         := $(wildcard mod_connpool/cp_*.c)
-HEADERS      := $(wildcard mod_connpool/*.h)
+HEADERS      := $(wildcard mod_connpool/*.h tests/*.h)
 TEST_SOURCES := $(wildcard tests/*.c)
+CONSUMERS    := $(wildcard t/handler/*.c)
+FORMATTED    := $(SOURCES) $(HEADERS) $(TEST_SOURCES) $(CONSUMERS) \
+                $(wildcard tests/bench/*.c tests/fuzz/*.c)
 
-# Asked only when something is compiled: `make help` works on a bare machine.
-apxs_flags  = $(shell $(APXS) -q EXTRA_CPPFLAGS) -I$(shell $(APXS) -q INCLUDEDIR) -I$(shell $(APXS) -q APR_INCLUDEDIR) -I$(shell $(APXS) -q APU_INCLUDEDIR)
+# Asked once, and only when something is compiled: `make help` works on a bare
+# machine. Headers of others are not searched for warnings.
+apxs_flags = $(eval apxs_flags := $(shell $(APXS) -q EXTRA_CPPFLAGS) \
+               -isystem $(shell $(APXS) -q INCLUDEDIR) \
+               -isystem $(shell $(APXS) -q APR_INCLUDEDIR) \
+               -isystem $(shell $(APXS) -q APU_INCLUDEDIR))$(apxs_flags)
+check_libs = $(eval check_libs := $(shell pkg-config --libs check))$(check_libs)
+
 WARNINGS    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
                -Wpointer-arith -Wwrite-strings -Wformat=2 -Wundef -Wvla \
                -Wimplicit-fallthrough -Wno-unused-parameter
-WERROR      ?=
+ifeq ($(CI),true)
+WERROR      ?= -Werror
+endif
 OPTIMIZE    ?= -O2 -g
 SANITIZE    ?=
 HARDENING   ?= -fstack-protector-strong -D_FORTIFY_SOURCE=2
-CPPFLAGS_ALL = -D_GNU_SOURCE $(HARDENING) $(CPPFLAGS) -Imod_connpool $(apxs_flags)
-CFLAGS_ALL   = -std=gnu11 $(OPTIMIZE) -fPIC -pthread -fvisibility=hidden $(WARNINGS) $(WERROR) $(SANITIZE) $(CFLAGS)
-LDFLAGS_ALL  = -Wl,-z,relro,-z,now -Wl,--as-needed $(SANITIZE) $(LDFLAGS)
+CPPFLAGS_ALL = -D_GNU_SOURCE $(HARDENING) $(CPPFLAGS) $(apxs_flags)
+CFLAGS_ALL   = -std=gnu11 $(OPTIMIZE) -fPIC -pthread -fvisibility=hidden \
+               $(WARNINGS) $(WERROR) $(SANITIZE) $(CFLAGS)
+LDFLAGS_ALL  = -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(SANITIZE) $(LDFLAGS)
 LIBS        := -lsqlite3 -lcurl -ljansson
-TEST_LIBS    = $(shell pkg-config --libs check) -lapr-1 -laprutil-1 $(LIBS) -lm
+TEST_LIBS    = $(check_libs) -lapr-1 -laprutil-1 $(LIBS) -lm
 
-MODULE := $(BUILD)/mod_connpool.so
+MODULE    := $(BUILD)/mod_connpool.so
+TESTING   := $(BUILD)/testing/mod_connpool.so
+UNIT      := $(BUILD)/unit
+CONSUMING := $(CONSUMERS:t/handler/%.c=$(BUILD)/t/%.so)
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.PHONY: all run check check-unit check-e2e guards lint bench check-asan \
+        check-tsan check-valgrind analyze format install uninstall help clean \
+        toolchain deps test-programs
 
 all: $(MODULE) ## build/mod_connpool.so (the default)
 
+# `make V=1` shows the commands.
+ifdef V
+Q   :=
+say := @:
+else
+Q   := @
+say := @echo ' '
+endif
+
+# --- compiling --------------------------------------------------------------
+
 $(BUILD)/%.o: %.c $(HEADERS) Makefile | toolchain
+	$(say) CC $@
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -c -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS_ALL) -Imod_connpool $(CFLAGS_ALL) -c -o $@ $<
+
+# With the hooks for tests, in a tree of its own: nothing of it is shipped.
+$(BUILD)/testing/%.o: %.c $(HEADERS) Makefile | toolchain
+	$(say) CC $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) -DCONNPOOL_TESTING $(CPPFLAGS_ALL) -Imod_connpool $(CFLAGS_ALL) -c -o $@ $<
 
 $(MODULE): $(SOURCES:%.c=$(BUILD)/%.o)
-	$(CC) -shared $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+	$(say) LD $@
+	$(Q)$(CC) -shared $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
-$(BUILD)/unit: $(CORE:%.c=$(BUILD)/%.o) $(TEST_SOURCES:%.c=$(BUILD)/%.o)
-	$(CC) $(LDFLAGS_ALL) -pthread -o $@ $^ $(TEST_LIBS)
+$(TESTING): $(SOURCES:%.c=$(BUILD)/testing/%.o)
+	$(say) LD $@
+	$(Q)$(CC) -shared $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+
+$(UNIT): $(CORE:%.c=$(BUILD)/testing/%.o) $(TEST_SOURCES:%.c=$(BUILD)/testing/%.o)
+	$(say) LD $@
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(TEST_LIBS)
+
+# As a stranger would build it: of this module it sees the public header only.
+$(BUILD)/t/%.so: t/handler/%.c mod_connpool/mod_connpool.h Makefile | toolchain
+	$(say) CC $@
+	@mkdir -p $(BUILD)/t/include
+	@cp mod_connpool/mod_connpool.h $(BUILD)/t/include/
+	$(Q)$(CC) $(CPPFLAGS_ALL) -I$(BUILD)/t/include $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@ $<
+
+test-programs: $(MODULE) $(TESTING) $(UNIT) $(CONSUMING)
+
+toolchain:
+	@CC='$(CC)' APXS='$(APXS)' scripts/check-toolchain.sh
+
+deps: ## install what the targets run and check need (Debian, Raspberry Pi OS)
+	scripts/install-deps.sh run check
+
+# --- running ----------------------------------------------------------------
+
+run: ## install what is missing, build, serve the demo on 127.0.0.1:PORT
+	scripts/install-deps.sh run
+	+$(MAKE) all
+	BUILD='$(abspath $(BUILD))' PORT='$(PORT)' exec scripts/run-demo.sh
+
+# --- checking ---------------------------------------------------------------
+
+# Tests that take long or do not depend on the MPM say so in a line
+# "# MPM: event" and run once.
+e2e_tests   = $(wildcard t/*.t)
+other_tests = $(shell grep -L '^\# MPM: event' $(e2e_tests))
+prove       = CONNPOOL_BUILD='$(abspath $(BUILD))' $(PROVE) -j$(JOBS) --timer
+
+check: ## install what is missing, build, unit tests, guards, end-to-end tests
+	scripts/install-deps.sh run check
+	+$(MAKE) test-programs
+	+$(MAKE) check-unit
+	+$(MAKE) guards
+	+$(MAKE) check-e2e
+
+check-unit: $(UNIT)
+	$(UNIT)
+
+check-e2e: test-programs ## end-to-end tests under the MPMs worker, prefork, event
+	@test -n '$(e2e_tests)' || { echo 'no tests in t/' >&2; exit 1; }
+	CONNPOOL_MPM=worker $(prove) $(other_tests)
+	CONNPOOL_MPM=prefork $(prove) $(other_tests)
+	CONNPOOL_MPM=event $(prove) $(e2e_tests)
+
+guards: $(MODULE) ## rules of the source tree that no compiler checks
+	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' tests/guards/run.sh
+
+lint: ## format, shell scripts, cppcheck
+	tests/guards/lint/check_format.sh $(FORMATTED)
+	tests/guards/lint/check_shell.sh
+	tests/guards/lint/check_cppcheck.sh mod_connpool
+
+bench: test-programs ## figures of this machine, as ratios
+	CONNPOOL_BUILD='$(abspath $(BUILD))' tests/bench/run.sh
+
+asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined \
+        -fno-omit-frame-pointer
+check-asan: ## unit and end-to-end tests with ASan and UBSan on the stock httpd
+	+$(MAKE) BUILD='$(BUILD)/asan' SANITIZE='$(asan)' OPTIMIZE='-O1 -g' HARDENING= test-programs
+	CK_TIMEOUT_MULTIPLIER=4 ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1 \
+	    UBSAN_OPTIONS=print_stacktrace=1 $(BUILD)/asan/unit
+	CONNPOOL_ASAN=1 CONNPOOL_BUILD='$(abspath $(BUILD))/asan' $(PROVE) -j$(JOBS) --timer $(e2e_tests)
+
+# Without address randomization: the runtimes of older compilers cannot place
+# their shadow memory on newer kernels.
+check-tsan: ## unit tests of gate, pool and loop with ThreadSanitizer
+	+$(MAKE) BUILD='$(BUILD)/tsan' SANITIZE=-fsanitize=thread OPTIMIZE='-O1 -g' HARDENING= '$(BUILD)/tsan/unit'
+	CK_TIMEOUT_MULTIPLIER=10 TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 \
+	    setarch "$$(uname -m)" -R $(BUILD)/tsan/unit gate pool loop
+
+check-valgrind: $(UNIT) ## unit tests under valgrind; definite leaks are errors
+	CK_FORK=no CK_TIMEOUT_MULTIPLIER=20 valgrind --quiet --leak-check=full --track-origins=yes \
+	    --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=99 $(UNIT)
+
+analyze: ## gcc -fanalyzer, cppcheck, clang-tidy
+	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' scripts/analyze.sh $(SOURCES)
+
+format: ## clang-format over all C files
+	clang-format -i $(FORMATTED)
+
+# --- installing -------------------------------------------------------------
+
+libexecdir = $(DESTDIR)$(shell $(APXS) -q LIBEXECDIR)
+available  = $(DESTDIR)$(shell $(APXS) -q SYSCONFDIR)/mods-available
+
+# A configuration that is there may have been edited: it is never replaced.
+install: $(MODULE) ## the module, connpool.load and connpool.conf for a2enmod
+	install -d '$(libexecdir)' '$(available)'
+	install -m 644 $(MODULE) '$(libexecdir)/mod_connpool.so'
+	install -m 644 conf/connpool.load '$(available)/connpool.load'
+	@if test -e '$(available)/connpool.conf'; then \
+	    echo 'kept: $(available)/connpool.conf'; \
+	else \
+	    install -m 644 conf/connpool.conf '$(available)/connpool.conf'; \
+	fi
+	@echo 'Now: a2enmod connpool, and restart Apache'
+
+uninstall: ## what install has put there, except an edited connpool.conf
+	rm -f '$(libexecdir)/mod_connpool.so' '$(available)/connpool.load'
+	@if cmp -s conf/connpool.conf '$(available)/connpool.conf'; then \
+	    rm -f '$(available)/connpool.conf'; \
+	fi
+
+clean: ## all that was built
+	rm -rf '$(BUILD)'
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile

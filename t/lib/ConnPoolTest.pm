@@ -14,8 +14,9 @@
 #
 # In configurations @DIR@, @PORT@ and the names given as `vars` are replaced.
 #
-# Environment: CONNPOOL_SO (module under test), CONNPOOL_MPM (event, worker,
-# prefork), CONNPOOL_ASAN=1 (module was built with AddressSanitizer),
+# Environment: CONNPOOL_BUILD (where make has built, default build),
+# CONNPOOL_SO (another module to test), CONNPOOL_MPM (event, worker, prefork),
+# CONNPOOL_ASAN=1 (the module was built with AddressSanitizer),
 # CONNPOOL_KEEP=1 (never delete the server's directory).
 package ConnPoolTest;
 
@@ -45,7 +46,9 @@ delete @ENV{
         HTTP_PER_HOST DB_POOL_SIZE)
 };
 
-my $ROOT = Cwd::abs_path(File::Basename::dirname(__FILE__) . '/../..');
+my $ROOT  = Cwd::abs_path(File::Basename::dirname(__FILE__) . '/../..');
+my $BUILD = Cwd::abs_path($ENV{CONNPOOL_BUILD} // "$ROOT/build")
+    // "$ROOT/build";
 my @SERVERS;            # all that were made, for the END block
 my $OWNER    = $$;      # forked clients never clean up
 my $KEEP     = $ENV{CONNPOOL_KEEP};
@@ -211,8 +214,10 @@ sub parse_response {
 #   children  processes at start (default 1)
 #   threads   per process (default 8); prefork: may grow to children * threads
 #   modules   stock modules beside the usual ones: [qw(dbd ssl)]
-#   load      {name_module => path}: modules of one's own
+#   load      {name_module => path}: other modules; a path that does not
+#             start with / is one below the build directory
 #   plain     1: without the module under test
+#   testing   1: with the module as compiled for fault injection
 #   status    0: without /connpool-status and /server-status
 #   env       {NAME => value} for the server
 #   vars      {NAME => value}: @NAME@ in configurations
@@ -229,8 +234,8 @@ sub new {
         env      => $arg{env} // {},
         vars     => $arg{vars} // {},
         conf     => $arg{conf} // '',
-        so       => $arg{so} // $ENV{CONNPOOL_SO}
-            // "$ROOT/build/mod_connpool.so",
+        so       => $arg{testing} ? "$BUILD/testing/mod_connpool.so"
+            : $ENV{CONNPOOL_SO} // "$BUILD/mod_connpool.so",
         allowed  => [],
         killed   => {},
         pids     => {},
@@ -350,7 +355,9 @@ sub _load_lines {
     }
     $lines .= "LoadModule connpool_module $self->{so}\n" if !$self->{plain};
     for my $name (sort keys %{$self->{load}}) {
-        $lines .= "LoadModule $name $self->{load}{$name}\n";
+        my $path = $self->{load}{$name};
+        $path = "$BUILD/$path" if $path !~ m{^/};
+        $lines .= "LoadModule $name $path\n";
     }
     return $lines;
 }

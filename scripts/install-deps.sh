@@ -1,0 +1,62 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# install-deps.sh run|check...: install the Debian packages that are missing
+# to build and run the module, and to check it. Where nothing is missing,
+# nothing is asked of the network and no rights are needed.
+#
+# The server's binary comes from apache2-bin: unlike the package apache2 it
+# brings no service, so that no Apache is started, stopped or configured.
+set -eu
+
+run='gcc libc6-dev make apache2-bin apache2-dev libsqlite3-dev
+    libcurl4-openssl-dev libjansson-dev sqlite3 pkg-config'
+check='check perl libaprutil1-dbd-sqlite3 nghttp2-client apache2-utils curl
+    openssl shellcheck cppcheck clang-format util-linux'
+
+wanted=
+for set in "$@"; do
+    case $set in
+    run) wanted="$wanted $run" ;;
+    check) wanted="$wanted $check" ;;
+    *)
+        echo "usage: $0 run|check..." >&2
+        exit 2
+        ;;
+    esac
+done
+
+if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+    echo "$0: not a Debian system; needed are:" >&2
+    echo "$wanted" | tr -s ' \n' '  ' >&2
+    echo >&2
+    exit 0
+fi
+
+# Packages also count that another one stands in for (pkgconf for pkg-config).
+installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}, ${Provides}\n' |
+    sed -n 's/^installed //p' | tr ',' '\n' | sed 's/ (.*//; s/^ *//')
+missing=
+for package in $wanted; do
+    echo "$installed" | grep -qx -e "$package" || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+sudo=
+if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null; then
+        echo "$0: run as root: apt-get install$missing" >&2
+        exit 1
+    fi
+    sudo=sudo
+fi
+
+echo "installing:$missing"
+apt_get() {
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get "$@"
+}
+# The lists of a fresh image are empty or old.
+# shellcheck disable=SC2086 # a list of words
+apt_get install -y -q --no-install-recommends $missing || {
+    apt_get update -q
+    apt_get install -y -q --no-install-recommends $missing
+}

@@ -1,0 +1,28 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Each header compiles alone, twice in a row, with every compiler there is.
+set -eu
+
+set -- mod_connpool/*.h tests/*.h
+[ -e "$1" ] || {
+    echo "headers: none found" >&2
+    exit 1
+}
+apxs=${APXS:-apxs}
+flags="-std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter -Werror
+    -Imod_connpool -Itests -isystem $("$apxs" -q INCLUDEDIR)
+    -isystem $("$apxs" -q APR_INCLUDEDIR)"
+status=0
+for compiler in "${CC:-gcc}" clang; do
+    command -v "$compiler" >/dev/null || continue
+    for header in "$@"; do
+        name=$(basename "$header")
+        # shellcheck disable=SC2086 # a list of flags
+        printf '#include "%s"\n#include "%s"\n' "$name" "$name" |
+            "$compiler" $flags -fsyntax-only -x c - || {
+            echo "headers: $header does not compile alone ($compiler)" >&2
+            status=1
+        }
+    done
+done
+exit $status
