@@ -2,11 +2,18 @@
  *
  * Who holds what, and under which lock:
  *  - a *permit* of the gate(s) bounds how many borrow at once, in FIFO order;
- *  - the reslist hands a *slot* to whoever has a permit, so it never waits;
+ *  - the reslist hands a *slot* to whoever has a permit, so it never waits; all
+ *    its max slots exist from the start, and most of them may be empty;
  *  - a slot's mutex guards its connection while it is idle, so that maintenance
  *    can take the connection out of a slot that lies in the reslist.
  * Opening, checking and closing happen under none of these locks.
- * Lock order: reslist's own lock, then registry_lock, then slot->lock. */
+ *
+ * Every open connection lies in an idle slot or is in the hands of exactly one
+ * thread with a permit, maintenance included. So a thread that has a permit and
+ * no connection finds either a free place (open < max) or an idle connection.
+ *
+ * Lock order: reslist's own lock, then registry_lock, then slot->lock, then the
+ * gate's. */
 #include "cp_pool.h"
 
 #include <pthread.h>
@@ -19,14 +26,16 @@
 #include "cp_log.h"
 
 #define HOLDER_SIZE     128
-#define OPEN_GRACE      apr_time_from_msec(50)
+/* What a driver gets at least, however late the permit came: the 50 ms that an
+ * acquire may overrun its deadline, less some for the scheduler. */
+#define DRIVER_GRACE    apr_time_from_msec(40)
 #define COMPLAINT_EVERY apr_time_from_sec(10)
 #define OVERFLOW_EVERY  apr_time_from_sec(60)
-#define SWEEP_BATCH     32
 #define LIFETIME_JITTER 10 /* percent, drawn once at birth */
 
 typedef struct connection_t {
-    void *handle; /* NULL: none */
+    void *handle;  /* NULL: none */
+    int has_place; /* counted in pool->open; one-shot ones are not */
     cp_clock_t expires_at;
     cp_clock_t last_used;
     unsigned generation;
@@ -56,19 +65,33 @@ struct cp_pool_t {
     APR_RING_HEAD(registry_t, cp_slot_t) registry; /* registry_lock */
 
     unsigned generation; /* atomic: older connections are not reused */
-    int open;            /* atomic: of this pool; stats may be shared */
+    int open;            /* atomic: places taken, <= max; stats may be shared */
     int idle;            /* atomic: open ones that lie in slots */
     int overflows;       /* atomic: one-shot connections out */
     int is_stopped;      /* atomic */
     int is_down;         /* atomic: the last attempt to open failed */
+    int is_down_logged;  /* atomic: and the log says so */
 
     pthread_mutex_t error_lock;
     char last_error[256]; /* error_lock */
 
-    cp_log_limit_t refusal_log;
+    cp_log_limit_t timeout_log;
+    cp_log_limit_t rejection_log;
     cp_log_limit_t overflow_log;
     cp_log_limit_t open_log;
 };
+
+/* The tail of a rate-limited line. */
+static const char *repeats(char *buffer, size_t size, uint64_t suppressed)
+{
+    if (suppressed == 0) {
+        return "";
+    }
+    apr_snprintf(buffer, size,
+                 " (%" APR_UINT64_T_FMT " more like this since the last line)",
+                 suppressed);
+    return buffer;
+}
 
 /* --- slots ------------------------------------------------------------- */
 
@@ -89,19 +112,30 @@ static void slot_free(cp_slot_t *slot)
     free(slot);
 }
 
+static void slot_register(cp_pool_t *pool, cp_slot_t *slot)
+{
+    pthread_mutex_lock(&pool->registry_lock);
+    APR_RING_INSERT_TAIL(&pool->registry, slot, cp_slot_t, link);
+    pthread_mutex_unlock(&pool->registry_lock);
+}
+
+static void slot_unregister(cp_pool_t *pool, cp_slot_t *slot)
+{
+    pthread_mutex_lock(&pool->registry_lock);
+    APR_RING_REMOVE(slot, link);
+    pthread_mutex_unlock(&pool->registry_lock);
+}
+
 /* Reslist constructor: runs under the reslist's lock, so it only allocates. */
 static apr_status_t slot_construct(void **presource, void *params,
                                    apr_pool_t *p)
 {
-    cp_pool_t *pool = params;
     cp_slot_t *slot = slot_create(0);
 
     if (!slot) {
         return APR_ENOMEM;
     }
-    pthread_mutex_lock(&pool->registry_lock);
-    APR_RING_INSERT_TAIL(&pool->registry, slot, cp_slot_t, link);
-    pthread_mutex_unlock(&pool->registry_lock);
+    slot_register(params, slot);
     *presource = slot;
     return APR_SUCCESS;
 }
@@ -109,14 +143,31 @@ static apr_status_t slot_construct(void **presource, void *params,
 /* Reslist destructor, under the same lock: the connection is gone already. */
 static apr_status_t slot_destruct(void *resource, void *params, apr_pool_t *p)
 {
-    cp_pool_t *pool = params;
-    cp_slot_t *slot = resource;
+    slot_unregister(params, resource);
+    slot_free(resource);
+    return APR_SUCCESS;
+}
+
+typedef int (*slot_visitor_t)(cp_pool_t *pool, cp_slot_t *slot, void *baton);
+
+/* Show the slots, each locked, to `visit` until it returns true. */
+static int find_slot(cp_pool_t *pool, slot_visitor_t visit, void *baton)
+{
+    cp_slot_t *slot;
+    int found = 0;
 
     pthread_mutex_lock(&pool->registry_lock);
-    APR_RING_REMOVE(slot, link);
+    APR_RING_FOREACH(slot, &pool->registry, cp_slot_t, link)
+    {
+        pthread_mutex_lock(&slot->lock);
+        found = visit(pool, slot, baton);
+        pthread_mutex_unlock(&slot->lock);
+        if (found) {
+            break;
+        }
+    }
     pthread_mutex_unlock(&pool->registry_lock);
-    slot_free(slot);
-    return APR_SUCCESS;
+    return found;
 }
 
 static void slot_occupy(cp_slot_t *slot, const char *holder, cp_clock_t now)
@@ -139,10 +190,26 @@ static void slot_vacate(cp_slot_t *slot, const connection_t *conn)
 
 /* --- connections --------------------------------------------------------- */
 
-static void count_open(cp_pool_t *pool, int delta)
+/* Take a place among the pooled connections, if one is free. */
+static int place_reserve(cp_pool_t *pool)
 {
-    __atomic_add_fetch(&pool->open, delta, __ATOMIC_RELAXED);
-    cp_stats_add(&pool->stats->open, delta);
+    int open = __atomic_load_n(&pool->open, __ATOMIC_RELAXED);
+
+    do {
+        if (open >= pool->config.max) {
+            return 0;
+        }
+    } while (!__atomic_compare_exchange_n(&pool->open, &open, open + 1, 1,
+                                          __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    return 1;
+}
+
+static void place_free(cp_pool_t *pool, connection_t *conn)
+{
+    if (conn->has_place) {
+        conn->has_place = 0;
+        __atomic_sub_fetch(&pool->open, 1, __ATOMIC_RELAXED);
+    }
 }
 
 static void count_idle(cp_pool_t *pool, int delta)
@@ -173,31 +240,53 @@ static void remember_error(cp_pool_t *pool, const cp_error_t *err)
 static void note_open_failure(cp_pool_t *pool, const cp_error_t *err)
 {
     uint64_t suppressed;
+    char tail[64];
 
     cp_stats_add(&pool->stats->create_failures, 1);
     remember_error(pool, err);
     __atomic_store_n(&pool->is_down, 1, __ATOMIC_RELAXED);
     if (cp_log_allowed(&pool->open_log, COMPLAINT_EVERY, &suppressed)) {
+        __atomic_store_n(&pool->is_down_logged, 1, __ATOMIC_RELAXED);
         cp_log(CP_LOG_MARK, CP_LOG_ERROR, err->rv,
-               "pool '%s': cannot open a connection: %s: %s (%" APR_UINT64_T_FMT
-               " like this since the last line)",
-               pool->config.name, err->cause, err->detail, suppressed);
+               "pool '%s': cannot open a connection: %s: %s%s",
+               pool->config.name, err->cause, err->detail,
+               repeats(tail, sizeof(tail), suppressed));
     }
 }
 
+/* Takes back what the log said, and only that: under a fault that comes and
+ * goes this must not write more lines than the failures do. */
+static void note_open_success(cp_pool_t *pool)
+{
+    if (!__atomic_load_n(&pool->is_down, __ATOMIC_RELAXED)) {
+        return;
+    }
+    __atomic_store_n(&pool->is_down, 0, __ATOMIC_RELAXED);
+    if (__atomic_exchange_n(&pool->is_down_logged, 0, __ATOMIC_RELAXED)) {
+        cp_log(CP_LOG_MARK, CP_LOG_NOTICE, 0, "pool '%s': usable again",
+               pool->config.name);
+    }
+}
+
+static cp_clock_t driver_deadline(cp_clock_t deadline)
+{
+    cp_clock_t grace = cp_clock_after(DRIVER_GRACE);
+
+    return deadline > grace ? deadline : grace;
+}
+
+/* Open a connection; its place, if it needs one, is reserved already. */
 static apr_status_t connection_open(cp_pool_t *pool, connection_t *conn,
                                     cp_clock_t deadline, cp_error_t *err)
 {
-    cp_clock_t grace = cp_clock_after(OPEN_GRACE);
     unsigned generation = __atomic_load_n(&pool->generation, __ATOMIC_ACQUIRE);
     apr_interval_time_t lifetime = pool->config.lifetime;
     apr_status_t rv;
 
     conn->handle = NULL;
-    rv = pool->driver->open(pool->driver_ctx,
-                            deadline > grace ? deadline : grace, &conn->handle,
-                            err);
+    rv = pool->driver->open(pool->driver_ctx, deadline, &conn->handle, err);
     if (rv != APR_SUCCESS) {
+        place_free(pool, conn);
         note_open_failure(pool, err);
         return rv;
     }
@@ -206,27 +295,22 @@ static apr_status_t connection_open(cp_pool_t *pool, connection_t *conn,
     conn->expires_at = CP_CLOCK_NEVER;
     if (lifetime > 0) {
         conn->expires_at = cp_clock_after(
-            lifetime - jitter(lifetime * LIFETIME_JITTER / 100, conn));
+            lifetime - jitter(lifetime * LIFETIME_JITTER / 100, conn->handle));
     }
     cp_stats_add(&pool->stats->created, 1);
-    count_open(pool, 1);
-    if (__atomic_exchange_n(&pool->is_down, 0, __ATOMIC_RELAXED)) {
-        cp_log(CP_LOG_MARK, CP_LOG_NOTICE, 0, "pool '%s': usable again",
-               pool->config.name);
-    }
+    cp_stats_add(&pool->stats->open, 1);
+    note_open_success(pool);
     return APR_SUCCESS;
 }
 
 static void connection_close(cp_pool_t *pool, connection_t *conn,
                              cp_close_reason_t reason)
 {
-    if (!conn->handle) {
-        return;
-    }
     pool->driver->close(pool->driver_ctx, conn->handle);
     conn->handle = NULL;
+    place_free(pool, conn);
     cp_stats_add(&pool->stats->closed[reason], 1);
-    count_open(pool, -1);
+    cp_stats_add(&pool->stats->open, -1);
     cp_log(CP_LOG_MARK, CP_LOG_DEBUG, 0, "pool '%s': closed a connection (%s)",
            pool->config.name, cp_close_reason_name(reason));
 }
@@ -271,30 +355,35 @@ static connection_t take_connection(cp_pool_t *pool, cp_slot_t *slot)
     return conn;
 }
 
-/* An empty slot came up while warm ones lie deeper in the reslist: move a
- * connection over instead of opening one more. */
-static void adopt_idle_connection(cp_pool_t *pool, connection_t *conn)
-{
-    cp_slot_t *slot;
-    cp_clock_t now = cp_clock_now();
+typedef struct adoption_t {
+    connection_t *conn;
+    int reusable_only;
+    cp_clock_t now;
+} adoption_t;
 
-    if (__atomic_load_n(&pool->idle, __ATOMIC_RELAXED) == 0) {
-        return;
+static int visit_adopt(cp_pool_t *pool, cp_slot_t *slot, void *baton)
+{
+    adoption_t *adoption = baton;
+
+    if (slot->is_busy || !slot->conn.handle
+        || (adoption->reusable_only
+            && why_not_reusable(pool, &slot->conn, adoption->now)
+                   != CP_CLOSE_REASONS)) {
+        return 0;
     }
-    pthread_mutex_lock(&pool->registry_lock);
-    APR_RING_FOREACH(slot, &pool->registry, cp_slot_t, link)
-    {
-        pthread_mutex_lock(&slot->lock);
-        if (!slot->is_busy && slot->conn.handle
-            && why_not_reusable(pool, &slot->conn, now) == CP_CLOSE_REASONS) {
-            *conn = take_connection(pool, slot);
-        }
-        pthread_mutex_unlock(&slot->lock);
-        if (conn->handle) {
-            break;
-        }
-    }
-    pthread_mutex_unlock(&pool->registry_lock);
+    *adoption->conn = take_connection(pool, slot);
+    return 1;
+}
+
+/* Move a connection over from an idle slot. An empty slot may come up while
+ * warm ones lie deeper in the reslist. */
+static int adopt_idle_connection(cp_pool_t *pool, connection_t *conn,
+                                 int reusable_only)
+{
+    adoption_t adoption = {conn, reusable_only, cp_clock_now()};
+
+    return __atomic_load_n(&pool->idle, __ATOMIC_RELAXED) > 0
+           && find_slot(pool, visit_adopt, &adoption);
 }
 
 /* --- acquire -------------------------------------------------------------- */
@@ -326,20 +415,71 @@ static void weed_out(cp_pool_t *pool, connection_t *conn, cp_clock_t deadline)
     connection_close(pool, conn, CP_CLOSE_DEAD);
 }
 
+/* "no connection within 2000 ms (open 10/10, busy 10, waiting 4); last error:
+ * ...": everything that the next question would ask for. */
+static apr_status_t refuse(cp_pool_t *pool, apr_status_t rv, cp_error_t *err)
+{
+    int is_timeout = rv == APR_TIMEUP;
+    int is_down = __atomic_load_n(&pool->is_down, __ATOMIC_RELAXED);
+    cp_gate_state_t gate = cp_gate_state(pool->gate);
+    char last_error[sizeof(pool->last_error)] = "";
+    char what[64];
+    char tail[64];
+    uint64_t suppressed;
+
+    if (is_down) {
+        cp_pool_last_error(pool, last_error, sizeof(last_error));
+    }
+    cp_stats_add(is_timeout ? &pool->stats->timeouts : &pool->stats->rejected,
+                 1);
+    if (is_timeout) {
+        apr_snprintf(what, sizeof(what),
+                     "no connection within %" APR_TIME_T_FMT " ms",
+                     apr_time_as_msec(pool->config.acquire));
+    }
+    else {
+        apr_cpystrn(what, rv == APR_EOF ? "shutting down" : "queue is full",
+                    sizeof(what));
+    }
+    cp_error_set(err, CP_ERR_CAPACITY, rv, "no connection is free",
+                 "pool '%s': %s (open %d/%d, busy %d, waiting %d)%s%s",
+                 pool->config.name, what,
+                 __atomic_load_n(&pool->open, __ATOMIC_RELAXED),
+                 pool->config.max, gate.inside, gate.waiting,
+                 last_error[0] ? "; last error: " : "", last_error);
+    if (cp_log_allowed(is_timeout ? &pool->timeout_log : &pool->rejection_log,
+                       COMPLAINT_EVERY, &suppressed)) {
+        cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0, "%s%s", err->detail,
+               repeats(tail, sizeof(tail), suppressed));
+    }
+    return rv;
+}
+
 /* Fill conn with a live connection: the slot's own, an idle one, a new one. */
 static apr_status_t connection_obtain(cp_pool_t *pool, connection_t *conn,
                                       cp_clock_t deadline, cp_error_t *err)
 {
-    do {
-        if (!conn->handle) {
-            adopt_idle_connection(pool, conn);
+    for (;;) {
+        if (conn->handle) {
+            weed_out(pool, conn, deadline);
         }
-        if (!conn->handle) {
+        if (conn->handle) {
+            return APR_SUCCESS;
+        }
+        if (is_stopped(pool)) {
+            return refuse(pool, APR_EOF, err);
+        }
+        if (adopt_idle_connection(pool, conn, 1)) {
+            continue;
+        }
+        conn->has_place = place_reserve(pool);
+        if (conn->has_place) {
             return connection_open(pool, conn, deadline, err);
         }
-        weed_out(pool, conn, deadline);
-    } while (!conn->handle);
-    return APR_SUCCESS;
+        /* All places are taken, so one that is only good for closing lies
+         * idle: it makes room. */
+        adopt_idle_connection(pool, conn, 0);
+    }
 }
 
 static apr_status_t enter_shared_gate(cp_pool_t *pool, cp_gate_t *gate,
@@ -408,7 +548,7 @@ static apr_status_t borrow_pooled(cp_pool_t *pool, cp_lease_t *lease,
     rv = connection_obtain(pool, &conn, deadline, err);
     if (rv != APR_SUCCESS) {
         slot_vacate(slot, &conn);
-        apr_reslist_invalidate(pool->slots, slot);
+        apr_reslist_release(pool->slots, slot);
         return rv;
     }
     slot->conn = conn;
@@ -437,6 +577,7 @@ static apr_status_t borrow_overflow(cp_pool_t *pool, cp_lease_t *lease,
         return rv;
     }
     slot_occupy(slot, holder, cp_clock_now());
+    slot_register(pool, slot);
     lease->pool = pool;
     lease->slot = slot;
     cp_stats_add(&pool->stats->fallbacks, 1);
@@ -453,49 +594,15 @@ static int overflow_reserve(cp_pool_t *pool)
     return 0;
 }
 
-/* "no connection within 2000 ms (open 10/10, busy 10, waiting 4); last error:
- * ...": everything that the next question would ask for. */
-static apr_status_t refuse(cp_pool_t *pool, apr_status_t rv, cp_error_t *err)
-{
-    cp_gate_state_t gate = cp_gate_state(pool->gate);
-    char last_error[sizeof(pool->last_error)];
-    char what[64];
-    uint64_t suppressed;
-
-    cp_pool_last_error(pool, last_error, sizeof(last_error));
-    if (rv == APR_TIMEUP) {
-        cp_stats_add(&pool->stats->timeouts, 1);
-        apr_snprintf(what, sizeof(what),
-                     "no connection within %" APR_TIME_T_FMT " ms",
-                     apr_time_as_msec(pool->config.acquire));
-    }
-    else {
-        cp_stats_add(&pool->stats->rejected, 1);
-        apr_cpystrn(what, rv == APR_EOF ? "shutting down" : "queue is full",
-                    sizeof(what));
-    }
-    cp_error_set(err, CP_ERR_CAPACITY, rv, "no connection is free",
-                 "pool '%s': %s (open %d/%d, busy %d, waiting %d)%s%s",
-                 pool->config.name, what,
-                 __atomic_load_n(&pool->open, __ATOMIC_RELAXED),
-                 pool->config.max, gate.inside, gate.waiting,
-                 last_error[0] ? "; last error: " : "", last_error);
-    if (cp_log_allowed(&pool->refusal_log, COMPLAINT_EVERY, &suppressed)) {
-        cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
-               "%s (%" APR_UINT64_T_FMT " like this since the last line)",
-               err->detail, suppressed);
-    }
-    return rv;
-}
-
 /* The pool is exhausted (rv says how): fall back or refuse. */
 static apr_status_t fall_back(cp_pool_t *pool, cp_lease_t *lease,
                               const char *holder, cp_clock_t deadline,
                               apr_status_t rv, cp_error_t *err)
 {
     uint64_t suppressed;
+    char tail[64];
 
-    if (rv == APR_EOF || !overflow_reserve(pool)) {
+    if (rv == APR_EOF || is_stopped(pool) || !overflow_reserve(pool)) {
         return refuse(pool, rv, err);
     }
     rv = borrow_overflow(pool, lease, holder, deadline, err);
@@ -506,10 +613,9 @@ static apr_status_t fall_back(cp_pool_t *pool, cp_lease_t *lease,
     if (cp_log_allowed(&pool->overflow_log, OVERFLOW_EVERY, &suppressed)) {
         cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
                "pool '%s' is exhausted (max %d): falling back to one-shot "
-               "connections, at most %d at once (%" APR_UINT64_T_FMT
-               " more since the last line)",
+               "connections, at most %d at once%s",
                pool->config.name, pool->config.max, pool->config.overflow_max,
-               suppressed);
+               repeats(tail, sizeof(tail), suppressed));
     }
     return APR_SUCCESS;
 }
@@ -522,7 +628,10 @@ apr_status_t cp_pool_acquire(cp_pool_t *pool, cp_lease_t *lease,
     apr_status_t rv;
 
     lease->slot = NULL;
+    cp_error_clear(err);
     rv = enter_gates(pool, deadline);
+    /* Once for all that the driver does now, lest graces add up. */
+    deadline = driver_deadline(deadline);
     if (rv != APR_SUCCESS) {
         rv = fall_back(pool, lease, holder, deadline, rv, err);
     }
@@ -546,32 +655,53 @@ int cp_lease_is_overflow(const cp_lease_t *lease)
     return lease->slot && lease->slot->is_overflow;
 }
 
-/* --- release ----------------------------------------------------------------
- */
+/* --- release -------------------------------------------------------------- */
 
-static void return_overflow(cp_pool_t *pool, cp_slot_t *slot,
-                            connection_t *conn)
+static void return_overflow(cp_pool_t *pool, cp_slot_t *slot)
 {
-    connection_close(pool, conn, CP_CLOSE_OVERFLOW);
+    slot_unregister(pool, slot);
     slot_free(slot);
     __atomic_sub_fetch(&pool->overflows, 1, __ATOMIC_RELAXED);
 }
 
-static void return_pooled(cp_pool_t *pool, cp_slot_t *slot, connection_t *conn)
+static void return_pooled(cp_pool_t *pool, cp_slot_t *slot,
+                          const connection_t *conn)
 {
     if (conn->handle) {
         count_idle(pool, 1);
-        slot_vacate(slot, conn);
-        apr_reslist_release(pool->slots, slot);
     }
-    else {
-        /* An empty slot would lie on top of the warm ones. */
-        slot_vacate(slot, conn);
-        apr_reslist_invalidate(pool->slots, slot);
-    }
+    slot_vacate(slot, conn);
+    apr_reslist_release(pool->slots, slot);
     cp_stats_add(&pool->stats->busy, -1);
     cp_stats_add(&pool->stats->released, 1);
     leave_gates(pool, CP_POOL_SHARED_GATES);
+}
+
+/* May the connection that comes back be kept? CP_CLOSE_REASONS when it may. */
+static cp_close_reason_t why_not_keep(cp_pool_t *pool, const cp_slot_t *slot,
+                                      const connection_t *conn,
+                                      const char *why_broken)
+{
+    cp_close_reason_t reason;
+
+    if (!why_broken) {
+        reason = slot->is_overflow
+                     ? CP_CLOSE_OVERFLOW
+                     : why_not_reusable(pool, conn, conn->last_used);
+        if (reason != CP_CLOSE_REASONS) {
+            return reason;
+        }
+        if (!pool->driver->reset
+            || pool->driver->reset(pool->driver_ctx, conn->handle)
+                   == APR_SUCCESS) {
+            return CP_CLOSE_REASONS;
+        }
+        why_broken = "it could not be reset";
+    }
+    cp_log(CP_LOG_MARK, CP_LOG_INFO, 0,
+           "pool '%s': a connection is discarded: %s", pool->config.name,
+           why_broken);
+    return CP_CLOSE_DISCARDED;
 }
 
 static void give_back(cp_lease_t *lease, const char *why_broken)
@@ -579,34 +709,22 @@ static void give_back(cp_lease_t *lease, const char *why_broken)
     cp_pool_t *pool = lease->pool;
     cp_slot_t *slot = lease->slot;
     connection_t conn = slot->conn;
-    cp_clock_t now = cp_clock_now();
     cp_close_reason_t reason;
 
     lease->slot = NULL;
-    cp_histogram_record(&pool->stats->hold_us, now - slot->busy_since);
-    slot->conn.handle = NULL;
-    conn.last_used = now;
-    if (!why_broken && pool->driver->reset
-        && pool->driver->reset(pool->driver_ctx, conn.handle) != APR_SUCCESS) {
-        why_broken = "it could not be reset";
-    }
-    if (why_broken) {
-        cp_log(CP_LOG_MARK, CP_LOG_INFO, 0,
-               "pool '%s': a connection is discarded: %s", pool->config.name,
-               why_broken);
-        connection_close(pool, &conn, CP_CLOSE_DISCARDED);
+    conn.last_used = cp_clock_now();
+    cp_histogram_record(&pool->stats->hold_us,
+                        conn.last_used - slot->busy_since);
+    reason = why_not_keep(pool, slot, &conn, why_broken);
+    if (reason != CP_CLOSE_REASONS) {
+        connection_close(pool, &conn, reason);
     }
     if (slot->is_overflow) {
-        return_overflow(pool, slot, &conn);
-        return;
+        return_overflow(pool, slot);
     }
-    if (conn.handle) {
-        reason = why_not_reusable(pool, &conn, now);
-        if (reason != CP_CLOSE_REASONS) {
-            connection_close(pool, &conn, reason);
-        }
+    else {
+        return_pooled(pool, slot, &conn);
     }
-    return_pooled(pool, slot, &conn);
 }
 
 void cp_pool_release(cp_lease_t *lease)
@@ -627,18 +745,40 @@ void cp_pool_discard(cp_lease_t *lease, const char *why)
     }
 }
 
-/* --- maintenance
- * -------------------------------------------------------------- */
+/* --- maintenance ---------------------------------------------------------- */
 
-static void report_leak(cp_pool_t *pool, cp_slot_t *slot, cp_clock_t now)
+typedef struct leak_t {
+    char holder[HOLDER_SIZE];
+    apr_interval_time_t held;
+    cp_clock_t now;
+} leak_t;
+
+static int visit_leak(cp_pool_t *pool, cp_slot_t *slot, void *baton)
 {
+    leak_t *leak = baton;
+
+    leak->held = leak->now - slot->busy_since;
+    if (!slot->is_busy || slot->leak_reported
+        || leak->held < pool->config.leak) {
+        return 0;
+    }
     slot->leak_reported = 1;
-    cp_stats_add(&pool->stats->leaks_suspected, 1);
-    cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
-           "pool '%s': a connection has been held for %" APR_TIME_T_FMT
-           " ms by %s; is it leaked?",
-           pool->config.name, apr_time_as_msec(now - slot->busy_since),
-           slot->holder);
+    apr_cpystrn(leak->holder, slot->holder, sizeof(leak->holder));
+    return 1;
+}
+
+static void report_leaks(cp_pool_t *pool)
+{
+    leak_t leak;
+
+    leak.now = cp_clock_now();
+    while (pool->config.leak > 0 && find_slot(pool, visit_leak, &leak)) {
+        cp_stats_add(&pool->stats->leaks_suspected, 1);
+        cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
+               "pool '%s': a connection has been held for %" APR_TIME_T_FMT
+               " ms by %s; is it leaked?",
+               pool->config.name, apr_time_as_msec(leak.held), leak.holder);
+    }
 }
 
 static cp_close_reason_t why_close_idle(cp_pool_t *pool,
@@ -655,125 +795,100 @@ static cp_close_reason_t why_close_idle(cp_pool_t *pool,
     return reason;
 }
 
-/* Take up to SWEEP_BATCH connections out of idle slots that are to be closed;
- * closing them is the caller's, outside the locks. */
-static int collect_expired(cp_pool_t *pool, connection_t *expired,
-                           cp_close_reason_t *reasons)
-{
-    cp_clock_t now = cp_clock_now();
-    cp_slot_t *slot;
-    int n = 0;
+typedef struct expiry_t {
+    connection_t conn;
+    cp_close_reason_t reason;
+    int has_permit;
+    cp_clock_t now;
+} expiry_t;
 
-    pthread_mutex_lock(&pool->registry_lock);
-    APR_RING_FOREACH(slot, &pool->registry, cp_slot_t, link)
-    {
-        if (n == SWEEP_BATCH) {
-            break;
-        }
-        pthread_mutex_lock(&slot->lock);
-        if (!slot->is_busy && slot->conn.handle) {
-            reasons[n] = why_close_idle(pool, &slot->conn, now);
-            if (reasons[n] != CP_CLOSE_REASONS) {
-                expired[n++] = take_connection(pool, slot);
-            }
-        }
-        else if (slot->is_busy && !slot->leak_reported && pool->config.leak > 0
-                 && now - slot->busy_since >= pool->config.leak) {
-            report_leak(pool, slot, now);
-        }
-        pthread_mutex_unlock(&slot->lock);
+/* Take a connection that is to be closed out of its idle slot. It keeps its
+ * place until it is closed, so that takes a permit; when there is none, those
+ * who have them will weed out what they find. After the stop nothing is opened
+ * any more, and the gate lets nobody in. */
+static int visit_expired(cp_pool_t *pool, cp_slot_t *slot, void *baton)
+{
+    expiry_t *expiry = baton;
+
+    if (slot->is_busy || !slot->conn.handle) {
+        return 0;
     }
-    pthread_mutex_unlock(&pool->registry_lock);
-    return n;
+    expiry->reason = why_close_idle(pool, &slot->conn, expiry->now);
+    if (expiry->reason == CP_CLOSE_REASONS) {
+        return 0;
+    }
+    expiry->has_permit = cp_gate_try_enter(pool->gate);
+    if (!expiry->has_permit && !is_stopped(pool)) {
+        return 0;
+    }
+    expiry->conn = take_connection(pool, slot);
+    return 1;
 }
 
+/* Close what is expired, one by one: a slow close holds up one place only. */
 static void sweep(cp_pool_t *pool)
 {
-    connection_t expired[SWEEP_BATCH];
-    cp_close_reason_t reasons[SWEEP_BATCH];
-    int n;
+    expiry_t expiry;
 
-    do {
-        n = collect_expired(pool, expired, reasons);
-        for (int i = 0; i < n; i++) {
-            connection_close(pool, &expired[i], reasons[i]);
-        }
-    } while (n == SWEEP_BATCH);
-}
-
-/* Put a new connection into some idle, empty slot; 0 when there is none. */
-static int place_connection(cp_pool_t *pool, connection_t *conn)
-{
-    cp_slot_t *slot;
-    int placed = 0;
-
-    pthread_mutex_lock(&pool->registry_lock);
-    APR_RING_FOREACH(slot, &pool->registry, cp_slot_t, link)
-    {
-        pthread_mutex_lock(&slot->lock);
-        if (!slot->is_busy && !slot->conn.handle) {
-            slot->conn = *conn;
-            count_idle(pool, 1);
-            placed = 1;
-        }
-        pthread_mutex_unlock(&slot->lock);
-        if (placed) {
-            break;
-        }
-    }
-    pthread_mutex_unlock(&pool->registry_lock);
-    return placed;
-}
-
-/* Make sure that the reslist has idle slots for `count` connections, without
- * keeping anybody waiting: only while permits are free. */
-static void make_slots(cp_pool_t *pool, int count)
-{
-    void *made[SWEEP_BATCH];
-    int n = 0;
-
-    while (n < count && n < SWEEP_BATCH && cp_gate_try_enter(pool->gate)) {
-        if (apr_reslist_acquire(pool->slots, &made[n]) != APR_SUCCESS) {
+    expiry.now = cp_clock_now();
+    while (find_slot(pool, visit_expired, &expiry)) {
+        connection_close(pool, &expiry.conn, expiry.reason);
+        if (expiry.has_permit) {
             cp_gate_leave(pool->gate);
-            break;
         }
-        n++;
     }
-    while (n-- > 0) {
-        apr_reslist_release(pool->slots, made[n]);
-        cp_gate_leave(pool->gate);
+}
+
+static int visit_place(cp_pool_t *pool, cp_slot_t *slot, void *baton)
+{
+    const connection_t *conn = baton;
+
+    if (slot->is_busy || slot->conn.handle) {
+        return 0;
     }
+    slot->conn = *conn;
+    count_idle(pool, 1);
+    return 1;
+}
+
+/* Open one connection and put it into an idle slot. */
+static int warm_one(cp_pool_t *pool)
+{
+    connection_t conn = {0};
+    cp_clock_t deadline = cp_clock_after(pool->config.acquire);
+    cp_error_t err;
+
+    conn.has_place = place_reserve(pool);
+    cp_error_clear(&err);
+    if (!conn.has_place
+        || connection_open(pool, &conn, driver_deadline(deadline), &err)
+               != APR_SUCCESS) {
+        return 0;
+    }
+    if (!find_slot(pool, visit_place, &conn)) {
+        /* A borrower is about to move the last connection to its own slot. */
+        connection_close(pool, &conn, CP_CLOSE_IDLE);
+        return 0;
+    }
+    return 1;
 }
 
 static void warm_up(cp_pool_t *pool)
 {
-    int missing = pool->config.min
-                  - __atomic_load_n(&pool->open, __ATOMIC_RELAXED);
-    cp_error_t err;
+    int warmed = pool->config.is_pooled;
 
-    if (!pool->config.is_pooled || missing <= 0 || is_stopped(pool)) {
-        return;
-    }
-    make_slots(pool, pool->config.min);
-    while (missing-- > 0) {
-        connection_t conn = {0};
-
-        cp_error_clear(&err);
-        if (connection_open(pool, &conn, cp_clock_after(pool->config.acquire),
-                            &err)
-            != APR_SUCCESS) {
-            return;
-        }
-        if (!place_connection(pool, &conn)) {
-            connection_close(pool, &conn, CP_CLOSE_IDLE);
-            return;
-        }
+    while (warmed && !is_stopped(pool)
+           && __atomic_load_n(&pool->open, __ATOMIC_RELAXED) < pool->config.min
+           && cp_gate_try_enter(pool->gate)) {
+        warmed = warm_one(pool);
+        cp_gate_leave(pool->gate);
     }
 }
 
 void cp_pool_maintain(cp_pool_t *pool)
 {
     sweep(pool);
+    report_leaks(pool);
     warm_up(pool);
 }
 
@@ -785,21 +900,27 @@ void cp_pool_flush(cp_pool_t *pool, const char *why)
     sweep(pool);
 }
 
+typedef struct idle_call_t {
+    void (*fn)(void *conn, void *baton);
+    void *baton;
+} idle_call_t;
+
+static int visit_idle(cp_pool_t *pool, cp_slot_t *slot, void *baton)
+{
+    const idle_call_t *call = baton;
+
+    if (!slot->is_busy && slot->conn.handle) {
+        call->fn(slot->conn.handle, call->baton);
+    }
+    return 0;
+}
+
 void cp_pool_each_idle(cp_pool_t *pool, void (*fn)(void *conn, void *baton),
                        void *baton)
 {
-    cp_slot_t *slot;
+    idle_call_t call = {fn, baton};
 
-    pthread_mutex_lock(&pool->registry_lock);
-    APR_RING_FOREACH(slot, &pool->registry, cp_slot_t, link)
-    {
-        pthread_mutex_lock(&slot->lock);
-        if (!slot->is_busy && slot->conn.handle) {
-            fn(slot->conn.handle, baton);
-        }
-        pthread_mutex_unlock(&slot->lock);
-    }
-    pthread_mutex_unlock(&pool->registry_lock);
+    find_slot(pool, visit_idle, &call);
 }
 
 void cp_pool_last_error(cp_pool_t *pool, char *buffer, size_t size)
@@ -814,8 +935,7 @@ const cp_pool_config_t *cp_pool_settings(const cp_pool_t *pool)
     return &pool->config;
 }
 
-/* --- life
- * ------------------------------------------------------------------------ */
+/* --- life --------------------------------------------------------------- */
 
 apr_status_t cp_pool_create(cp_pool_t **ppool, const cp_pool_config_t *config,
                             const cp_driver_t *driver, void *driver_ctx,
@@ -844,8 +964,9 @@ apr_status_t cp_pool_create(cp_pool_t **ppool, const cp_pool_config_t *config,
     rv = cp_gate_create(&pool->gate, config->max, config->queue,
                         &stats->waiting, p);
     if (rv == APR_SUCCESS) {
-        rv = apr_reslist_create(&pool->slots, 0, config->max, config->max, 0,
-                                slot_construct, slot_destruct, pool, p);
+        rv = apr_reslist_create(&pool->slots, config->max, config->max,
+                                config->max, 0, slot_construct, slot_destruct,
+                                pool, p);
     }
     if (rv != APR_SUCCESS) {
         apr_pool_destroy(p);
@@ -869,7 +990,7 @@ apr_status_t cp_pool_destroy(cp_pool_t *pool)
         || __atomic_load_n(&pool->overflows, __ATOMIC_RELAXED) > 0) {
         return APR_EBUSY;
     }
-    sweep(pool);
+    cp_pool_stop(pool);
     apr_reslist_destroy(pool->slots);
     pthread_mutex_destroy(&pool->registry_lock);
     pthread_mutex_destroy(&pool->error_lock);
