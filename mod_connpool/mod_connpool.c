@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The module's record and its hooks. */
+#include "mod_connpool_private.h"
+
+#include <mpm_common.h>
+#include <util_mutex.h>
+
+static int pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
+{
+    apr_status_t rv = ap_mutex_register(pconf, "connpool", NULL,
+                                        APR_LOCK_DEFAULT, 0);
+
+    return rv == APR_SUCCESS ? connpool_pre_config(pconf, plog, ptemp) : rv;
+}
+
+static int handler(request_rec *r)
+{
+    if (!r->handler || strncmp(r->handler, "connpool-", 9) != 0) {
+        return DECLINED;
+    }
+    if (strcmp(r->handler, "connpool-query") == 0) {
+        return connpool_query_handler(r);
+    }
+    if (strcmp(r->handler, "connpool-fetch") == 0) {
+        return connpool_fetch_handler(r);
+    }
+    if (strcmp(r->handler, "connpool-status") == 0) {
+        return connpool_status_handler(r);
+    }
+    ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                  "SetHandler %s: there is no such handler", r->handler);
+    return DECLINED;
+}
+
+static void register_hooks(apr_pool_t *p)
+{
+    ap_hook_pre_config(pre_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_check_config(connpool_check_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_post_config(connpool_post_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_child_init(connpool_child_init, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_child_stopping(connpool_child_stopping, NULL, NULL,
+                           APR_HOOK_MIDDLE);
+    ap_hook_child_status(connpool_child_status, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_handler(handler, NULL, NULL, APR_HOOK_MIDDLE);
+    connpool_status_register(p);
+    connpool_api_register();
+}
+
+AP_DECLARE_MODULE(connpool) = {
+    STANDARD20_MODULE_STUFF,
+    connpool_create_dir_config,
+    connpool_merge_dir_config,
+    connpool_create_server_config,
+    connpool_merge_server_config,
+    connpool_commands,
+    register_hooks,
+    AP_MODULE_FLAG_NONE,
+};

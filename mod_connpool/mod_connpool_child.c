@@ -1,0 +1,845 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Lives of processes: what the parent prepares, what each child builds, and
+ * how it ends.
+ *
+ *  parent, post_config (real pass):  shared segment, write locks, NOTICE lines
+ *  child_init:       1 log sink  2 slot in the segment  3 locks  4 pools
+ *                    5 loop  6 maintenance thread (warm-up, query check)
+ *  child_stopping:   graceful: nothing yet, requests in flight need everything
+ *                    at once:  refuse new work, wake all waiters
+ *  pchild's pre-cleanup: stop the maintenance thread and the loop, close
+ *  parent, child_status: fold the ended child's numbers into the totals
+ *
+ * The segment and the locks outlive restarts: children of two generations use
+ * them side by side. They are kept in the process's pool, found again through
+ * retained data, and hold no pointer into this module. */
+#include "mod_connpool_private.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include <apr_hash.h>
+#include <apr_shm.h>
+#include <apr_strings.h>
+#include <util_mutex.h>
+#include <unixd.h>
+
+#define RETAINED_KEY    "mod_connpool"
+#define LOCK_TYPE       "connpool"
+#define SPARE_ENTRIES   16
+#define SPARE_CHILDREN  8
+#define MAINTAIN_EVERY  apr_time_from_sec(1)
+#define SUPERVISE_EVERY apr_time_from_msec(250)
+
+typedef struct retained_t {
+    cp_segment_t *segment;
+    cp_segment_layout_t layout;
+    apr_hash_t *locks; /* path -> connpool_lock_t */
+} retained_t;
+
+connpool_child_t connpool_child;
+
+/* --- walking over all definitions
+ * ----------------------------------------------- */
+
+typedef void (*each_database_fn)(connpool_database_t *db, void *baton);
+typedef void (*each_upstream_fn)(connpool_upstream_t *up, void *baton);
+typedef void (*each_query_fn)(connpool_query_t *query, void *baton);
+
+/* A virtual host without a directive of ours shares its main server's config.
+ */
+static connpool_server_t *own_config(server_rec *s)
+{
+    connpool_server_t *sc = connpool_server(s);
+
+    return sc->server == s ? sc : NULL;
+}
+
+#define DEFINE_EACH(noun, list)                                                \
+    static void each_##noun(each_##noun##_fn fn, void *baton)                  \
+    {                                                                          \
+        for (server_rec *s = connpool_child.main_server; s; s = s->next) {     \
+            connpool_server_t *sc = own_config(s);                             \
+                                                                               \
+            for (int i = 0; sc && i < sc->list->nelts; i++) {                  \
+                fn(APR_ARRAY_IDX(sc->list, i, connpool_##noun##_t *), baton);  \
+            }                                                                  \
+        }                                                                      \
+    }
+
+DEFINE_EACH(database, databases)
+DEFINE_EACH(upstream, upstreams)
+DEFINE_EACH(query, queries)
+
+/* --- the parent: shared segment
+ * ---------------------------------------------------- */
+
+/* "" for the main server, "host:port" for a virtual one. */
+static const char *server_key(server_rec *s)
+{
+    if (!s->is_virtual) {
+        return "";
+    }
+    return apr_psprintf(s->process->pconf, "%s:%u",
+                        s->server_hostname ? s->server_hostname : "?",
+                        s->addrs ? s->addrs->host_port : s->port);
+}
+
+static void count_database(connpool_database_t *db, void *baton)
+{
+    ((cp_segment_layout_t *)baton)->entries[CP_ENTRY_POOL]++;
+}
+
+static void count_upstream(connpool_upstream_t *up, void *baton)
+{
+    ((cp_segment_layout_t *)baton)->entries[CP_ENTRY_POOL]++;
+    ((cp_segment_layout_t *)baton)->entries[CP_ENTRY_UPSTREAM]++;
+}
+
+static void count_query(connpool_query_t *query, void *baton)
+{
+    ((cp_segment_layout_t *)baton)->entries[CP_ENTRY_QUERY]++;
+}
+
+static cp_segment_layout_t wanted_layout(void)
+{
+    cp_segment_layout_t layout = {{0}, 0};
+    int limit = 1;
+
+    each_database(count_database, &layout);
+    each_upstream(count_upstream, &layout);
+    each_query(count_query, &layout);
+    for (int i = 0; i < CP_ENTRY_KINDS; i++) {
+        layout.entries[i] += SPARE_ENTRIES;
+    }
+    ap_mpm_query(AP_MPMQ_HARD_LIMIT_DAEMONS, &limit);
+    layout.children = limit + SPARE_CHILDREN;
+    return layout;
+}
+
+static apr_status_t make_segment(retained_t *retained, server_rec *s)
+{
+    apr_pool_t *p = s->process->pool;
+    cp_segment_layout_t layout = wanted_layout();
+    apr_size_t size = cp_segment_size(&layout);
+    apr_shm_t *shm;
+    apr_status_t rv = apr_shm_create(&shm, size, NULL, p);
+
+    if (rv != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_CRIT, rv, s,
+                     "cannot make a shared segment of %" APR_SIZE_T_FMT
+                     " bytes for the counters of %d children",
+                     size, layout.children);
+        return rv;
+    }
+    retained->segment = cp_segment_init(apr_shm_baseaddr_get(shm), &layout);
+    retained->layout = layout;
+    return APR_SUCCESS;
+}
+
+static void enter_database(connpool_database_t *db, void *baton)
+{
+    int *pfull = baton;
+
+    db->entry = cp_segment_entry(connpool_child.segment, CP_ENTRY_POOL,
+                                 server_key(db->server), db->name);
+    *pfull |= db->entry < 0;
+}
+
+static void enter_upstream(connpool_upstream_t *up, void *baton)
+{
+    int *pfull = baton;
+
+    up->pool_entry = cp_segment_entry(connpool_child.segment, CP_ENTRY_POOL,
+                                      server_key(up->server), up->name);
+    up->entry = cp_segment_entry(connpool_child.segment, CP_ENTRY_UPSTREAM,
+                                 server_key(up->server), up->name);
+    *pfull |= up->pool_entry < 0 || up->entry < 0;
+}
+
+static void enter_query(connpool_query_t *query, void *baton)
+{
+    int *pfull = baton;
+
+    query->entry = cp_segment_entry(connpool_child.segment, CP_ENTRY_QUERY,
+                                    server_key(query->server), query->name);
+    *pfull |= query->entry < 0;
+}
+
+static int enter_all(retained_t *retained)
+{
+    int is_full = 0;
+
+    connpool_child.segment = retained->segment;
+    each_database(enter_database, &is_full);
+    each_upstream(enter_upstream, &is_full);
+    each_query(enter_query, &is_full);
+    return !is_full;
+}
+
+/* Keep the segment while it has room; else begin a larger one. */
+static apr_status_t set_up_segment(retained_t *retained, server_rec *s)
+{
+    apr_status_t rv = APR_SUCCESS;
+
+    if (!retained->segment) {
+        rv = make_segment(retained, s);
+    }
+    if (rv == APR_SUCCESS && !enter_all(retained)) {
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
+                     "more pools and queries than the counters' segment has "
+                     "room for: counting starts anew in a larger one");
+        rv = make_segment(retained, s);
+        if (rv == APR_SUCCESS) {
+            enter_all(retained);
+        }
+    }
+    return rv;
+}
+
+/* --- the parent: write locks
+ * --------------------------------------------------------- */
+
+typedef struct lock_set_up_t {
+    retained_t *retained;
+    server_rec *main_server;
+    apr_status_t rv;
+} lock_set_up_t;
+
+/* One lock per file, however it is spelt in the configuration. */
+static const char *canonical_path(const char *path, apr_pool_t *p)
+{
+    char *real = realpath(path, NULL);
+    const char *copy = apr_pstrdup(p, real ? real : path);
+
+    free(real);
+    return copy;
+}
+
+static void set_up_lock(connpool_database_t *db, void *baton)
+{
+    lock_set_up_t *setup = baton;
+    server_rec *s = setup->main_server;
+    apr_pool_t *p = s->process->pool;
+    const char *path = canonical_path(db->sqlite.path, p);
+    connpool_lock_t *lock;
+
+    if (db->sqlite.is_readonly || setup->rv != APR_SUCCESS) {
+        return;
+    }
+    lock = apr_hash_get(setup->retained->locks, path, APR_HASH_KEY_STRING);
+    if (!lock) {
+        const char *id = apr_psprintf(p, "%u",
+                                      apr_hash_count(setup->retained->locks));
+
+        lock = apr_pcalloc(p, sizeof(*lock));
+        lock->path = path;
+        setup->rv = ap_global_mutex_create(&lock->mutex, NULL, LOCK_TYPE, id, s,
+                                           p, 0);
+        if (setup->rv != APR_SUCCESS) {
+            return;
+        }
+        apr_hash_set(setup->retained->locks, path, APR_HASH_KEY_STRING, lock);
+    }
+    db->lock = lock;
+}
+
+static apr_status_t set_up_locks(retained_t *retained, server_rec *s)
+{
+    lock_set_up_t setup = {retained, s, APR_SUCCESS};
+
+    if (!retained->locks) {
+        retained->locks = apr_hash_make(s->process->pool);
+    }
+    each_database(set_up_lock, &setup);
+    return setup.rv;
+}
+
+/* --- the parent: what the log should say at start
+ * -------------------------------------- */
+
+static int is_below(const char *path, const char *root)
+{
+    apr_size_t n = root ? strlen(root) : 0;
+
+    while (n > 1 && root[n - 1] == '/') {
+        n--;
+    }
+    return n > 0 && strncmp(path, root, n) == 0 && path[n] == '/';
+}
+
+static void warn_of_document_root(connpool_database_t *db)
+{
+    for (server_rec *s = connpool_child.main_server; s; s = s->next) {
+        core_server_config *core = ap_get_core_module_config(s->module_config);
+
+        if (core && is_below(db->sqlite.path, core->ap_document_root)) {
+            ap_log_error(
+                APLOG_MARK, APLOG_WARNING, 0, s,
+                "ConnPoolDatabase %s: the file lies below the "
+                "DocumentRoot %s, so it can be downloaded, and serving "
+                "it breaks SQLite's locks: move it",
+                db->name, core->ap_document_root);
+            return;
+        }
+    }
+}
+
+static void announce_database(connpool_database_t *db, void *baton)
+{
+    int children = *(int *)baton;
+
+    ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, connpool_child.main_server,
+                 "pool '%s' (sqlite): at most %d connections and %s of page "
+                 "cache in each of %d children, worst case %d connections and "
+                 "%s",
+                 db->name, db->pool.max,
+                 cp_params_show_size(connpool_child.main_server->process->pconf,
+                                     db->pool.max * db->sqlite.cache),
+                 children, children * db->pool.max,
+                 cp_params_show_size(connpool_child.main_server->process->pconf,
+                                     (apr_int64_t)children * db->pool.max
+                                         * db->sqlite.cache));
+    warn_of_document_root(db);
+}
+
+static void announce_upstream(connpool_upstream_t *up, void *baton)
+{
+    int children = *(int *)baton;
+
+    ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, connpool_child.main_server,
+                 "pool '%s' (http): at most %d connections in each of %d "
+                 "children, worst case %d connections",
+                 up->name, up->pool.max, children, children * up->pool.max);
+}
+
+static void note_writable(connpool_database_t *db, void *baton)
+{
+    *(int *)baton |= !db->sqlite.is_readonly;
+}
+
+static void announce(server_rec *s, apr_pool_t *ptemp)
+{
+    const char *risk = cp_sqlite_version_risk(ptemp);
+    int children = 1, has_writable = 0;
+
+    ap_mpm_query(AP_MPMQ_MAX_DAEMONS, &children);
+    each_database(announce_database, &children);
+    each_upstream(announce_upstream, &children);
+    each_database(note_writable, &has_writable);
+    if (risk && has_writable) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s, "%s", risk);
+    }
+}
+
+int connpool_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
+                         server_rec *main_server)
+{
+    retained_t *retained;
+
+    if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG) {
+        return OK;
+    }
+    retained = ap_retained_data_get(RETAINED_KEY);
+    if (!retained) {
+        retained = ap_retained_data_create(RETAINED_KEY, sizeof(*retained));
+    }
+    connpool_child.main_server = main_server;
+    ap_add_version_component(pconf, "mod_connpool/" CONNPOOL_VERSION);
+    if (set_up_segment(retained, main_server) != APR_SUCCESS
+        || set_up_locks(retained, main_server) != APR_SUCCESS) {
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    announce(main_server, ptemp);
+    return OK;
+}
+
+void connpool_child_status(server_rec *s, pid_t pid, ap_generation_t gen,
+                           int slot, mpm_child_status status)
+{
+    if (status == MPM_CHILD_EXITED && connpool_child.segment) {
+        cp_segment_fold(connpool_child.segment, pid);
+    }
+}
+
+/* --- the child: pools
+ * ------------------------------------------------------------------- */
+
+/* Which forms of a definition do the servers that see it need? Index:
+ * is_pooled. */
+static void needed_forms(const void *definition, int is_http, int needed[2])
+{
+    for (server_rec *s = connpool_child.main_server; s; s = s->next) {
+        connpool_server_t *sc = connpool_server(s);
+        apr_hash_t *visible = is_http ? sc->all_upstreams : sc->all_databases;
+
+        for (apr_hash_index_t *i = apr_hash_first(NULL, visible); i;
+             i = apr_hash_next(i)) {
+            if (apr_hash_this_val(i) == definition) {
+                needed[sc->engine && (is_http ? sc->http_pool : sc->db_pool)] =
+                    1;
+            }
+        }
+    }
+}
+
+static int make_pool(cp_pool_t **ppool, const cp_pool_config_t *config,
+                     const cp_driver_t *driver, void *ctx,
+                     cp_pool_stats_t *stats)
+{
+    apr_status_t rv = cp_pool_create(ppool, config, driver, ctx, stats);
+
+    if (rv != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_ERR, rv, connpool_child.main_server,
+                     "pool '%s' cannot be made", config->name);
+        *ppool = NULL;
+    }
+    return rv == APR_SUCCESS;
+}
+
+/* max=10 is nine readers and one writer; max=1 is one connection for both; a
+ * database that is only read has ten readers. */
+static void make_database_pools(connpool_database_t *db, int is_pooled)
+{
+    connpool_db_child_t *child = db->child;
+    cp_pool_stats_t *stats = cp_segment_pool(connpool_child.segment,
+                                             connpool_child.slot, db->entry);
+    cp_pool_config_t config = db->pool;
+    int has_writer = !db->sqlite.is_readonly;
+
+    config.is_pooled = is_pooled;
+    if (has_writer && db->pool.max > 1) {
+        cp_pool_config_t writer = config;
+
+        writer.max = 1;
+        writer.min = 0;
+        /* A write beside the queue would wait for the same lock. */
+        writer.overflow_max = 0;
+        make_pool(&child->writer[is_pooled], &writer, &cp_sqlite_writer,
+                  child->sqlite, stats);
+        config.max--;
+    }
+    make_pool(&child->readers[is_pooled], &config,
+              has_writer && db->pool.max == 1 ? &cp_sqlite_writer
+                                              : &cp_sqlite_reader,
+              child->sqlite, stats);
+    if (has_writer && db->pool.max == 1) {
+        child->writer[is_pooled] = child->readers[is_pooled];
+    }
+}
+
+static void build_database(connpool_database_t *db, void *baton)
+{
+    apr_pool_t *p = baton;
+    int needed[2] = {0, 0};
+
+    if (db->lock) {
+        apr_status_t rv = apr_global_mutex_child_init(
+            &db->lock->mutex, apr_global_mutex_lockfile(db->lock->mutex), p);
+
+        if (rv != APR_SUCCESS) {
+            ap_log_error(APLOG_MARK, APLOG_CRIT, rv, connpool_child.main_server,
+                         "database '%s': no access to the write lock",
+                         db->name);
+        }
+        db->sqlite.write_lock = db->lock->mutex;
+    }
+    db->child = apr_pcalloc(p, sizeof(*db->child));
+    cp_sqlite_create(&db->child->sqlite, &db->sqlite, p);
+    needed_forms(db, 0, needed);
+    for (int is_pooled = 0; is_pooled < 2; is_pooled++) {
+        if (needed[is_pooled]) {
+            make_database_pools(db, is_pooled);
+        }
+    }
+}
+
+/* --- the child: upstreams
+ * ------------------------------------------------------------------ */
+
+typedef struct upstream_build_t {
+    apr_pool_t *p;
+    apr_hash_t *host_gates; /* origin -> cp_gate_t */
+    int count;
+} upstream_build_t;
+
+/* Upstreams of one origin share the limit per host; that of the one that was
+ * defined first counts. */
+static cp_gate_t *host_gate(upstream_build_t *build,
+                            const connpool_upstream_t *up)
+{
+    cp_gate_t *gate = apr_hash_get(build->host_gates, up->origin,
+                                   APR_HASH_KEY_STRING);
+
+    if (!gate
+        && cp_gate_create(&gate, up->perhost, up->pool.queue, NULL, build->p)
+               == APR_SUCCESS) {
+        apr_hash_set(build->host_gates, up->origin, APR_HASH_KEY_STRING, gate);
+    }
+    return gate;
+}
+
+static cp_gate_t *total_gate(upstream_build_t *build,
+                             const connpool_upstream_t *up)
+{
+    connpool_server_t *sc = connpool_server(up->server);
+
+    if (!sc->http_gate) {
+        cp_gate_create(&sc->http_gate, sc->http_max, up->pool.queue, NULL,
+                       build->p);
+    }
+    return sc->http_gate;
+}
+
+static void build_upstream(connpool_upstream_t *up, void *baton)
+{
+    upstream_build_t *build = baton;
+    cp_pool_config_t config = up->pool;
+    int needed[2] = {0, 0};
+    apr_status_t rv;
+
+    build->count++;
+    up->child = apr_pcalloc(build->p, sizeof(*up->child));
+    rv = cp_upstream_create(&up->child->upstream, &up->http, build->p);
+    if (rv != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_ERR, rv, connpool_child.main_server,
+                     "upstream '%s' cannot be set up", up->name);
+        return;
+    }
+    config.shared_gates[0] = host_gate(build, up);
+    config.shared_gates[1] = total_gate(build, up);
+    needed_forms(up, 1, needed);
+    for (int is_pooled = 0; is_pooled < 2; is_pooled++) {
+        if (needed[is_pooled]) {
+            config.is_pooled = is_pooled;
+            make_pool(&up->child->pool[is_pooled], &config, &cp_http_driver,
+                      up->child->upstream,
+                      cp_segment_pool(connpool_child.segment,
+                                      connpool_child.slot, up->pool_entry));
+        }
+    }
+}
+
+static void start_loop(server_rec *s)
+{
+    connpool_server_t *sc = connpool_server(s);
+    cp_loop_config_t config = {
+        .max_connections = sc->http_max,
+        .keepalive = sc->http_keepalive,
+        .cleanup = sc->http_cleanup,
+    };
+
+    if (sc->event_loop && sc->engine
+        && cp_loop_create(
+               &connpool_child.loop, &config,
+               cp_segment_loop(connpool_child.segment, connpool_child.slot))
+               != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                     "no event loop: fetches run in their requests' threads");
+        connpool_child.loop = NULL;
+    }
+}
+
+/* --- the child: maintenance
+ * ------------------------------------------------------------------ */
+
+static struct {
+    pthread_t thread;
+    int is_running; /* the starting thread's alone */
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    int is_stopping; /* lock */
+} maintenance;
+
+typedef void (*each_pool_fn)(cp_pool_t *pool, void *baton);
+
+typedef struct pool_walk_t {
+    each_pool_fn fn;
+    void *baton;
+} pool_walk_t;
+
+static void walk_database(connpool_database_t *db, void *baton)
+{
+    const pool_walk_t *walk = baton;
+
+    for (int i = 0; db->child && i < 2; i++) {
+        if (db->child->readers[i]) {
+            walk->fn(db->child->readers[i], walk->baton);
+        }
+        if (db->child->writer[i]
+            && db->child->writer[i] != db->child->readers[i]) {
+            walk->fn(db->child->writer[i], walk->baton);
+        }
+    }
+}
+
+static void walk_upstream(connpool_upstream_t *up, void *baton)
+{
+    const pool_walk_t *walk = baton;
+
+    for (int i = 0; up->child && i < 2; i++) {
+        if (up->child->pool[i]) {
+            walk->fn(up->child->pool[i], walk->baton);
+        }
+    }
+}
+
+static void each_pool(each_pool_fn fn, void *baton)
+{
+    pool_walk_t walk = {fn, baton};
+
+    each_database(walk_database, &walk);
+    each_upstream(walk_upstream, &walk);
+}
+
+static void maintain_pool(cp_pool_t *pool, void *baton)
+{
+    cp_pool_maintain(pool);
+}
+
+static void add_memory(void *conn, void *baton)
+{
+    *(apr_size_t *)baton += cp_sqlite_memory(conn);
+}
+
+static void flush_pool(cp_pool_t *pool, void *baton)
+{
+    cp_pool_flush(pool, baton);
+}
+
+static void add_pool_memory(cp_pool_t *pool, void *baton)
+{
+    cp_pool_each_idle(pool, add_memory, baton);
+}
+
+static void maintain_database(connpool_database_t *db, void *baton)
+{
+    pool_walk_t flush = {flush_pool, "the database file was replaced"};
+    apr_size_t memory = 0;
+    pool_walk_t weigh = {add_pool_memory, &memory};
+
+    if (cp_sqlite_file_changed(db->child->sqlite)) {
+        walk_database(db, &flush);
+    }
+    walk_database(db, &weigh);
+    __atomic_store_n(
+        &cp_segment_pool(connpool_child.segment, connpool_child.slot, db->entry)
+             ->memory_bytes,
+        memory, __ATOMIC_RELAXED);
+}
+
+typedef struct verify_t {
+    const connpool_database_t *database;
+    void *conn;
+} verify_t;
+
+static void verify_query(connpool_query_t *query, void *baton)
+{
+    const verify_t *verify = baton;
+    cp_statement_t *statement;
+    cp_error_t err;
+
+    if (query->database != verify->database) {
+        return;
+    }
+    if (cp_statement_prepare(verify->conn, query->sql, &statement, &err)
+        != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_ERR, 0, query->server,
+                     "ConnPoolQuery %s at %s cannot be prepared: %s",
+                     query->name, query->where, err.detail);
+        return;
+    }
+    cp_statement_finish(statement);
+}
+
+/* SQL is checked lexically at configtest; here it meets its database, through
+ * a connection of its own that no counter knows. */
+static void verify_database(connpool_database_t *db, void *baton)
+{
+    const cp_driver_t *driver = db->sqlite.is_readonly ? &cp_sqlite_reader
+                                                       : &cp_sqlite_writer;
+    verify_t verify = {db, NULL};
+    cp_error_t err;
+
+    if (driver->open(db->child->sqlite, cp_clock_after(db->timeout),
+                     &verify.conn, &err)
+        != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_ERR, 0, db->server, "%s: %s", err.cause,
+                     err.detail);
+        return;
+    }
+    each_query(verify_query, &verify);
+    driver->close(db->child->sqlite, verify.conn);
+}
+
+/* Sleep until `until` or until asked to stop; true goes on. */
+static int maintenance_pause(cp_clock_t until)
+{
+    struct timespec ts = cp_clock_timespec(until);
+    int goes_on;
+
+    pthread_mutex_lock(&maintenance.lock);
+    while (!maintenance.is_stopping && cp_clock_left(until) > 0) {
+        pthread_cond_timedwait(&maintenance.wake, &maintenance.lock, &ts);
+    }
+    goes_on = !maintenance.is_stopping;
+    pthread_mutex_unlock(&maintenance.lock);
+    return goes_on;
+}
+
+static void *maintenance_main(void *data)
+{
+    cp_clock_t next_round = 0;
+
+    each_database(verify_database, NULL);
+    do {
+        if (cp_clock_left(next_round) == 0) {
+            each_database(maintain_database, NULL);
+            each_pool(maintain_pool, NULL);
+            next_round = cp_clock_after(MAINTAIN_EVERY);
+        }
+        if (connpool_child.loop) {
+            cp_loop_supervise(connpool_child.loop);
+        }
+    } while (maintenance_pause(cp_clock_after(
+        connpool_child.loop ? SUPERVISE_EVERY : MAINTAIN_EVERY)));
+    return NULL;
+}
+
+static void start_maintenance(server_rec *s)
+{
+    pthread_condattr_t attr;
+    int rc;
+
+    pthread_mutex_init(&maintenance.lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&maintenance.wake, &attr);
+    pthread_condattr_destroy(&attr);
+    maintenance.is_stopping = 0;
+    rc = pthread_create(&maintenance.thread, NULL, maintenance_main, NULL);
+    maintenance.is_running = rc == 0;
+    if (rc != 0) {
+        ap_log_error(APLOG_MARK, APLOG_ERR, rc, s,
+                     "no maintenance thread: idle connections stay open");
+    }
+}
+
+static void stop_maintenance(void)
+{
+    if (!maintenance.is_running) {
+        return;
+    }
+    pthread_mutex_lock(&maintenance.lock);
+    maintenance.is_stopping = 1;
+    pthread_cond_signal(&maintenance.wake);
+    pthread_mutex_unlock(&maintenance.lock);
+    pthread_join(maintenance.thread, NULL);
+    maintenance.is_running = 0;
+}
+
+/* --- the child: begin and end
+ * -------------------------------------------------------------- */
+
+static void log_sink(void *baton, const char *file, int line,
+                     cp_log_level_t level, apr_status_t rv, const char *text)
+{
+    static const int levels[] = {
+        [CP_LOG_ERROR] = APLOG_ERR,     [CP_LOG_WARNING] = APLOG_WARNING,
+        [CP_LOG_NOTICE] = APLOG_NOTICE, [CP_LOG_INFO] = APLOG_INFO,
+        [CP_LOG_DEBUG] = APLOG_DEBUG,
+    };
+
+    ap_log_error_(file, line, APLOG_MODULE_INDEX, levels[level], rv, baton,
+                  "%s", text);
+}
+
+static void stop_pool(cp_pool_t *pool, void *baton)
+{
+    cp_pool_stop(pool);
+}
+
+static void destroy_pool(cp_pool_t *pool, void *baton)
+{
+    if (cp_pool_destroy(pool) != APR_SUCCESS) {
+        /* Not an error of ours: the child was told to end at once. */
+        ap_log_error(APLOG_MARK, APLOG_INFO, 0, connpool_child.main_server,
+                     "pool '%s': a connection was still out at the child's end",
+                     cp_pool_settings(pool)->name);
+    }
+}
+
+/* Before anything else of the child goes: threads first, then connections. */
+static apr_status_t child_exit(void *data)
+{
+    if (!connpool_child.is_started) {
+        return APR_SUCCESS;
+    }
+    connpool_child.is_started = 0;
+    stop_maintenance();
+    if (connpool_child.loop) {
+        cp_loop_stop(connpool_child.loop);
+    }
+    each_pool(stop_pool, NULL);
+    each_pool(destroy_pool, NULL);
+    return APR_SUCCESS;
+}
+
+static void count_definition(connpool_database_t *db, void *baton)
+{
+    ++*(int *)baton;
+}
+
+void connpool_child_init(apr_pool_t *pchild, server_rec *main_server)
+{
+    upstream_build_t build = {pchild, NULL, 0};
+    int databases = 0;
+
+    if (!connpool_child.segment) {
+        return;
+    }
+    connpool_child.main_server = main_server;
+    cp_log_install(log_sink, main_server,
+                   APLOG_IS_LEVEL(main_server, APLOG_DEBUG) ? CP_LOG_DEBUG
+                                                            : CP_LOG_INFO);
+    connpool_child.slot = cp_segment_claim(connpool_child.segment, getpid());
+    if (connpool_child.slot < 0) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, main_server,
+                     "no free slot for this child's counters: it is not "
+                     "counted");
+    }
+    each_database(build_database, pchild);
+    each_database(count_definition, &databases);
+    cp_http_global_init();
+    build.host_gates = apr_hash_make(pchild);
+    each_upstream(build_upstream, &build);
+    if (build.count > 0) {
+        start_loop(main_server);
+    }
+    if (build.count + databases == 0) {
+        return;
+    }
+    connpool_child.is_started = 1;
+    apr_pool_pre_cleanup_register(pchild, NULL, child_exit);
+    start_maintenance(main_server);
+}
+
+void connpool_child_stopping(apr_pool_t *pchild, int graceful)
+{
+    if (graceful || !connpool_child.is_started) {
+        return;
+    }
+    each_pool(stop_pool, NULL);
+}
+
+cp_query_stats_t *connpool_query_stats(const connpool_query_t *query)
+{
+    return cp_segment_query(connpool_child.segment, connpool_child.slot,
+                            query->entry);
+}
+
+cp_upstream_stats_t *connpool_upstream_stats(const connpool_upstream_t *up)
+{
+    return cp_segment_upstream(connpool_child.segment, connpool_child.slot,
+                               up->entry);
+}

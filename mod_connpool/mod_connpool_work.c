@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * One execution of a named query: acquire, prepare, bind, step, commit, give
+ * back, count. */
+#include "mod_connpool_private.h"
+
+static apr_status_t bind_all(connpool_run_t *run, const cp_value_t *values,
+                             cp_error_t *err)
+{
+    const connpool_query_t *query = run->query;
+    apr_status_t rv = APR_SUCCESS;
+
+    for (int i = 0; i < query->params->nelts && rv == APR_SUCCESS; i++) {
+        const connpool_param_t *param = APR_ARRAY_IDX(query->params, i,
+                                                      connpool_param_t *);
+
+        rv = cp_statement_bind(run->statement, param->spec.name, &values[i],
+                               err);
+    }
+    return rv;
+}
+
+static apr_status_t begin_run(connpool_run_t *run, const cp_value_t *values,
+                              cp_error_t *err)
+{
+    void *conn = connpool_hold_connection(run->hold);
+    apr_status_t rv;
+
+    cp_sqlite_set_deadline(conn, run->deadline);
+    /* A write inside somebody's transaction belongs to it. */
+    if (run->query->is_write && !connpool_hold_is_shared(run->hold)) {
+        rv = cp_sqlite_begin(conn, run->deadline, err);
+        if (rv != APR_SUCCESS) {
+            return rv;
+        }
+        run->in_transaction = 1;
+    }
+    rv = cp_statement_prepare(conn, run->query->sql, &run->statement, err);
+    return rv == APR_SUCCESS ? bind_all(run, values, err) : rv;
+}
+
+apr_status_t connpool_run_open(connpool_run_t *run, request_rec *r,
+                               connpool_query_t *query,
+                               const cp_value_t *values, cp_error_t *err)
+{
+    apr_status_t rv;
+
+    run->r = r;
+    run->query = query;
+    run->started = cp_clock_now();
+    rv = connpool_hold_database(r, query->database, query->is_write,
+                                query->name, &run->hold, err);
+    run->deadline = cp_clock_after(query->timeout);
+    if (rv == APR_SUCCESS) {
+        rv = begin_run(run, values, err);
+    }
+    if (rv != APR_SUCCESS) {
+        connpool_run_close(run, rv, err);
+    }
+    return rv;
+}
+
+apr_status_t connpool_run_next(connpool_run_t *run, cp_error_t *err)
+{
+    apr_status_t rv = cp_statement_step(run->statement, err);
+
+    if (rv == APR_SUCCESS) {
+        run->rows++;
+    }
+    return rv;
+}
+
+static int is_success(apr_status_t rv)
+{
+    return rv == APR_SUCCESS || rv == APR_EOF;
+}
+
+static apr_status_t end_transaction(connpool_run_t *run, apr_status_t rv,
+                                    cp_error_t *err)
+{
+    void *conn = connpool_hold_connection(run->hold);
+    apr_status_t committed;
+
+    if (!is_success(rv)) {
+        cp_sqlite_rollback(conn);
+        return rv;
+    }
+    committed = cp_sqlite_commit(conn, err);
+    return committed == APR_SUCCESS ? rv : committed;
+}
+
+apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
+                                cp_error_t *err)
+{
+    cp_query_stats_t *stats;
+
+    if (!run->query) {
+        return rv;
+    }
+    if (run->statement) {
+        cp_statement_finish(run->statement);
+        run->statement = NULL;
+    }
+    if (run->hold) {
+        void *conn = connpool_hold_connection(run->hold);
+
+        run->changes = cp_sqlite_changes(conn);
+        run->last_rowid = cp_sqlite_last_rowid(conn);
+        if (run->in_transaction) {
+            rv = end_transaction(run, rv, err);
+        }
+        connpool_hold_release(run->hold);
+        run->hold = NULL;
+    }
+    stats = connpool_query_stats(run->query);
+    cp_stats_add(&stats->count, 1);
+    cp_stats_add(&stats->rows, run->rows);
+    cp_stats_add(&stats->errors, !is_success(rv));
+    cp_histogram_record(&stats->us, cp_clock_now() - run->started);
+    run->query = NULL;
+    return rv;
+}
