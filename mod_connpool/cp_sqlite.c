@@ -20,17 +20,26 @@
 #define CHECKPOINT_PAGES   1000
 #define TRUNCATE_PAGES     16000 /* the log outgrew passive checkpoints */
 #define TRUNCATE_PATIENCE  apr_time_from_msec(50)
-#define LOCK_SLICE         apr_time_from_msec(100)
+#define LOCK_SLICE_MIN     apr_time_from_msec(5)
+#define LOCK_SLICE_MAX     apr_time_from_sec(1)
+#define PREPARE_PATIENCE   apr_time_from_msec(500)
 #define JOURNAL_SIZE_LIMIT (64 * 1024 * 1024)
-#define INTERNAL_DEADLINE  apr_time_from_sec(5)
+#define PROBE              "SELECT 1 FROM sqlite_schema LIMIT 1"
+
+/* Which file stands at a path. */
+typedef struct identity_t {
+    int is_there;
+    dev_t device;
+    ino_t inode;
+} identity_t;
 
 struct cp_sqlite_t {
     cp_sqlite_config_t config;
-    pthread_mutex_t lock; /* guards is_prepared */
+    pthread_mutex_t lock; /* guards is_prepared; held while preparing */
     int is_prepared;      /* the journal mode was looked at */
-    dev_t device; /* of the file that is open; maintenance thread only */
-    ino_t inode;
-    int was_seen;
+    identity_t file, log; /* last seen; maintenance thread only */
+    const char *log_path; /* of the write-ahead log */
+    cp_log_limit_t prepare_limit;
 };
 
 /* --- errors ----------------------------------------------------------------
@@ -57,7 +66,7 @@ static const outcome_t outcomes[] = {
     {SQLITE_CORRUPT, CP_ERR_STORAGE, "the database file is damaged", 1},
     {SQLITE_NOTADB, CP_ERR_STORAGE, "the file is not a database", 1},
     {SQLITE_CANTOPEN, CP_ERR_STORAGE, "the database cannot be opened", 1},
-    {SQLITE_FULL, CP_ERR_STORAGE, "the disk is full", 1},
+    {SQLITE_FULL, CP_ERR_STORAGE, "the disk is full", 0},
     {SQLITE_READONLY, CP_ERR_STORAGE, "the database cannot be written", 1},
     {SQLITE_PERM, CP_ERR_STORAGE, "the database may not be accessed", 1},
     {SQLITE_IOERR, CP_ERR_STORAGE, "the disk failed", 1},
@@ -136,8 +145,10 @@ static int equals_any(const char *word, const char *const *list)
     return 0;
 }
 
-/* What configured SQL may not do, whatever the lexical check let through.
- * Full-text search asks for data_version by itself. */
+/* What nobody's SQL may do, whatever the lexical check let through. Temporary
+ * objects would outlive their borrower (a trigger even acts for the next one);
+ * transactions belong to cp_sqlite_begin. Full-text search asks for
+ * data_version by itself. */
 static int authorize(void *data, int action, const char *first,
                      const char *second, const char *database,
                      const char *trigger)
@@ -147,26 +158,44 @@ static int authorize(void *data, int action, const char *first,
     static const char *const tables[] = {"sqlite_dbpage", "sqlite_stmt",
                                          "dbstat", NULL};
     static const char *const pragmas[] = {"data_version", NULL};
+    static const char *const temporary[] = {"temp", NULL};
     const cp_sqlite_conn_t *conn = data;
+    int is_denied = 0;
 
-    if (conn->is_internal) {
-        return SQLITE_OK;
-    }
     switch (action) {
     case SQLITE_ATTACH:
     case SQLITE_DETACH:
-        return SQLITE_DENY;
+    case SQLITE_CREATE_TEMP_INDEX:
+    case SQLITE_CREATE_TEMP_TABLE:
+    case SQLITE_CREATE_TEMP_TRIGGER:
+    case SQLITE_CREATE_TEMP_VIEW:
+        is_denied = 1;
+        break;
+    case SQLITE_TRANSACTION:
+    case SQLITE_SAVEPOINT:
+        is_denied = conn->is_compiling;
+        break;
     case SQLITE_PRAGMA:
-        return equals_any(first, pragmas) && !second ? SQLITE_OK : SQLITE_DENY;
+        is_denied = second || !equals_any(first, pragmas);
+        break;
     case SQLITE_FUNCTION:
-        return equals_any(second, functions) ? SQLITE_DENY : SQLITE_OK;
+        is_denied = equals_any(second, functions);
+        break;
     case SQLITE_READ:
+    case SQLITE_INSERT:
     case SQLITE_UPDATE:
+    case SQLITE_DELETE:
+        is_denied = equals_any(first, tables);
+        break;
     case SQLITE_CREATE_VTABLE:
-        return equals_any(first, tables) ? SQLITE_DENY : SQLITE_OK;
+        /* Also CREATE VIRTUAL TABLE temp.name. */
+        is_denied = equals_any(first, tables) || equals_any(second, tables)
+                    || equals_any(database, temporary);
+        break;
     default:
-        return SQLITE_OK;
+        break;
     }
+    return is_denied && !conn->is_internal ? SQLITE_DENY : SQLITE_OK;
 }
 
 static void harden(cp_sqlite_conn_t *conn)
@@ -189,8 +218,7 @@ static void harden(cp_sqlite_conn_t *conn)
     sqlite3_set_authorizer(handle, authorize, conn);
 }
 
-/* --- opening
- * ------------------------------------------------------------------- */
+/* --- opening --- */
 
 int cp_sqlite_exec(cp_sqlite_conn_t *conn, const char *sql)
 {
@@ -203,12 +231,15 @@ int cp_sqlite_exec(cp_sqlite_conn_t *conn, const char *sql)
 }
 
 /* SQLite tells the length of the log after each commit; having a hook of our
- * own also turns automatic checkpoints off. */
+ * own also turns automatic checkpoints off. A shorter log was begun anew. */
 static int on_wal_commit(void *data, sqlite3 *handle, const char *database,
                          int pages)
 {
     cp_sqlite_conn_t *conn = data;
 
+    if (pages < conn->wal_pages) {
+        conn->checkpoint_at = CHECKPOINT_PAGES;
+    }
     conn->wal_pages = pages;
     return SQLITE_OK;
 }
@@ -226,41 +257,51 @@ static int set_pragmas(cp_sqlite_conn_t *conn)
     return cp_sqlite_exec(conn, sql);
 }
 
+/* A handle that outlives its connection must not call back into it. */
+static void close_later(cp_sqlite_conn_t *conn)
+{
+    cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
+           "database '%s': a connection was closed with statements of its "
+           "user left open",
+           conn->db->config.name);
+    sqlite3_progress_handler(conn->handle, 0, NULL, NULL);
+    sqlite3_busy_handler(conn->handle, NULL, NULL);
+    sqlite3_wal_hook(conn->handle, NULL, NULL);
+    sqlite3_set_authorizer(conn->handle, NULL, NULL);
+    sqlite3_close_v2(conn->handle);
+}
+
 static void conn_free(cp_sqlite_conn_t *conn)
 {
-    int rc;
-
     cp_statement_free_all(conn);
-    rc = sqlite3_close(conn->handle);
-    if (rc != SQLITE_OK) {
-        /* A statement of a raw handle's user is still there. */
-        cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
-               "database '%s': a connection was closed with statements of its "
-               "user left open",
-               conn->db->config.name);
-        sqlite3_close_v2(conn->handle);
+    if (sqlite3_close(conn->handle) != SQLITE_OK) {
+        close_later(conn);
     }
     free(conn);
 }
 
-static apr_status_t conn_open(cp_sqlite_t *db, int is_writer,
-                              cp_sqlite_conn_t **pconn, cp_error_t *err)
+/* SQLite takes an empty file for a new database, and waits for ever at a named
+ * pipe. Only a look: opening the file here would drop SQLite's locks. */
+static int look_at_file(const char *path)
 {
-    int flags = is_writer ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY;
-    cp_sqlite_conn_t *conn = calloc(1, sizeof(*conn));
-    apr_status_t rv;
-    int rc;
+    struct stat st;
 
-    if (!conn) {
-        return cp_error_set(err, CP_ERR_INTERNAL, APR_ENOMEM, "out of memory",
-                            "database '%s'", db->config.name);
+    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode)) {
+        return SQLITE_CANTOPEN;
     }
-    conn->db = db;
-    conn->is_writer = is_writer;
-    conn->deadline = cp_clock_after(INTERNAL_DEADLINE);
-    rc = sqlite3_open_v2(db->config.path, &conn->handle,
-                         flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
-                         NULL);
+    return st.st_size == 0 ? SQLITE_NOTADB : SQLITE_OK;
+}
+
+static int conn_connect(cp_sqlite_conn_t *conn)
+{
+    int access = conn->is_writer ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY;
+    int rc = look_at_file(conn->db->config.path);
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_open_v2(
+            conn->db->config.path, &conn->handle,
+            access | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE, NULL);
+    }
     if (rc == SQLITE_OK) {
         harden(conn);
         sqlite3_wal_hook(conn->handle, on_wal_commit, conn);
@@ -269,13 +310,34 @@ static apr_status_t conn_open(cp_sqlite_t *db, int is_writer,
     if (rc == SQLITE_OK) {
         /* Reads the header and the schema: a file that is none, or that may
          * not be read, fails here and not in somebody's query. */
-        rc = cp_sqlite_exec(conn, "SELECT 1 FROM sqlite_schema LIMIT 1");
+        rc = cp_sqlite_exec(conn, PROBE);
     }
+    return rc;
+}
+
+static apr_status_t conn_open(cp_sqlite_t *db, int is_writer,
+                              cp_clock_t deadline, cp_sqlite_conn_t **pconn,
+                              cp_error_t *err)
+{
+    cp_sqlite_conn_t *conn = calloc(1, sizeof(*conn));
+    apr_status_t rv;
+    int rc;
+
+    if (!conn) {
+        return cp_error_set(err, CP_ERR_CAPACITY, APR_ENOMEM, "out of memory",
+                            "database '%s'", db->config.name);
+    }
+    conn->db = db;
+    conn->is_writer = is_writer;
+    conn->checkpoint_at = CHECKPOINT_PAGES;
+    conn->deadline = deadline;
+    rc = conn_connect(conn);
     if (rc != SQLITE_OK) {
         rv = cp_sqlite_fail(conn, rc, "open", err);
         conn_free(conn);
         return rv;
     }
+    conn->deadline = CP_CLOCK_NEVER;
     *pconn = conn;
     return APR_SUCCESS;
 }
@@ -309,7 +371,9 @@ static int switch_to_wal(cp_sqlite_conn_t *conn, cp_clock_t deadline)
     if (cp_sqlite_lock(conn, deadline, &err) != APR_SUCCESS) {
         return SQLITE_BUSY;
     }
+    conn->deadline = deadline;
     rc = journal_mode(conn, "PRAGMA journal_mode=WAL", mode);
+    conn->deadline = CP_CLOCK_NEVER;
     cp_sqlite_unlock(conn);
     if (rc == SQLITE_OK && strcasecmp(mode, "wal") != 0) {
         rc = SQLITE_READONLY;
@@ -317,29 +381,45 @@ static int switch_to_wal(cp_sqlite_conn_t *conn, cp_clock_t deadline)
     return rc;
 }
 
+static void warn_not_wal(cp_sqlite_t *db, int rc)
+{
+    uint64_t suppressed;
+
+    if (cp_log_allowed(&db->prepare_limit, apr_time_from_sec(60),
+                       &suppressed)) {
+        cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
+               "database '%s': %s cannot be put in WAL mode (%s): readers "
+               "and writers will block each other. The file and its "
+               "directory must be writable for the server's user, or the "
+               "database be declared readonly=on",
+               db->config.name, db->config.path, sqlite3_errstr(rc));
+    }
+}
+
 /* Before the first connection of this child: put the file in WAL mode. Not
- * being able to is no reason to refuse readers. */
+ * being able to is no reason to refuse readers, and one thread's try none to
+ * keep the others waiting. */
 static void prepare_file(cp_sqlite_t *db, cp_clock_t deadline)
 {
+    cp_clock_t patience = cp_clock_after(PREPARE_PATIENCE);
     cp_sqlite_conn_t *conn;
     cp_error_t err;
-    int rc = SQLITE_CANTOPEN;
+    int rc;
 
-    pthread_mutex_lock(&db->lock);
-    if (!db->is_prepared && !db->config.is_readonly) {
-        if (conn_open(db, 1, &conn, &err) == APR_SUCCESS) {
-            rc = switch_to_wal(conn, deadline);
-            conn_free(conn);
-        }
-        /* A file that is not there yet is looked at again. */
-        db->is_prepared = rc != SQLITE_CANTOPEN;
-        if (rc != SQLITE_OK && db->is_prepared) {
-            cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
-                   "database '%s': %s cannot be put in WAL mode (%s): readers "
-                   "and writers will block each other. The file and its "
-                   "directory must be writable for the server's user, or the "
-                   "database be declared readonly=on",
-                   db->config.name, db->config.path, sqlite3_errstr(rc));
+    if (db->config.is_readonly || pthread_mutex_trylock(&db->lock) != 0) {
+        return;
+    }
+    if (deadline > patience) {
+        deadline = patience;
+    }
+    if (!db->is_prepared
+        && conn_open(db, 1, deadline, &conn, &err) == APR_SUCCESS) {
+        rc = switch_to_wal(conn, deadline);
+        conn_free(conn);
+        /* Somebody else's lock will go away; other reasons stay. */
+        db->is_prepared = (rc & 0xff) != SQLITE_BUSY;
+        if (rc != SQLITE_OK) {
+            warn_not_wal(db, rc);
         }
     }
     pthread_mutex_unlock(&db->lock);
@@ -352,7 +432,7 @@ static apr_status_t driver_open(void *ctx, int is_writer, cp_clock_t deadline,
     apr_status_t rv;
 
     prepare_file(ctx, deadline);
-    rv = conn_open(ctx, is_writer, &conn, err);
+    rv = conn_open(ctx, is_writer, deadline, &conn, err);
     *pconn = conn;
     return rv;
 }
@@ -366,6 +446,14 @@ static apr_status_t reader_open(void *ctx, cp_clock_t deadline, void **pconn,
 static apr_status_t writer_open(void *ctx, cp_clock_t deadline, void **pconn,
                                 cp_error_t *err)
 {
+    const cp_sqlite_t *db = ctx;
+
+    if (db->config.is_readonly) {
+        *pconn = NULL;
+        return cp_error_set(
+            err, CP_ERR_REFUSED, APR_EACCES, "the database is read-only",
+            "database '%s': readonly=on has no writer", db->config.name);
+    }
     return driver_open(ctx, 1, deadline, pconn, err);
 }
 
@@ -373,26 +461,29 @@ static apr_status_t driver_check(void *ctx, void *connection,
                                  cp_clock_t deadline)
 {
     cp_sqlite_conn_t *conn = connection;
+    int rc;
 
-    conn->deadline = cp_clock_after(INTERNAL_DEADLINE);
-    return cp_sqlite_exec(conn, "SELECT 1 FROM sqlite_schema LIMIT 1")
-                   == SQLITE_OK
-               ? APR_SUCCESS
-               : APR_EGENERAL;
+    conn->deadline = deadline;
+    rc = cp_sqlite_exec(conn, PROBE);
+    conn->deadline = CP_CLOCK_NEVER;
+    return rc == SQLITE_OK ? APR_SUCCESS : APR_EGENERAL;
 }
 
-/* A statement that was left running would pin the log and hold a lock. */
+/* A statement that was left running would pin the log and hold a lock; one
+ * that was left bound would point into its borrower's memory. */
 static void reset_statements(cp_sqlite_conn_t *conn)
 {
     sqlite3_stmt *stmt = NULL;
 
+    for (int i = 0; i < CP_SQLITE_STATEMENTS; i++) {
+        if (conn->cache[i].is_out) {
+            cp_statement_finish(&conn->cache[i]);
+        }
+    }
     while ((stmt = sqlite3_next_stmt(conn->handle, stmt)) != NULL) {
         if (sqlite3_stmt_busy(stmt)) {
             sqlite3_reset(stmt);
         }
-    }
-    for (int i = 0; i < CP_SQLITE_STATEMENTS; i++) {
-        conn->cache[i].is_out = 0;
     }
 }
 
@@ -433,19 +524,24 @@ const cp_driver_t cp_sqlite_writer = {
     .close = driver_close,
 };
 
-/* --- writes
- * ------------------------------------------------------------------------ */
+/* --- writes --- */
 
+/* APR waits on the wall clock, and may wait twice as long as it is told: for
+ * the threads of this process, then for the other processes. */
 static apr_status_t global_lock(apr_global_mutex_t *mutex, cp_clock_t deadline)
 {
     apr_status_t rv;
 
-    /* The mutex waits on the wall clock, so only for a slice at a time. */
     do {
-        apr_interval_time_t left = cp_clock_left(deadline);
+        apr_interval_time_t slice = cp_clock_left(deadline) / 2;
 
-        rv = apr_global_mutex_timedlock(mutex,
-                                        left < LOCK_SLICE ? left : LOCK_SLICE);
+        if (slice > LOCK_SLICE_MAX) {
+            slice = LOCK_SLICE_MAX;
+        }
+        if (slice < LOCK_SLICE_MIN) {
+            slice = LOCK_SLICE_MIN;
+        }
+        rv = apr_global_mutex_timedlock(mutex, slice);
     } while (APR_STATUS_IS_TIMEUP(rv) && cp_clock_left(deadline) > 0);
     return rv;
 }
@@ -475,13 +571,15 @@ apr_status_t cp_sqlite_lock(void *connection, cp_clock_t deadline,
     return APR_SUCCESS;
 }
 
-/* Only here, and so only under the lock. */
+/* Only here, and so only under the lock. What a reader pins is tried again
+ * when the log has grown as much once more, not at every commit. */
 static void checkpoint_if_due(cp_sqlite_conn_t *conn)
 {
+    cp_clock_t deadline = conn->deadline;
     int mode = SQLITE_CHECKPOINT_PASSIVE;
-    int in_log = 0, done = 0;
+    int in_log = 0, done = 0, rc;
 
-    if (conn->wal_pages < CHECKPOINT_PAGES) {
+    if (conn->wal_pages < conn->checkpoint_at) {
         return;
     }
     conn->deadline = CP_CLOCK_NEVER;
@@ -490,8 +588,17 @@ static void checkpoint_if_due(cp_sqlite_conn_t *conn)
         mode = SQLITE_CHECKPOINT_TRUNCATE;
         conn->deadline = cp_clock_after(TRUNCATE_PATIENCE);
     }
-    sqlite3_wal_checkpoint_v2(conn->handle, NULL, mode, &in_log, &done);
-    conn->wal_pages = 0;
+    rc = sqlite3_wal_checkpoint_v2(conn->handle, NULL, mode, &in_log, &done);
+    conn->deadline = deadline;
+    conn->checkpoint_at = conn->wal_pages + CHECKPOINT_PAGES;
+    if (rc != SQLITE_OK && (rc & 0xff) != SQLITE_BUSY
+        && (rc & 0xff) != SQLITE_LOCKED) {
+        cp_error_t err;
+
+        cp_sqlite_fail(conn, rc, "checkpoint", &err);
+        cp_log(CP_LOG_MARK, CP_LOG_ERROR, 0, "%s", err.detail);
+        return;
+    }
     cp_log(CP_LOG_MARK, CP_LOG_DEBUG, 0,
            "database '%s': checkpoint moved %d of %d pages",
            conn->db->config.name, done, in_log);
@@ -515,9 +622,16 @@ apr_status_t cp_sqlite_begin(void *connection, cp_clock_t deadline,
                              cp_error_t *err)
 {
     cp_sqlite_conn_t *conn = connection;
-    apr_status_t rv = cp_sqlite_lock(conn, deadline, err);
+    apr_status_t rv;
     int rc;
 
+    if (!conn->is_writer || !sqlite3_get_autocommit(conn->handle)) {
+        return cp_error_set(err, CP_ERR_INTERNAL, APR_EINVAL,
+                            "the connection cannot begin to write",
+                            "database '%s': a reader, or in a transaction",
+                            conn->db->config.name);
+    }
+    rv = cp_sqlite_lock(conn, deadline, err);
     if (rv != APR_SUCCESS) {
         return rv;
     }
@@ -533,13 +647,20 @@ apr_status_t cp_sqlite_begin(void *connection, cp_clock_t deadline,
 apr_status_t cp_sqlite_commit(void *connection, cp_error_t *err)
 {
     cp_sqlite_conn_t *conn = connection;
-    int rc = cp_sqlite_exec(conn, "COMMIT");
+    apr_status_t rv;
+    int rc;
 
+    if (sqlite3_get_autocommit(conn->handle)) {
+        /* An interrupted write, a full disk: SQLite gave all of it up. */
+        cp_sqlite_unlock(conn);
+        return cp_error_set(
+            err, CP_ERR_STORAGE, APR_EGENERAL, "the write was rolled back",
+            "database '%s': no transaction to commit", conn->db->config.name);
+    }
+    rc = cp_sqlite_exec(conn, "COMMIT");
     if (rc != SQLITE_OK) {
-        apr_status_t rv = cp_sqlite_fail(conn, rc, "commit", err);
-
+        rv = cp_sqlite_fail(conn, rc, "commit", err);
         cp_sqlite_rollback(conn);
-        conn->is_broken = 1;
         return rv;
     }
     cp_sqlite_unlock(conn);
@@ -549,10 +670,12 @@ apr_status_t cp_sqlite_commit(void *connection, cp_error_t *err)
 void cp_sqlite_rollback(void *connection)
 {
     cp_sqlite_conn_t *conn = connection;
+    cp_clock_t deadline = conn->deadline;
 
     if (!sqlite3_get_autocommit(conn->handle)) {
         conn->deadline = CP_CLOCK_NEVER;
         cp_sqlite_exec(conn, "ROLLBACK");
+        conn->deadline = deadline;
     }
     cp_sqlite_unlock(conn);
 }
@@ -572,13 +695,37 @@ struct sqlite3 *cp_sqlite_handle(void *connection)
     return ((cp_sqlite_conn_t *)connection)->handle;
 }
 
-/* --- the database
- * -------------------------------------------------------------------- */
+/* --- the database --- */
 
 static apr_status_t db_cleanup(void *data)
 {
     pthread_mutex_destroy(&((cp_sqlite_t *)data)->lock);
     return APR_SUCCESS;
+}
+
+static identity_t identify(const char *path)
+{
+    struct stat st;
+    identity_t identity = {0};
+
+    if (stat(path, &st) == 0) {
+        identity.is_there = 1;
+        identity.device = st.st_dev;
+        identity.inode = st.st_ino;
+    }
+    return identity;
+}
+
+/* Remember what is at path now; was it another file, or is it gone? A file
+ * that is new there changed nothing for anybody. */
+static int is_replaced(identity_t *last, const char *path)
+{
+    identity_t before = *last;
+
+    *last = identify(path);
+    return before.is_there
+           && (!last->is_there || last->device != before.device
+               || last->inode != before.inode);
 }
 
 apr_status_t cp_sqlite_create(cp_sqlite_t **pdb,
@@ -587,6 +734,9 @@ apr_status_t cp_sqlite_create(cp_sqlite_t **pdb,
     cp_sqlite_t *db = apr_pcalloc(p, sizeof(*db));
 
     db->config = *config;
+    db->log_path = apr_pstrcat(p, config->path, "-wal", NULL);
+    db->file = identify(config->path);
+    db->log = identify(db->log_path);
     pthread_mutex_init(&db->lock, NULL);
     apr_pool_cleanup_register(p, db, db_cleanup, apr_pool_cleanup_null);
     *pdb = db;
@@ -595,27 +745,21 @@ apr_status_t cp_sqlite_create(cp_sqlite_t **pdb,
 
 int cp_sqlite_file_changed(cp_sqlite_t *db)
 {
-    struct stat st;
-    int is_there = stat(db->config.path, &st) == 0;
-    int changed;
+    int is_file_other = is_replaced(&db->file, db->config.path);
+    int is_log_other = is_replaced(&db->log, db->log_path);
 
-    if (!is_there) {
-        changed = db->was_seen;
-        db->was_seen = 0;
+    if (is_log_other && !is_file_other) {
+        cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
+               "database '%s': the log %s was removed by another program; "
+               "if it was in use, what was only in it is lost",
+               db->config.name, db->log_path);
     }
-    else {
-        changed = db->was_seen
-                  && (st.st_dev != db->device || st.st_ino != db->inode);
-        db->was_seen = 1;
-        db->device = st.st_dev;
-        db->inode = st.st_ino;
-    }
-    if (changed) {
+    if (is_file_other) {
         pthread_mutex_lock(&db->lock);
         db->is_prepared = 0;
         pthread_mutex_unlock(&db->lock);
     }
-    return changed;
+    return is_file_other || is_log_other;
 }
 
 const char *cp_sqlite_version(void)

@@ -18,7 +18,6 @@ struct cp_statement_t {
     size_t sql_size;
     unsigned long used_at; /* conn->uses when it was last taken */
     int is_out;
-    int is_cached; /* 0: freed when finished */
 };
 
 /* One thread at a time uses a connection, so nothing here needs a lock. */
@@ -29,9 +28,11 @@ struct cp_sqlite_conn_t {
     cp_clock_t busy_until; /* 0: not waiting for a lock */
     int is_writer;
     int has_lock;
-    int is_broken;   /* damaged file, I/O error: do not reuse */
-    int is_internal; /* our own statements pass the authorizer */
-    int wal_pages;   /* length of the log after the last commit */
+    int is_broken;     /* damaged file, I/O error: do not reuse */
+    int is_internal;   /* our own statements pass the authorizer */
+    int is_compiling;  /* a statement of cp_statement_prepare */
+    int wal_pages;     /* length of the log after the last commit */
+    int checkpoint_at; /* length from which a checkpoint is due */
     unsigned long uses;
     cp_statement_t cache[CP_SQLITE_STATEMENTS];
 };

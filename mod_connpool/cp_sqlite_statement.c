@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cp_sqlite_private.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,16 +55,52 @@ static cp_statement_t *cache_place(cp_sqlite_conn_t *conn)
     return oldest;
 }
 
+/* Nothing but blanks, semicolons and comments; SQLite itself is asked. */
+static int is_blank(sqlite3 *handle, const char *tail)
+{
+    while (*tail) {
+        sqlite3_stmt *stmt = NULL;
+        int rc = sqlite3_prepare_v3(handle, tail, -1, 0, &stmt, &tail);
+
+        if (rc != SQLITE_OK || stmt) {
+            sqlite3_finalize(stmt);
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* What SQLite compiled, but a pool does not run. */
+static apr_status_t check_compiled(cp_sqlite_conn_t *conn, sqlite3_stmt *stmt,
+                                   const char *sql, const char *tail,
+                                   cp_error_t *err)
+{
+    if (!stmt || !is_blank(conn->handle, tail)) {
+        return cp_error_set(err, CP_ERR_INTERNAL, APR_EINVAL,
+                            "the query is not one statement",
+                            "not exactly one statement: %.200s", sql);
+    }
+    if (!conn->is_writer && !sqlite3_stmt_readonly(stmt)) {
+        return cp_error_set(
+            err, CP_ERR_REFUSED, APR_EACCES, "the query would write",
+            "a statement that writes needs a writer: %.200s", sql);
+    }
+    return APR_SUCCESS;
+}
+
 static apr_status_t compile(cp_sqlite_conn_t *conn, const char *sql,
-                            size_t size, sqlite3_stmt **pstmt, cp_error_t *err)
+                            sqlite3_stmt **pstmt, cp_error_t *err)
 {
     const char *tail = NULL;
-    int rc = sqlite3_prepare_v3(conn->handle, sql, (int)size + 1,
-                                SQLITE_PREPARE_PERSISTENT, pstmt, &tail);
+    apr_status_t rv;
+    int rc;
 
+    conn->is_compiling = 1;
+    rc = sqlite3_prepare_v3(conn->handle, sql, -1, SQLITE_PREPARE_PERSISTENT,
+                            pstmt, &tail);
+    conn->is_compiling = 0;
     if (rc != SQLITE_OK) {
-        apr_status_t rv = cp_sqlite_fail(conn, rc, "prepare", err);
-
+        rv = cp_sqlite_fail(conn, rc, "prepare", err);
         if (err->cls == CP_ERR_INPUT) {
             /* Nothing of the request is in it yet: SQL and schema differ. */
             err->cls = CP_ERR_STORAGE;
@@ -71,19 +108,39 @@ static apr_status_t compile(cp_sqlite_conn_t *conn, const char *sql,
         }
         return rv;
     }
-    tail += strspn(tail, " \t\r\n;");
-    if (!*pstmt || *tail) {
+    rv = check_compiled(conn, *pstmt, sql, tail, err);
+    if (rv != APR_SUCCESS) {
         sqlite3_finalize(*pstmt);
-        return cp_error_set(err, CP_ERR_INTERNAL, APR_EINVAL,
-                            "the query is not one statement",
-                            "not exactly one statement: %.200s", sql);
     }
-    if (!conn->is_writer && !sqlite3_stmt_readonly(*pstmt)) {
-        sqlite3_finalize(*pstmt);
-        return cp_error_set(
-            err, CP_ERR_REFUSED, APR_EACCES, "the query would write",
-            "a statement that writes needs a writer: %.200s", sql);
+    return rv;
+}
+
+static apr_status_t cache_add(cp_sqlite_conn_t *conn, const char *sql,
+                              size_t size, cp_statement_t **pst,
+                              cp_error_t *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    apr_status_t rv = compile(conn, sql, &stmt, err);
+    cp_statement_t *st;
+    char *copy;
+
+    if (rv != APR_SUCCESS) {
+        return rv;
     }
+    st = cache_place(conn);
+    copy = strdup(sql);
+    if (!st || !copy) {
+        sqlite3_finalize(stmt);
+        free(copy);
+        return cp_error_set(err, CP_ERR_CAPACITY, APR_ENOMEM,
+                            st ? "out of memory" : "too many open statements",
+                            "cannot keep: %.200s", sql);
+    }
+    st->conn = conn;
+    st->stmt = stmt;
+    st->sql = copy;
+    st->sql_size = size;
+    *pst = st;
     return APR_SUCCESS;
 }
 
@@ -93,31 +150,14 @@ apr_status_t cp_statement_prepare(void *connection, const char *sql,
     cp_sqlite_conn_t *conn = connection;
     size_t size = strlen(sql);
     cp_statement_t *st = cache_find(conn, sql, size);
-    sqlite3_stmt *stmt;
-    apr_status_t rv;
+    apr_status_t rv = st ? APR_SUCCESS : cache_add(conn, sql, size, &st, err);
 
-    *pst = NULL;
-    if (!st) {
-        rv = compile(conn, sql, size, &stmt, err);
-        if (rv != APR_SUCCESS) {
-            return rv;
-        }
-        st = cache_place(conn);
-        if (st) {
-            st->is_cached = 1;
-        }
-        else {
-            st = calloc(1, sizeof(*st));
-        }
-        st->conn = conn;
-        st->stmt = stmt;
-        st->sql = strdup(sql);
-        st->sql_size = size;
-    }
-    st->is_out = 1;
-    st->used_at = ++conn->uses;
     *pst = st;
-    return APR_SUCCESS;
+    if (rv == APR_SUCCESS) {
+        st->is_out = 1;
+        st->used_at = ++conn->uses;
+    }
+    return rv;
 }
 
 int cp_statement_is_readonly(cp_statement_t *st)
@@ -125,14 +165,23 @@ int cp_statement_is_readonly(cp_statement_t *st)
     return sqlite3_stmt_readonly(st->stmt);
 }
 
+/* A null pointer would bind NULL, not an empty value. */
+static const char *some(const cp_value_t *value)
+{
+    return value->as.bytes.data ? value->as.bytes.data : "";
+}
+
 apr_status_t cp_statement_bind(cp_statement_t *st, const char *name,
                                const cp_value_t *value, cp_error_t *err)
 {
-    char parameter[80] = ":";
-    int i, rc = SQLITE_OK;
+    char parameter[80];
+    int size = snprintf(parameter, sizeof(parameter), ":%s", name);
+    int i = 0, rc = SQLITE_OK;
 
-    strncat(parameter, name, sizeof(parameter) - 2);
-    i = sqlite3_bind_parameter_index(st->stmt, parameter);
+    /* Half of a long name could be another parameter's. */
+    if (size < (int)sizeof(parameter)) {
+        i = sqlite3_bind_parameter_index(st->stmt, parameter);
+    }
     if (i == 0) {
         cp_error_set(err, CP_ERR_INPUT, APR_NOTFOUND, "unknown parameter",
                      "the query has no parameter :%.64s", name);
@@ -149,22 +198,33 @@ apr_status_t cp_statement_bind(cp_statement_t *st, const char *name,
         rc = sqlite3_bind_double(st->stmt, i, value->as.real);
         break;
     case CP_TEXT:
-        rc = sqlite3_bind_text64(st->stmt, i, value->as.bytes.data,
-                                 value->as.bytes.size, SQLITE_STATIC,
-                                 SQLITE_UTF8);
+        rc = sqlite3_bind_text64(st->stmt, i, some(value), value->as.bytes.size,
+                                 SQLITE_STATIC, SQLITE_UTF8);
         break;
     case CP_BLOB:
-        rc = sqlite3_bind_blob64(st->stmt, i, value->as.bytes.data,
-                                 value->as.bytes.size, SQLITE_STATIC);
+        rc = sqlite3_bind_blob64(st->stmt, i, some(value), value->as.bytes.size,
+                                 SQLITE_STATIC);
         break;
     }
     return rc == SQLITE_OK ? APR_SUCCESS
                            : cp_sqlite_fail(st->conn, rc, "bind", err);
 }
 
+/* Would it still compile? The plain error of a step is the same whether the
+ * values or a changed schema caused it. */
+static int fits_schema(cp_statement_t *st)
+{
+    sqlite3_stmt *stmt = NULL;
+    int rc = sqlite3_prepare_v3(st->conn->handle, st->sql, -1, 0, &stmt, NULL);
+
+    sqlite3_finalize(stmt);
+    return rc == SQLITE_OK;
+}
+
 apr_status_t cp_statement_step(cp_statement_t *st, cp_error_t *err)
 {
     int rc = sqlite3_step(st->stmt);
+    apr_status_t rv;
 
     if (rc == SQLITE_ROW) {
         return APR_SUCCESS;
@@ -172,7 +232,12 @@ apr_status_t cp_statement_step(cp_statement_t *st, cp_error_t *err)
     if (rc == SQLITE_DONE) {
         return APR_EOF;
     }
-    return cp_sqlite_fail(st->conn, rc, "run", err);
+    rv = cp_sqlite_fail(st->conn, rc, "run", err);
+    if ((rc & 0xff) == SQLITE_ERROR && !fits_schema(st)) {
+        err->cls = CP_ERR_STORAGE;
+        err->cause = "the query does not fit the database";
+    }
+    return rv;
 }
 
 int cp_statement_columns(cp_statement_t *st)
@@ -230,8 +295,4 @@ void cp_statement_finish(cp_statement_t *st)
     sqlite3_reset(st->stmt);
     sqlite3_clear_bindings(st->stmt);
     st->is_out = 0;
-    if (!st->is_cached) {
-        statement_free(st);
-        free(st);
-    }
 }

@@ -39,8 +39,7 @@ typedef struct retained_t {
 
 connpool_child_t connpool_child;
 
-/* --- walking over all definitions
- * ----------------------------------------------- */
+/* --- walking over all definitions --- */
 
 typedef void (*each_database_fn)(connpool_database_t *db, void *baton);
 typedef void (*each_upstream_fn)(connpool_upstream_t *up, void *baton);
@@ -71,8 +70,7 @@ DEFINE_EACH(database, databases)
 DEFINE_EACH(upstream, upstreams)
 DEFINE_EACH(query, queries)
 
-/* --- the parent: shared segment
- * ---------------------------------------------------- */
+/* --- the parent: shared segment --- */
 
 /* "" for the main server, "host:port" for a virtual one. */
 static const char *server_key(server_rec *s)
@@ -197,8 +195,7 @@ static apr_status_t set_up_segment(retained_t *retained, server_rec *s)
     return rv;
 }
 
-/* --- the parent: write locks
- * --------------------------------------------------------- */
+/* --- the parent: write locks --- */
 
 typedef struct lock_set_up_t {
     retained_t *retained;
@@ -255,8 +252,7 @@ static apr_status_t set_up_locks(retained_t *retained, server_rec *s)
     return setup.rv;
 }
 
-/* --- the parent: what the log should say at start
- * -------------------------------------- */
+/* --- the parent: what the log should say at start --- */
 
 static int is_below(const char *path, const char *root)
 {
@@ -362,8 +358,7 @@ void connpool_child_status(server_rec *s, pid_t pid, ap_generation_t gen,
     }
 }
 
-/* --- the child: pools
- * ------------------------------------------------------------------- */
+/* --- the child: pools --- */
 
 /* Which forms of a definition do the servers that see it need? Index:
  * is_pooled. */
@@ -454,8 +449,7 @@ static void build_database(connpool_database_t *db, void *baton)
     }
 }
 
-/* --- the child: upstreams
- * ------------------------------------------------------------------ */
+/* --- the child: upstreams --- */
 
 typedef struct upstream_build_t {
     apr_pool_t *p;
@@ -540,8 +534,7 @@ static void start_loop(server_rec *s)
     }
 }
 
-/* --- the child: maintenance
- * ------------------------------------------------------------------ */
+/* --- the child: maintenance --- */
 
 static struct {
     pthread_t thread;
@@ -738,8 +731,7 @@ static void stop_maintenance(void)
     maintenance.is_running = 0;
 }
 
-/* --- the child: begin and end
- * -------------------------------------------------------------- */
+/* --- the child: begin and end --- */
 
 static void log_sink(void *baton, const char *file, int line,
                      cp_log_level_t level, apr_status_t rv, const char *text)

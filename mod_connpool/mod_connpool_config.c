@@ -13,8 +13,7 @@
 #define FOREVER     apr_time_from_sec(7 * 24 * 3600)
 #define MILLISECOND apr_time_from_msec(1)
 
-/* --- what a server starts with
- * ------------------------------------------------ */
+/* --- what a server starts with --- */
 
 void *connpool_create_server_config(apr_pool_t *p, server_rec *s)
 {
@@ -109,8 +108,7 @@ const char *connpool_served_name(request_rec *r)
                : NULL;
 }
 
-/* --- options: key=value
- * ----------------------------------------------------------- */
+/* --- options: key=value --- */
 
 typedef enum option_kind_t {
     OPTION_INT,
@@ -285,8 +283,7 @@ static const char *define(cmd_parms *cmd, apr_hash_t *names,
 static const char *const overflow_names[] = {"reject", "direct", NULL};
 static const char *const allow_names[] = {"refuse", "allow", NULL};
 
-/* --- ConnPoolDatabase
- * ------------------------------------------------------------------ */
+/* --- ConnPoolDatabase --- */
 
 static const char *const synchronous_names[] = {"off", "normal", "full", NULL};
 
@@ -404,8 +401,7 @@ static const char *cmd_database(cmd_parms *cmd, void *dummy, const char *line)
     return define(cmd, sc->all_databases, sc->databases, db->name, db);
 }
 
-/* --- ConnPoolUpstream
- * ------------------------------------------------------------------- */
+/* --- ConnPoolUpstream --- */
 
 typedef struct upstream_options_t {
     connpool_upstream_t up;
@@ -543,8 +539,7 @@ static const char *cmd_upstream(cmd_parms *cmd, void *dummy, const char *line)
     return define(cmd, sc->all_upstreams, sc->upstreams, up->name, up);
 }
 
-/* --- ConnPoolQuery
- * --------------------------------------------------------------------- */
+/* --- ConnPoolQuery --- */
 
 typedef struct query_options_t {
     connpool_query_t query;
@@ -606,12 +601,13 @@ static const char *check_verb(cmd_parms *cmd, const connpool_query_t *query)
             return NULL;
         }
     }
-    return apr_psprintf(
-        cmd->pool, "a query %s write=on is one SELECT%s, not %s",
-        query->is_write ? "with" : "without",
-        query->is_write ? "-less INSERT, UPDATE, DELETE or REPLACE"
-                        : " or VALUES",
-        query->shape.verb);
+    return apr_psprintf(cmd->pool, "%s, not %s",
+                        query->is_write
+                            ? "with write=on the statement is an INSERT, "
+                              "UPDATE, DELETE or REPLACE"
+                            : "without write=on the statement is a SELECT or "
+                              "VALUES",
+                        query->shape.verb);
 }
 
 static const char *cmd_query(cmd_parms *cmd, void *dummy, const char *line)
@@ -659,8 +655,7 @@ static const char *cmd_query(cmd_parms *cmd, void *dummy, const char *line)
     return define(cmd, sc->all_queries, sc->queries, query->name, query);
 }
 
-/* --- ConnPoolParam
- * --------------------------------------------------------------------- */
+/* --- ConnPoolParam --- */
 
 typedef struct param_options_t {
     const char *fallback, *min, *max, *match;
@@ -693,532 +688,513 @@ static const char *param_bound(cmd_parms *cmd, connpool_param_t *param,
     }
     error = cp_value_parse(cmd->pool, &param->spec, text, strlen(text), value);
     if (error) {
-        return apr_psprintf(
-            cmd->pool, "%s, not %s",
-            query->is_write ? "with write=on the statement is an INSERT, "
-                              "UPDATE, DELETE or REPLACE"
-                            : "without write=on the statement is a SELECT or "
-                              "VALUES",
-            query->shape.verb);
+        return apr_psprintf(cmd->pool, "the bound '%s' %s", text, error);
     }
+    *phas = 1;
+    return NULL;
+}
 
-    static const char *complete_param(cmd_parms * cmd, connpool_param_t * param,
-                                      const param_options_t *options)
-    {
-        cp_param_spec_t *spec = &param->spec;
-        cp_value_t min = {0}, max = {0};
-        int has_min = 0, has_max = 0;
-        const char *error;
+static const char *complete_param(cmd_parms *cmd, connpool_param_t *param,
+                                  const param_options_t *options)
+{
+    cp_param_spec_t *spec = &param->spec;
+    cp_value_t min = {0}, max = {0};
+    int has_min = 0, has_max = 0;
+    const char *error;
 
-        spec->maxlen = (apr_size_t)options->maxlen;
-        /* Both bounds are parsed before either is in force. */
-        error = param_bound(cmd, param, options->min, &has_min, &min);
-        if (!error) {
-            error = param_bound(cmd, param, options->max, &has_max, &max);
-        }
-        if (error) {
-            return error;
-        }
-        spec->has_max = has_max;
-        spec->max = max;
-        if (has_min && has_max && cp_value_in_range(cmd->pool, spec, &min)) {
-            return apr_psprintf(cmd->pool, "min=%s is above max=%s",
-                                options->min, options->max);
-        }
-        spec->has_min = has_min;
-        spec->min = min;
-        if (options->match) {
-            param->match = ap_pregcomp(cmd->pool, options->match,
-                                       AP_REG_EXTENDED);
-            if (!param->match) {
-                return apr_psprintf(cmd->pool,
-                                    "match='%s' is not a regular expression",
-                                    options->match);
-            }
-        }
-        if (options->fallback) {
-            if (spec->is_required) {
-                return "a required parameter needs no default";
-            }
-            error = connpool_param_parse(cmd->pool, param, options->fallback,
-                                         strlen(options->fallback),
-                                         &spec->fallback);
-            if (error) {
-                return apr_psprintf(cmd->pool, "the default '%s' %s",
-                                    options->fallback, error);
-            }
-            spec->has_default = 1;
-        }
-        return NULL;
+    spec->maxlen = (apr_size_t)options->maxlen;
+    /* Both bounds are parsed before either is in force. */
+    error = param_bound(cmd, param, options->min, &has_min, &min);
+    if (!error) {
+        error = param_bound(cmd, param, options->max, &has_max, &max);
     }
-
-    static int names_contain(const apr_array_header_t *names, const char *name)
-    {
-        for (int i = 0; i < names->nelts; i++) {
-            if (strcmp(APR_ARRAY_IDX(names, i, const char *), name) == 0) {
-                return 1;
-            }
-        }
-        return 0;
+    if (error) {
+        return error;
     }
-
-    static connpool_param_t *find_param(const connpool_query_t *query,
-                                        const char *name)
-    {
-        for (int i = 0; i < query->params->nelts; i++) {
-            connpool_param_t *param = APR_ARRAY_IDX(query->params, i,
-                                                    connpool_param_t *);
-
-            if (strcmp(param->spec.name, name) == 0) {
-                return param;
-            }
-        }
-        return NULL;
+    spec->has_max = has_max;
+    spec->max = max;
+    if (has_min && has_max && cp_value_in_range(cmd->pool, spec, &min)) {
+        return apr_psprintf(cmd->pool, "min=%s is above max=%s", options->min,
+                            options->max);
     }
+    spec->has_min = has_min;
+    spec->min = min;
+    if (options->match) {
+        param->match = ap_pregcomp(cmd->pool, options->match, AP_REG_EXTENDED);
+        if (!param->match) {
+            return apr_psprintf(cmd->pool,
+                                "match='%s' is not a regular expression",
+                                options->match);
+        }
+    }
+    if (options->fallback) {
+        if (spec->is_required) {
+            return "a required parameter needs no default";
+        }
+        error = connpool_param_parse(cmd->pool, param, options->fallback,
+                                     strlen(options->fallback),
+                                     &spec->fallback);
+        if (error) {
+            return apr_psprintf(cmd->pool, "the default '%s' %s",
+                                options->fallback, error);
+        }
+        spec->has_default = 1;
+    }
+    return NULL;
+}
 
-    static const char *cmd_param(cmd_parms * cmd, void *dummy, const char *line)
-    {
-        connpool_server_t *sc = connpool_server(cmd->server);
-        connpool_param_t *param = apr_pcalloc(cmd->pool, sizeof(*param));
-        param_options_t options = {.maxlen = 64 * 1024};
-        connpool_query_t *query;
-        const char **words;
-        const char *error = ap_check_cmd_context(cmd, NOT_IN_DIR_CONTEXT);
-        int type = CP_TYPE_TEXT;
+static int names_contain(const apr_array_header_t *names, const char *name)
+{
+    for (int i = 0; i < names->nelts; i++) {
+        if (strcmp(APR_ARRAY_IDX(names, i, const char *), name) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
 
-        if (error) {
-            return error;
+static connpool_param_t *find_param(const connpool_query_t *query,
+                                    const char *name)
+{
+    for (int i = 0; i < query->params->nelts; i++) {
+        connpool_param_t *param = APR_ARRAY_IDX(query->params, i,
+                                                connpool_param_t *);
+
+        if (strcmp(param->spec.name, name) == 0) {
+            return param;
         }
-        error = read_words(cmd, line, 2, "ConnPoolParam QUERY PARAM [TYPE] ...",
-                           &words);
-        if (error) {
-            return error;
-        }
-        query = apr_hash_get(sc->all_queries, words[0], APR_HASH_KEY_STRING);
-        if (!query || query->server != cmd->server) {
-            return complain(cmd, words[0], NULL,
-                            "no such query is defined above in this server");
-        }
-        param->spec.name = words[1];
-        if (!names_contain(query->shape.names, words[1])) {
-            return complain(cmd, words[0], words[1],
-                            apr_psprintf(cmd->pool,
-                                         "the SQL has no parameter :%s",
-                                         words[1]));
-        }
-        if (find_param(query, words[1])) {
-            return complain(cmd, words[0], words[1], "declared twice");
-        }
-        words += 2;
-        if (*words && !strchr(*words, '=')
-            && strcasecmp(*words, "required") != 0) {
-            error = cp_params_choice(cmd->pool, *words, cp_type_names, &type);
-            if (error) {
-                return complain(cmd, query->name, param->spec.name, error);
-            }
-            words++;
-        }
-        param->spec.type = type;
-        if (*words && strcasecmp(*words, "required") == 0) {
-            param->spec.is_required = 1;
-            words++;
-        }
-        error = read_options(cmd, query->name, words, param_options, &options);
-        if (error) {
-            return error;
-        }
-        error = complete_param(cmd, param, &options);
+    }
+    return NULL;
+}
+
+static const char *cmd_param(cmd_parms *cmd, void *dummy, const char *line)
+{
+    connpool_server_t *sc = connpool_server(cmd->server);
+    connpool_param_t *param = apr_pcalloc(cmd->pool, sizeof(*param));
+    param_options_t options = {.maxlen = 64 * 1024};
+    connpool_query_t *query;
+    const char **words;
+    const char *error = ap_check_cmd_context(cmd, NOT_IN_DIR_CONTEXT);
+    int type = CP_TYPE_TEXT;
+
+    if (error) {
+        return error;
+    }
+    error = read_words(cmd, line, 2, "ConnPoolParam QUERY PARAM [TYPE] ...",
+                       &words);
+    if (error) {
+        return error;
+    }
+    query = apr_hash_get(sc->all_queries, words[0], APR_HASH_KEY_STRING);
+    if (!query || query->server != cmd->server) {
+        return complain(cmd, words[0], NULL,
+                        "no such query is defined above in this server");
+    }
+    param->spec.name = words[1];
+    if (!names_contain(query->shape.names, words[1])) {
+        return complain(
+            cmd, words[0], words[1],
+            apr_psprintf(cmd->pool, "the SQL has no parameter :%s", words[1]));
+    }
+    if (find_param(query, words[1])) {
+        return complain(cmd, words[0], words[1], "declared twice");
+    }
+    words += 2;
+    if (*words && !strchr(*words, '=') && strcasecmp(*words, "required") != 0) {
+        error = cp_params_choice(cmd->pool, *words, cp_type_names, &type);
         if (error) {
             return complain(cmd, query->name, param->spec.name, error);
         }
-        APR_ARRAY_PUSH(query->params, connpool_param_t *) = param;
-        return NULL;
+        words++;
     }
-
-    /* --- ConnPoolServe
-     * ---------------------------------------------------------------------- */
-
-    /* A place that serves names: checked when all definitions are known. */
-    typedef struct serving_t {
-        server_rec *server;
-        const char *where;
-        const char *name;
-    } serving_t;
-
-    /* Made anew by pre_config on each reading of the configuration. */
-    static apr_array_header_t *servings;
-
-    int connpool_pre_config(apr_pool_t * pconf, apr_pool_t * plog,
-                            apr_pool_t * ptemp)
-    {
-        servings = apr_array_make(pconf, 8, sizeof(serving_t));
-        return OK;
+    param->spec.type = type;
+    if (*words && strcasecmp(*words, "required") == 0) {
+        param->spec.is_required = 1;
+        words++;
     }
-
-    static const char *cmd_serve(cmd_parms * cmd, void *dirv, const char *name)
-    {
-        connpool_dir_t *dir = dirv;
-        const ap_directive_t *section = cmd->directive->parent;
-        serving_t *serving = apr_array_push(servings);
-
-        serving->server = cmd->server;
-        serving->where = here(cmd);
-        serving->name = name;
-        if (!dir->serve) {
-            dir->serve = apr_array_make(cmd->pool, 1, sizeof(const char *));
-        }
-        APR_ARRAY_PUSH(dir->serve, const char *) = name;
-        while (section && strcasecmp(section->directive, "<If") == 0) {
-            section = section->parent;
-        }
-        if (section && strcasecmp(section->directive, "<Location") == 0
-            && cmd->path && cmd->path[0] == '/') {
-            dir->location = cmd->path;
-        }
-        return NULL;
+    error = read_options(cmd, query->name, words, param_options, &options);
+    if (error) {
+        return error;
     }
+    error = complete_param(cmd, param, &options);
+    if (error) {
+        return complain(cmd, query->name, param->spec.name, error);
+    }
+    APR_ARRAY_PUSH(query->params, connpool_param_t *) = param;
+    return NULL;
+}
 
-    /* --- numbers and flags
-     * -------------------------------------------------------------------- */
+/* --- ConnPoolServe
+ * ---------------------------------------------------------------------- */
+
+/* A place that serves names: checked when all definitions are known. */
+typedef struct serving_t {
+    server_rec *server;
+    const char *where;
+    const char *name;
+} serving_t;
+
+/* Made anew by pre_config on each reading of the configuration. */
+static apr_array_header_t *servings;
+
+int connpool_pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
+{
+    servings = apr_array_make(pconf, 8, sizeof(serving_t));
+    return OK;
+}
+
+static const char *cmd_serve(cmd_parms *cmd, void *dirv, const char *name)
+{
+    connpool_dir_t *dir = dirv;
+    const ap_directive_t *section = cmd->directive->parent;
+    serving_t *serving = apr_array_push(servings);
+
+    serving->server = cmd->server;
+    serving->where = here(cmd);
+    serving->name = name;
+    if (!dir->serve) {
+        dir->serve = apr_array_make(cmd->pool, 1, sizeof(const char *));
+    }
+    APR_ARRAY_PUSH(dir->serve, const char *) = name;
+    while (section && strcasecmp(section->directive, "<If") == 0) {
+        section = section->parent;
+    }
+    if (section && strcasecmp(section->directive, "<Location") == 0 && cmd->path
+        && cmd->path[0] == '/') {
+        dir->location = cmd->path;
+    }
+    return NULL;
+}
+
+/* --- numbers and flags
+ * -------------------------------------------------------------------- */
 
 #define SERVER(field) APR_OFFSETOF(connpool_server_t, field)
 
-    static const char *const report_names[] = {"off", "on", "full", NULL};
+static const char *const report_names[] = {"off", "on", "full", NULL};
 
-    /* Directives of one value: the same machinery as options. */
-    static const option_t settings[] = {
-        {"ConnPoolEngine", OPTION_FLAG, SERVER(engine), 0, 0, NULL},
-        {"ConnPoolHTTPPool", OPTION_FLAG, SERVER(http_pool), 0, 0, NULL},
-        {"ConnPoolDBPool", OPTION_FLAG, SERVER(db_pool), 0, 0, NULL},
-        {"ConnPoolEventLoop", OPTION_FLAG, SERVER(event_loop), 0, 0, NULL},
-        {"ConnPoolHTTPMax", OPTION_INT, SERVER(http_max), 1, 10000, NULL},
-        {"ConnPoolHTTPPerHost", OPTION_INT, SERVER(http_per_host), 1, 10000,
-         NULL},
-        {"ConnPoolHTTPConnectTimeout", OPTION_DURATION, SERVER(http_connect),
-         MILLISECOND, apr_time_from_sec(3600), NULL},
-        {"ConnPoolHTTPReadTimeout", OPTION_DURATION, SERVER(http_read),
-         MILLISECOND, apr_time_from_sec(3600), NULL},
-        {"ConnPoolHTTPKeepAlive", OPTION_DURATION, SERVER(http_keepalive), 0,
-         FOREVER, NULL},
-        {"ConnPoolHTTPCleanup", OPTION_FLAG, SERVER(http_cleanup), 0, 0, NULL},
-        {"ConnPoolDBMax", OPTION_INT, SERVER(db_max), 1, 1000, NULL},
-        {"ConnPoolServerStatus", OPTION_CHOICE, SERVER(server_status), 0, 0,
-         report_names},
-        {NULL, OPTION_INT, 0, 0, 0, NULL},
-    };
+/* Directives of one value: the same machinery as options. */
+static const option_t settings[] = {
+    {"ConnPoolEngine", OPTION_FLAG, SERVER(engine), 0, 0, NULL},
+    {"ConnPoolHTTPPool", OPTION_FLAG, SERVER(http_pool), 0, 0, NULL},
+    {"ConnPoolDBPool", OPTION_FLAG, SERVER(db_pool), 0, 0, NULL},
+    {"ConnPoolEventLoop", OPTION_FLAG, SERVER(event_loop), 0, 0, NULL},
+    {"ConnPoolHTTPMax", OPTION_INT, SERVER(http_max), 1, 10000, NULL},
+    {"ConnPoolHTTPPerHost", OPTION_INT, SERVER(http_per_host), 1, 10000, NULL},
+    {"ConnPoolHTTPConnectTimeout", OPTION_DURATION, SERVER(http_connect),
+     MILLISECOND, apr_time_from_sec(3600), NULL},
+    {"ConnPoolHTTPReadTimeout", OPTION_DURATION, SERVER(http_read), MILLISECOND,
+     apr_time_from_sec(3600), NULL},
+    {"ConnPoolHTTPKeepAlive", OPTION_DURATION, SERVER(http_keepalive), 0,
+     FOREVER, NULL},
+    {"ConnPoolHTTPCleanup", OPTION_FLAG, SERVER(http_cleanup), 0, 0, NULL},
+    {"ConnPoolDBMax", OPTION_INT, SERVER(db_max), 1, 1000, NULL},
+    {"ConnPoolServerStatus", OPTION_CHOICE, SERVER(server_status), 0, 0,
+     report_names},
+    {NULL, OPTION_INT, 0, 0, 0, NULL},
+};
 
-    static const char *cmd_setting(cmd_parms * cmd, void *dummy,
-                                   const char *value)
-    {
-        connpool_server_t *sc = connpool_server(cmd->server);
-        const option_t *setting = find_option(settings, cmd->cmd->name);
-        const char *error = ap_check_cmd_context(cmd, NOT_IN_DIR_CONTEXT);
+static const char *cmd_setting(cmd_parms *cmd, void *dummy, const char *value)
+{
+    connpool_server_t *sc = connpool_server(cmd->server);
+    const option_t *setting = find_option(settings, cmd->cmd->name);
+    const char *error = ap_check_cmd_context(cmd, NOT_IN_DIR_CONTEXT);
+
+    if (error) {
+        return error;
+    }
+    error = set_option(cmd, setting, (char *)sc, value);
+    return error ? complain(cmd, NULL, NULL, error) : NULL;
+}
+
+static const char *cmd_global_setting(cmd_parms *cmd, void *dummy,
+                                      const char *value)
+{
+    const char *error = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+
+    return error ? error : cmd_setting(cmd, dummy, value);
+}
+
+/* --- the environment
+ * -------------------------------------------------------------------------
+ */
+
+typedef struct variable_t {
+    const char *name;
+    apr_size_t offset;
+    int is_flag;
+    int max;
+} variable_t;
+
+static const variable_t variables[] = {
+    {"ENABLE_CONNECTION_POOLING", SERVER(engine), 1, 0},
+    {"ENABLE_SHARED_EVENT_LOOP", SERVER(event_loop), 1, 0},
+    {"HTTP_POOL_SIZE", SERVER(http_max), 0, 10000},
+    {"HTTP_PER_HOST", SERVER(http_per_host), 0, 10000},
+    {"DB_POOL_SIZE", SERVER(db_max), 0, 1000},
+};
+
+/* What no directive says is taken from the parent's environment. */
+static const char *read_environment(apr_pool_t *p, connpool_server_t *sc)
+{
+    for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++) {
+        const variable_t *var = &variables[i];
+        int *field = (int *)((char *)sc + var->offset);
+        const char *text = getenv(var->name);
+        const char *error;
+        apr_int64_t number;
+
+        if (*field != CONNPOOL_UNSET || !text) {
+            continue;
+        }
+        if (var->is_flag) {
+            error = cp_params_flag(p, text, 1, field);
+        }
+        else {
+            error = cp_params_int(p, text, 1, var->max, &number);
+            *field = error ? *field : (int)number;
+        }
+        if (error) {
+            return apr_pstrcat(p, "environment variable ", var->name, ": ",
+                               error, NULL);
+        }
+    }
+    return NULL;
+}
+
+static void set_default(int *field, int value)
+{
+    if (*field == CONNPOOL_UNSET) {
+        *field = value;
+    }
+}
+
+static void set_default_time(apr_interval_time_t *field,
+                             apr_interval_time_t value)
+{
+    if (*field == CONNPOOL_UNSET) {
+        *field = value;
+    }
+}
+
+static int is_prefork(void)
+{
+    int is_threaded = AP_MPMQ_NOT_SUPPORTED;
+
+    ap_mpm_query(AP_MPMQ_IS_THREADED, &is_threaded);
+    return is_threaded == AP_MPMQ_NOT_SUPPORTED;
+}
+
+static void complete_server(connpool_server_t *sc)
+{
+    set_default(&sc->engine, 1);
+    set_default(&sc->http_pool, 1);
+    set_default(&sc->db_pool, 1);
+    /* A loop's thread and sockets for one request at a time is waste. */
+    set_default(&sc->event_loop, !is_prefork());
+    set_default(&sc->http_max, 100);
+    set_default(&sc->http_per_host, 30);
+    set_default_time(&sc->http_connect, apr_time_from_sec(30));
+    set_default_time(&sc->http_read, apr_time_from_sec(10));
+    set_default_time(&sc->http_keepalive, apr_time_from_sec(30));
+    set_default(&sc->http_cleanup, 1);
+    set_default(&sc->db_max, 10);
+    set_default(&sc->server_status, CONNPOOL_REPORT_ON);
+}
+
+/* --- the check of the whole
+ * --------------------------------------------------------------------- */
+
+static const char *complete_database(apr_pool_t *p, connpool_server_t *sc,
+                                     connpool_database_t *db)
+{
+    set_default(&db->pool.max, sc->db_max);
+    if (!db->overflow_direct) {
+        db->pool.overflow_max = 0;
+    }
+    if (db->pool.min > db->pool.max) {
+        return apr_psprintf(p, "ConnPoolDatabase %s: min=%d is above max=%d",
+                            db->name, db->pool.min, db->pool.max);
+    }
+    if (strcmp(db->sqlite.path, ":memory:") == 0) {
+        return apr_psprintf(
+            p,
+            "ConnPoolDatabase %s: sqlite::memory: cannot be pooled: each "
+            "connection of each child would be another, empty database",
+            db->name);
+    }
+    return NULL;
+}
+
+static const char *complete_upstream(apr_pool_t *p, connpool_server_t *sc,
+                                     connpool_upstream_t *up)
+{
+    set_default(&up->pool.max, sc->http_max);
+    set_default(&up->perhost, sc->http_per_host);
+    set_default_time(&up->http.connect, sc->http_connect);
+    set_default_time(&up->http.read, sc->http_read);
+    set_default_time(&up->http.keepalive, sc->http_keepalive);
+    if (!up->overflow_direct) {
+        up->pool.overflow_max = 0;
+    }
+    /* An upstream has one host, so the lower limit is the limit. */
+    if (up->pool.max > up->perhost) {
+        up->pool.max = up->perhost;
+    }
+    up->pool.idle = up->http.keepalive;
+    up->pool.lifetime = up->http.lifetime;
+    up->pool.check = FOREVER;
+    if (!up->http.cert != !up->http.key) {
+        return apr_psprintf(
+            p, "ConnPoolUpstream %s: cert= and key= belong together", up->name);
+    }
+    return NULL;
+}
+
+static const char *complete_query(apr_pool_t *p, connpool_server_t *sc,
+                                  connpool_query_t *query)
+{
+    query->database = apr_hash_get(sc->all_databases, query->database_name,
+                                   APR_HASH_KEY_STRING);
+    if (!query->database) {
+        return apr_psprintf(p, "ConnPoolQuery %s: database '%s' is not defined",
+                            query->name, query->database_name);
+    }
+    if (query->is_write && query->database->sqlite.is_readonly) {
+        return apr_psprintf(p,
+                            "ConnPoolQuery %s: write=on, but database '%s' is "
+                            "readonly=on",
+                            query->name, query->database_name);
+    }
+    set_default_time(&query->timeout, query->database->timeout);
+    for (int i = 0; i < query->shape.names->nelts; i++) {
+        const char *name = APR_ARRAY_IDX(query->shape.names, i, const char *);
+
+        if (!find_param(query, name)) {
+            return apr_psprintf(p,
+                                "ConnPoolQuery %s: the SQL's parameter :%s "
+                                "is not declared; "
+                                "add: ConnPoolParam %s %s TYPE",
+                                query->name, name, query->name, name);
+        }
+    }
+    return NULL;
+}
+
+static int report(server_rec *s, const char *where, const char *error)
+{
+    ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_ERR, 0, s, "%s%s%s", error,
+                 where ? " at " : "", where ? where : "");
+    return HTTP_INTERNAL_SERVER_ERROR;
+}
+
+static int check_server(apr_pool_t *p, server_rec *s)
+{
+    connpool_server_t *sc = connpool_server(s);
+    const char *error;
+
+    for (int i = 0; i < sc->databases->nelts; i++) {
+        connpool_database_t *db = APR_ARRAY_IDX(sc->databases, i,
+                                                connpool_database_t *);
+
+        error = complete_database(p, sc, db);
+        if (error) {
+            return report(s, db->where, error);
+        }
+    }
+    for (int i = 0; i < sc->upstreams->nelts; i++) {
+        connpool_upstream_t *up = APR_ARRAY_IDX(sc->upstreams, i,
+                                                connpool_upstream_t *);
+
+        error = complete_upstream(p, sc, up);
+        if (error) {
+            return report(s, up->where, error);
+        }
+    }
+    for (int i = 0; i < sc->queries->nelts; i++) {
+        connpool_query_t *query = APR_ARRAY_IDX(sc->queries, i,
+                                                connpool_query_t *);
+
+        error = complete_query(p, sc, query);
+        if (error) {
+            return report(s, query->where, error);
+        }
+    }
+    return OK;
+}
+
+static int check_servings(apr_pool_t *p)
+{
+    for (int i = 0; i < servings->nelts; i++) {
+        const serving_t *serving = &APR_ARRAY_IDX(servings, i, serving_t);
+        const connpool_server_t *sc = connpool_server(serving->server);
+
+        if (!apr_hash_get(sc->all_queries, serving->name, APR_HASH_KEY_STRING)
+            && !apr_hash_get(sc->all_upstreams, serving->name,
+                             APR_HASH_KEY_STRING)) {
+            return report(serving->server, serving->where,
+                          apr_psprintf(p,
+                                       "ConnPoolServe: neither a query nor an "
+                                       "upstream is named '%s'",
+                                       serving->name));
+        }
+    }
+    return OK;
+}
+
+int connpool_check_config(apr_pool_t *pconf, apr_pool_t *plog,
+                          apr_pool_t *ptemp, server_rec *main_server)
+{
+    for (server_rec *s = main_server; s; s = s->next) {
+        const char *error = read_environment(pconf, connpool_server(s));
 
         if (error) {
-            return error;
+            return report(s, NULL, error);
         }
-        error = set_option(cmd, setting, (char *)sc, value);
-        return error ? complain(cmd, NULL, NULL, error) : NULL;
+        complete_server(connpool_server(s));
     }
+    for (server_rec *s = main_server; s; s = s->next) {
+        int status = check_server(pconf, s);
 
-    static const char *cmd_global_setting(cmd_parms * cmd, void *dummy,
-                                          const char *value)
-    {
-        const char *error = ap_check_cmd_context(cmd, GLOBAL_ONLY);
-
-        return error ? error : cmd_setting(cmd, dummy, value);
-    }
-
-    /* --- the environment
-     * -------------------------------------------------------------------------
-     */
-
-    typedef struct variable_t {
-        const char *name;
-        apr_size_t offset;
-        int is_flag;
-        int max;
-    } variable_t;
-
-    static const variable_t variables[] = {
-        {"ENABLE_CONNECTION_POOLING", SERVER(engine), 1, 0},
-        {"ENABLE_SHARED_EVENT_LOOP", SERVER(event_loop), 1, 0},
-        {"HTTP_POOL_SIZE", SERVER(http_max), 0, 10000},
-        {"HTTP_PER_HOST", SERVER(http_per_host), 0, 10000},
-        {"DB_POOL_SIZE", SERVER(db_max), 0, 1000},
-    };
-
-    /* What no directive says is taken from the parent's environment. */
-    static const char *read_environment(apr_pool_t * p, connpool_server_t * sc)
-    {
-        for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++) {
-            const variable_t *var = &variables[i];
-            int *field = (int *)((char *)sc + var->offset);
-            const char *text = getenv(var->name);
-            const char *error;
-            apr_int64_t number;
-
-            if (*field != CONNPOOL_UNSET || !text) {
-                continue;
-            }
-            if (var->is_flag) {
-                error = cp_params_flag(p, text, 1, field);
-            }
-            else {
-                error = cp_params_int(p, text, 1, var->max, &number);
-                *field = error ? *field : (int)number;
-            }
-            if (error) {
-                return apr_pstrcat(p, "environment variable ", var->name, ": ",
-                                   error, NULL);
-            }
-        }
-        return NULL;
-    }
-
-    static void set_default(int *field, int value)
-    {
-        if (*field == CONNPOOL_UNSET) {
-            *field = value;
+        if (status != OK) {
+            return status;
         }
     }
+    return check_servings(pconf);
+}
 
-    static void set_default_time(apr_interval_time_t * field,
-                                 apr_interval_time_t value)
-    {
-        if (*field == CONNPOOL_UNSET) {
-            *field = value;
-        }
-    }
-
-    static int is_prefork(void)
-    {
-        int is_threaded = AP_MPMQ_NOT_SUPPORTED;
-
-        ap_mpm_query(AP_MPMQ_IS_THREADED, &is_threaded);
-        return is_threaded == AP_MPMQ_NOT_SUPPORTED;
-    }
-
-    static void complete_server(connpool_server_t * sc)
-    {
-        set_default(&sc->engine, 1);
-        set_default(&sc->http_pool, 1);
-        set_default(&sc->db_pool, 1);
-        /* A loop's thread and sockets for one request at a time is waste. */
-        set_default(&sc->event_loop, !is_prefork());
-        set_default(&sc->http_max, 100);
-        set_default(&sc->http_per_host, 30);
-        set_default_time(&sc->http_connect, apr_time_from_sec(30));
-        set_default_time(&sc->http_read, apr_time_from_sec(10));
-        set_default_time(&sc->http_keepalive, apr_time_from_sec(30));
-        set_default(&sc->http_cleanup, 1);
-        set_default(&sc->db_max, 10);
-        set_default(&sc->server_status, CONNPOOL_REPORT_ON);
-    }
-
-    /* --- the check of the whole
-     * --------------------------------------------------------------------- */
-
-    static const char *complete_database(apr_pool_t * p, connpool_server_t * sc,
-                                         connpool_database_t * db)
-    {
-        set_default(&db->pool.max, sc->db_max);
-        if (!db->overflow_direct) {
-            db->pool.overflow_max = 0;
-        }
-        if (db->pool.min > db->pool.max) {
-            return apr_psprintf(p,
-                                "ConnPoolDatabase %s: min=%d is above max=%d",
-                                db->name, db->pool.min, db->pool.max);
-        }
-        if (strcmp(db->sqlite.path, ":memory:") == 0) {
-            return apr_psprintf(
-                p,
-                "ConnPoolDatabase %s: sqlite::memory: cannot be pooled: each "
-                "connection of each child would be another, empty database",
-                db->name);
-        }
-        return NULL;
-    }
-
-    static const char *complete_upstream(apr_pool_t * p, connpool_server_t * sc,
-                                         connpool_upstream_t * up)
-    {
-        set_default(&up->pool.max, sc->http_max);
-        set_default(&up->perhost, sc->http_per_host);
-        set_default_time(&up->http.connect, sc->http_connect);
-        set_default_time(&up->http.read, sc->http_read);
-        set_default_time(&up->http.keepalive, sc->http_keepalive);
-        if (!up->overflow_direct) {
-            up->pool.overflow_max = 0;
-        }
-        /* An upstream has one host, so the lower limit is the limit. */
-        if (up->pool.max > up->perhost) {
-            up->pool.max = up->perhost;
-        }
-        up->pool.idle = up->http.keepalive;
-        up->pool.lifetime = up->http.lifetime;
-        up->pool.check = FOREVER;
-        if (!up->http.cert != !up->http.key) {
-            return apr_psprintf(
-                p, "ConnPoolUpstream %s: cert= and key= belong together",
-                up->name);
-        }
-        return NULL;
-    }
-
-    static const char *complete_query(apr_pool_t * p, connpool_server_t * sc,
-                                      connpool_query_t * query)
-    {
-        query->database = apr_hash_get(sc->all_databases, query->database_name,
-                                       APR_HASH_KEY_STRING);
-        if (!query->database) {
-            return apr_psprintf(
-                p, "ConnPoolQuery %s: database '%s' is not defined",
-                query->name, query->database_name);
-        }
-        if (query->is_write && query->database->sqlite.is_readonly) {
-            return apr_psprintf(
-                p,
-                "ConnPoolQuery %s: write=on, but database '%s' is "
-                "readonly=on",
-                query->name, query->database_name);
-        }
-        set_default_time(&query->timeout, query->database->timeout);
-        for (int i = 0; i < query->shape.names->nelts; i++) {
-            const char *name = APR_ARRAY_IDX(query->shape.names, i,
-                                             const char *);
-
-            if (!find_param(query, name)) {
-                return apr_psprintf(p,
-                                    "ConnPoolQuery %s: the SQL's parameter :%s "
-                                    "is not declared; "
-                                    "add: ConnPoolParam %s %s TYPE",
-                                    query->name, name, query->name, name);
-            }
-        }
-        return NULL;
-    }
-
-    static int report(server_rec * s, const char *where, const char *error)
-    {
-        ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_ERR, 0, s, "%s%s%s",
-                     error, where ? " at " : "", where ? where : "");
-        return HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    static int check_server(apr_pool_t * p, server_rec * s)
-    {
-        connpool_server_t *sc = connpool_server(s);
-        const char *error;
-
-        for (int i = 0; i < sc->databases->nelts; i++) {
-            connpool_database_t *db = APR_ARRAY_IDX(sc->databases, i,
-                                                    connpool_database_t *);
-
-            error = complete_database(p, sc, db);
-            if (error) {
-                return report(s, db->where, error);
-            }
-        }
-        for (int i = 0; i < sc->upstreams->nelts; i++) {
-            connpool_upstream_t *up = APR_ARRAY_IDX(sc->upstreams, i,
-                                                    connpool_upstream_t *);
-
-            error = complete_upstream(p, sc, up);
-            if (error) {
-                return report(s, up->where, error);
-            }
-        }
-        for (int i = 0; i < sc->queries->nelts; i++) {
-            connpool_query_t *query = APR_ARRAY_IDX(sc->queries, i,
-                                                    connpool_query_t *);
-
-            error = complete_query(p, sc, query);
-            if (error) {
-                return report(s, query->where, error);
-            }
-        }
-        return OK;
-    }
-
-    static int check_servings(apr_pool_t * p)
-    {
-        for (int i = 0; i < servings->nelts; i++) {
-            const serving_t *serving = &APR_ARRAY_IDX(servings, i, serving_t);
-            const connpool_server_t *sc = connpool_server(serving->server);
-
-            if (!apr_hash_get(sc->all_queries, serving->name,
-                              APR_HASH_KEY_STRING)
-                && !apr_hash_get(sc->all_upstreams, serving->name,
-                                 APR_HASH_KEY_STRING)) {
-                return report(
-                    serving->server, serving->where,
-                    apr_psprintf(p,
-                                 "ConnPoolServe: neither a query nor an "
-                                 "upstream is named '%s'",
-                                 serving->name));
-            }
-        }
-        return OK;
-    }
-
-    int connpool_check_config(apr_pool_t * pconf, apr_pool_t * plog,
-                              apr_pool_t * ptemp, server_rec * main_server)
-    {
-        for (server_rec *s = main_server; s; s = s->next) {
-            const char *error = read_environment(pconf, connpool_server(s));
-
-            if (error) {
-                return report(s, NULL, error);
-            }
-            complete_server(connpool_server(s));
-        }
-        for (server_rec *s = main_server; s; s = s->next) {
-            int status = check_server(pconf, s);
-
-            if (status != OK) {
-                return status;
-            }
-        }
-        return check_servings(pconf);
-    }
-
-    /* --- the table
-     * -----------------------------------------------------------------------------------
-     */
+/* --- the table
+ * -----------------------------------------------------------------------------------
+ */
 
 #define SETTING(name, text)                                                    \
     AP_INIT_TAKE1(name, cmd_setting, NULL, RSRC_CONF, text)
 
-    const command_rec connpool_commands[] = {
-        SETTING("ConnPoolEngine", "On or Off: keep connections open for reuse"),
-        SETTING("ConnPoolHTTPPool",
-                "On or Off: pool outgoing HTTP connections"),
-        SETTING("ConnPoolDBPool", "On or Off: pool database connections"),
-        AP_INIT_TAKE1(
-            "ConnPoolEventLoop", cmd_global_setting, NULL, RSRC_CONF,
-            "On or Off: run outgoing HTTP in one event loop per child"),
-        SETTING("ConnPoolHTTPMax", "outgoing HTTP connections per child"),
-        SETTING("ConnPoolHTTPPerHost",
-                "outgoing HTTP connections per host and child"),
-        SETTING("ConnPoolHTTPConnectTimeout", "time to connect to an upstream"),
-        SETTING("ConnPoolHTTPReadTimeout", "longest silence of an upstream"),
-        SETTING("ConnPoolHTTPKeepAlive", "time an idle connection is kept"),
-        SETTING("ConnPoolHTTPCleanup",
-                "On or Off: drop idle connections that the upstream closed"),
-        SETTING("ConnPoolDBMax", "connections per database and child"),
-        SETTING("ConnPoolServerStatus",
-                "On, Off or Full: in mod_status's report"),
-        AP_INIT_RAW_ARGS("ConnPoolDatabase", cmd_database, NULL, RSRC_CONF,
-                         "NAME sqlite:PATH [key=value ...]"),
-        AP_INIT_RAW_ARGS("ConnPoolUpstream", cmd_upstream, NULL, RSRC_CONF,
-                         "NAME URL [key=value ...]"),
-        AP_INIT_RAW_ARGS("ConnPoolQuery", cmd_query, NULL, RSRC_CONF,
-                         "NAME DATABASE \"SQL\" [key=value ...]"),
-        AP_INIT_RAW_ARGS("ConnPoolParam", cmd_param, NULL, RSRC_CONF,
-                         "QUERY PARAM [TYPE] [required] [key=value ...]"),
-        AP_INIT_ITERATE("ConnPoolServe", cmd_serve, NULL, ACCESS_CONF,
-                        "names of queries or upstreams to serve here"),
-        {NULL},
-    };
+const command_rec connpool_commands[] = {
+    SETTING("ConnPoolEngine", "On or Off: keep connections open for reuse"),
+    SETTING("ConnPoolHTTPPool", "On or Off: pool outgoing HTTP connections"),
+    SETTING("ConnPoolDBPool", "On or Off: pool database connections"),
+    AP_INIT_TAKE1("ConnPoolEventLoop", cmd_global_setting, NULL, RSRC_CONF,
+                  "On or Off: run outgoing HTTP in one event loop per child"),
+    SETTING("ConnPoolHTTPMax", "outgoing HTTP connections per child"),
+    SETTING("ConnPoolHTTPPerHost",
+            "outgoing HTTP connections per host and child"),
+    SETTING("ConnPoolHTTPConnectTimeout", "time to connect to an upstream"),
+    SETTING("ConnPoolHTTPReadTimeout", "longest silence of an upstream"),
+    SETTING("ConnPoolHTTPKeepAlive", "time an idle connection is kept"),
+    SETTING("ConnPoolHTTPCleanup",
+            "On or Off: drop idle connections that the upstream closed"),
+    SETTING("ConnPoolDBMax", "connections per database and child"),
+    SETTING("ConnPoolServerStatus", "On, Off or Full: in mod_status's report"),
+    AP_INIT_RAW_ARGS("ConnPoolDatabase", cmd_database, NULL, RSRC_CONF,
+                     "NAME sqlite:PATH [key=value ...]"),
+    AP_INIT_RAW_ARGS("ConnPoolUpstream", cmd_upstream, NULL, RSRC_CONF,
+                     "NAME URL [key=value ...]"),
+    AP_INIT_RAW_ARGS("ConnPoolQuery", cmd_query, NULL, RSRC_CONF,
+                     "NAME DATABASE \"SQL\" [key=value ...]"),
+    AP_INIT_RAW_ARGS("ConnPoolParam", cmd_param, NULL, RSRC_CONF,
+                     "QUERY PARAM [TYPE] [required] [key=value ...]"),
+    AP_INIT_ITERATE("ConnPoolServe", cmd_serve, NULL, ACCESS_CONF,
+                    "names of queries or upstreams to serve here"),
+    {NULL},
+};

@@ -9,10 +9,13 @@
 #include <http_log.h>
 #include <http_protocol.h>
 #include <http_request.h>
+#include <ap_mpm.h>
+#include <scoreboard.h>
 
 #include "cp_encode.h"
 #include "cp_error.h"
 #include "cp_http.h"
+#include "cp_log.h"
 #include "cp_loop.h"
 #include "cp_params.h"
 #include "cp_pool.h"
@@ -24,7 +27,9 @@
 #define CONNPOOL_VERSION "0.1.0"
 
 extern module AP_MODULE_DECLARE_DATA connpool_module;
+#ifndef CONNPOOL_DECLARES_MODULE
 APLOG_USE_MODULE(connpool);
+#endif
 
 /* --- configuration (mod_connpool_config.c) ---------------------------------
  *
@@ -126,6 +131,7 @@ typedef struct connpool_server_t {
 typedef struct connpool_dir_t {
     apr_array_header_t *serve; /* const char *, NULL: not set */
     const char *location;      /* path of the <Location> that serves, or NULL */
+    int has_require;           /* merged by "or"; see connpool_status_require */
 } connpool_dir_t;
 
 extern const command_rec connpool_commands[];
@@ -211,8 +217,7 @@ void connpool_hold_release(connpool_hold_t *hold);
 /** Give back broken. */
 void connpool_hold_discard(connpool_hold_t *hold, const char *why);
 
-/* --- running queries (mod_connpool_work.c)
- * ------------------------------------ */
+/* --- running queries (mod_connpool_work.c) --- */
 
 /** One execution of a named query. Caller's storage, zeroed. */
 typedef struct connpool_run_t {
@@ -242,8 +247,7 @@ apr_status_t connpool_run_next(connpool_run_t *run, cp_error_t *err);
 apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
                                 cp_error_t *err);
 
-/* --- parameters (mod_connpool_params.c)
- * ---------------------------------------- */
+/* --- parameters (mod_connpool_params.c) --- */
 
 typedef struct connpool_input_error_t {
     const char *param;
@@ -263,8 +267,7 @@ const char *connpool_param_parse(apr_pool_t *p, const connpool_param_t *param,
                                  const char *data, apr_size_t size,
                                  cp_value_t *value);
 
-/* --- answers (mod_connpool_answer.c)
- * ------------------------------------------- */
+/* --- answers (mod_connpool_answer.c) --- */
 
 /** Send application/problem+json; returns OK (the answer is complete). errors
  * (connpool_input_error_t) and detail may be NULL. */
@@ -298,17 +301,23 @@ void connpool_limit_client_wait(request_rec *r, apr_interval_time_t left);
 /** Has the client closed its connection? */
 int connpool_client_is_gone(request_rec *r);
 
-/* --- handlers
- * -------------------------------------------------------------------- */
+/* --- handlers --- */
 
 int connpool_query_handler(request_rec *r);  /* mod_connpool_query.c */
 int connpool_fetch_handler(request_rec *r);  /* mod_connpool_fetch.c */
 int connpool_status_handler(request_rec *r); /* mod_connpool_status.c */
 void connpool_status_register(apr_pool_t *p);
 
-/** The access checker of the status handler: local clients only, unless a
- * Require says otherwise. */
+/** May this client see the report? Local clients only, unless a Require says
+ * otherwise.
+ * @return OK or HTTP_FORBIDDEN */
 int connpool_status_access(request_rec *r);
+
+/** Handler of "Require" (RAW_ARGS, OR_AUTHCFG) beside the one of
+ * mod_authz_core, which alone enforces it: notes that somebody decided who may
+ * see what lies here. */
+const char *connpool_status_require(cmd_parms *cmd, void *dir,
+                                    const char *args);
 
 void connpool_api_register(void); /* mod_connpool_api.c */
 
