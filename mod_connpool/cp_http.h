@@ -75,8 +75,9 @@ typedef struct cp_fetch_request_t {
 /** How the answer comes back: all in the calling thread. */
 typedef struct cp_fetch_sink_t {
     /** Status line and headers are complete. headers are valid for the call.
-     * Hop-by-hop headers, Set-Cookie, Content-Length and Content-Encoding are
-     * left out. Not APR_SUCCESS: stop. */
+     * Hop-by-hop headers, Set-Cookie, Content-Length, Content-Encoding and what
+     * speaks for our own host (HSTS, Alt-Svc) are left out. Not APR_SUCCESS:
+     * stop. */
     apr_status_t (*head)(void *baton, int status,
                          const cp_http_header_t *headers, int count);
     /** Decompressed bytes of the body. Not APR_SUCCESS: stop. */
@@ -98,13 +99,12 @@ typedef struct cp_fetch_result_t {
 /** Run one fetch through the easy handle `conn` (of cp_http_driver), in the
  * loop, or in the calling thread when loop is NULL or lost before the head.
  * Returns when the body is complete, failed, cancelled, or the deadline passed
- * (at most 50 ms later). On return nobody else touches conn: unless
- * *pconn_is_lost is set, in which case the loop still holds it, will free it
- * itself, and the caller must forget it (discard without close: see
- * cp_http_driver.close, which recognises it).
- * Failures: CP_ERR_REFUSED (address policy), CP_ERR_UPSTREAM, CP_ERR_SIZE,
- * CP_ERR_DEADLINE, CP_ERR_CANCELLED; a failure after head() leaves the answer
- * cut. */
+ * (at most 50 ms later). On return nobody else touches conn, and it can be used
+ * again: a handle that the loop still holds is left to it and replaced.
+ * Failures: CP_ERR_INPUT (path, query or header that must not be sent),
+ * CP_ERR_REFUSED (address policy, redirect elsewhere), CP_ERR_UPSTREAM,
+ * CP_ERR_SIZE, CP_ERR_DEADLINE, CP_ERR_CANCELLED; a failure after head() leaves
+ * the answer cut. */
 apr_status_t cp_fetch_run(cp_upstream_t *upstream, void *conn, cp_loop_t *loop,
                           const cp_fetch_request_t *request,
                           const cp_fetch_sink_t *sink,

@@ -39,6 +39,9 @@ int cp_loop_is_alive(cp_loop_t *loop);
  * join it; at most about 2 s, then it is left behind. */
 void cp_loop_stop(cp_loop_t *loop);
 
+/** After cp_loop_stop, when no thread can use the loop any more: free it. */
+void cp_loop_destroy(cp_loop_t *loop);
+
 #ifdef CONNPOOL_TESTING
 /** Faults on demand: the thread returns, or sleeps without heartbeat. */
 void cp_loop_test_die(cp_loop_t *loop);
