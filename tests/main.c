@@ -8,23 +8,20 @@
 
 #include "suites.h"
 
-#define SUITE(name)                                                            \
-    {                                                                          \
-#name, name##_suite                                                    \
-    }
-
 static const struct {
     const char *name;
     Suite *(*make)(void);
 } suites[] = {
-    SUITE(params), SUITE(sql),  SUITE(value), SUITE(encode), SUITE(address),
-    SUITE(clock),  SUITE(gate), SUITE(pool),  SUITE(stats),  SUITE(segment),
-    SUITE(sqlite), SUITE(http), SUITE(loop),
+    {"params", params_suite},   {"sql", sql_suite},
+    {"value", value_suite},     {"encode", encode_suite},
+    {"address", address_suite}, {"clock", clock_suite},
+    {"gate", gate_suite},       {"pool", pool_suite},
+    {"stats", stats_suite},     {"segment", segment_suite},
+    {"sqlite", sqlite_suite},   {"http", http_suite},
+    {"loop", loop_suite},
 };
 
-enum {
-    SUITES = sizeof(suites) / sizeof(suites[0])
-};
+#define SUITES ((int)(sizeof(suites) / sizeof(suites[0])))
 
 /* A misspelt name must not pass as "0 failures". */
 static int add_named(SRunner *runner, const char *name)
