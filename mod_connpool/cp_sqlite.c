@@ -42,8 +42,7 @@ struct cp_sqlite_t {
     cp_log_limit_t prepare_limit;
 };
 
-/* --- errors ----------------------------------------------------------------
- */
+/* --- errors --- */
 
 typedef struct outcome_t {
     int code; /* primary result code */
@@ -97,8 +96,7 @@ apr_status_t cp_sqlite_fail(cp_sqlite_conn_t *conn, int rc, const char *doing,
         rc, conn->db->config.path);
 }
 
-/* --- deadlines ---------------------------------------------------------------
- */
+/* --- deadlines --- */
 
 /* Called by SQLite every PROGRESS_OPS steps; true interrupts. */
 static int on_progress(void *data)
@@ -132,8 +130,7 @@ void cp_sqlite_set_deadline(void *connection, cp_clock_t deadline)
     conn->deadline = deadline;
 }
 
-/* --- hardening ---------------------------------------------------------------
- */
+/* --- hardening --- */
 
 static int equals_any(const char *word, const char *const *list)
 {
@@ -159,7 +156,7 @@ static int authorize(void *data, int action, const char *first,
                                          "dbstat", NULL};
     static const char *const pragmas[] = {"data_version", NULL};
     static const char *const temporary[] = {"temp", NULL};
-    const cp_sqlite_conn_t *conn = data;
+    cp_sqlite_conn_t *conn = data;
     int is_denied = 0;
 
     switch (action) {
@@ -181,21 +178,27 @@ static int authorize(void *data, int action, const char *first,
     case SQLITE_FUNCTION:
         is_denied = equals_any(second, functions);
         break;
-    case SQLITE_READ:
     case SQLITE_INSERT:
+        /* Also into the schema of temp: CREATE TABLE temp.name. */
+        is_denied = equals_any(first, tables)
+                    || equals_any(database, temporary);
+        break;
+    case SQLITE_READ:
     case SQLITE_UPDATE:
     case SQLITE_DELETE:
         is_denied = equals_any(first, tables);
         break;
     case SQLITE_CREATE_VTABLE:
-        /* Also CREATE VIRTUAL TABLE temp.name. */
-        is_denied = equals_any(first, tables) || equals_any(second, tables)
-                    || equals_any(database, temporary);
+        is_denied = equals_any(second, tables); /* the module */
         break;
     default:
         break;
     }
-    return is_denied && !conn->is_internal ? SQLITE_DENY : SQLITE_OK;
+    if (!is_denied || conn->is_internal) {
+        return SQLITE_OK;
+    }
+    conn->was_denied = 1;
+    return SQLITE_DENY;
 }
 
 static void harden(cp_sqlite_conn_t *conn)

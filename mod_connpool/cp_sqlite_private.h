@@ -31,6 +31,7 @@ struct cp_sqlite_conn_t {
     int is_broken;     /* damaged file, I/O error: do not reuse */
     int is_internal;   /* our own statements pass the authorizer */
     int is_compiling;  /* a statement of cp_statement_prepare */
+    int was_denied;    /* the authorizer refused something since it was 0 */
     int wal_pages;     /* length of the log after the last commit */
     int checkpoint_at; /* length from which a checkpoint is due */
     unsigned long uses;

@@ -96,12 +96,18 @@ static apr_status_t compile(cp_sqlite_conn_t *conn, const char *sql,
     int rc;
 
     conn->is_compiling = 1;
+    conn->was_denied = 0;
     rc = sqlite3_prepare_v3(conn->handle, sql, -1, SQLITE_PREPARE_PERSISTENT,
                             pstmt, &tail);
     conn->is_compiling = 0;
     if (rc != SQLITE_OK) {
         rv = cp_sqlite_fail(conn, rc, "prepare", err);
-        if (err->cls == CP_ERR_INPUT) {
+        if (conn->was_denied) {
+            /* SQLite has no code of its own for a function that is denied. */
+            err->cls = CP_ERR_REFUSED;
+            err->cause = "the query does what is not allowed";
+        }
+        else if (err->cls == CP_ERR_INPUT) {
             /* Nothing of the request is in it yet: SQL and schema differ. */
             err->cls = CP_ERR_STORAGE;
             err->cause = "the query does not fit the database";
