@@ -597,7 +597,7 @@ static void add_memory(void *conn, void *baton)
 
 static void flush_pool(cp_pool_t *pool, void *baton)
 {
-    cp_pool_flush(pool, baton);
+    cp_pool_flush(pool, "the database file was replaced");
 }
 
 static void add_pool_memory(cp_pool_t *pool, void *baton)
@@ -607,7 +607,7 @@ static void add_pool_memory(cp_pool_t *pool, void *baton)
 
 static void maintain_database(connpool_database_t *db, void *baton)
 {
-    pool_walk_t flush = {flush_pool, "the database file was replaced"};
+    pool_walk_t flush = {flush_pool, NULL};
     apr_size_t memory = 0;
     pool_walk_t weigh = {add_pool_memory, &memory};
 

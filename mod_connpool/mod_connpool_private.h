@@ -26,7 +26,9 @@
 
 #define CONNPOOL_VERSION "0.1.0"
 
-extern module AP_MODULE_DECLARE_DATA connpool_module;
+/* The one symbol that the file exports: httpd looks it up by name. */
+extern module AP_MODULE_DECLARE_DATA connpool_module
+    __attribute__((visibility("default")));
 #ifndef CONNPOOL_DECLARES_MODULE
 APLOG_USE_MODULE(connpool);
 #endif
@@ -246,6 +248,12 @@ apr_status_t connpool_run_next(connpool_run_t *run, cp_error_t *err);
  * back, count. Returns rv, or the failure to commit. Idempotent. */
 apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
                                 cp_error_t *err);
+
+/** Borrow from the upstream's pool, fetch, give back, count. Fills in
+ * request->is_one_shot. */
+apr_status_t connpool_run_fetch(request_rec *r, connpool_upstream_t *up,
+                                cp_fetch_request_t *request,
+                                const cp_fetch_sink_t *sink, cp_error_t *err);
 
 /* --- parameters (mod_connpool_params.c) --- */
 

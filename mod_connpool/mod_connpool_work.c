@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * One execution of a named query: acquire, prepare, bind, step, commit, give
- * back, count. */
+ * One execution of a named query (acquire, prepare, bind, step, commit, give
+ * back, count), and one fetch. */
 #include "mod_connpool_private.h"
 
 static apr_status_t bind_all(connpool_run_t *run, const cp_value_t *values,
@@ -117,5 +117,41 @@ apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
     cp_stats_add(&stats->errors, !is_success(rv));
     cp_histogram_record(&stats->us, cp_clock_now() - run->started);
     run->query = NULL;
+    return rv;
+}
+
+static void count_fetch(const connpool_upstream_t *up,
+                        const cp_fetch_result_t *result, int is_error)
+{
+    cp_upstream_stats_t *stats = connpool_upstream_stats(up);
+
+    cp_stats_add(&stats->count, 1);
+    cp_stats_add(&stats->errors, is_error || result->status >= 500);
+    cp_stats_add(&stats->reused, result->reused);
+    cp_stats_add(&stats->retries, result->retries);
+    cp_histogram_record(&stats->us, result->us);
+}
+
+apr_status_t connpool_run_fetch(request_rec *r, connpool_upstream_t *up,
+                                cp_fetch_request_t *request,
+                                const cp_fetch_sink_t *sink, cp_error_t *err)
+{
+    cp_fetch_result_t result = {0};
+    connpool_hold_t *hold;
+    apr_status_t rv = connpool_hold_upstream(r, up, &hold, err);
+
+    if (rv == APR_SUCCESS) {
+        request->is_one_shot = connpool_hold_is_overflow(hold);
+        rv = cp_fetch_run(up->child->upstream, connpool_hold_connection(hold),
+                          connpool_child.loop, request, sink, &result, err);
+        if (rv == APR_SUCCESS) {
+            connpool_hold_release(hold);
+        }
+        else {
+            connpool_hold_discard(hold, err->cause);
+        }
+    }
+    /* Who goes away has not found the upstream broken. */
+    count_fetch(up, &result, rv != APR_SUCCESS && err->cls != CP_ERR_CANCELLED);
     return rv;
 }

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * mod_connpool for authors of other modules: optional functions, found with
+ * APR_RETRIEVE_OPTIONAL_FN in a post_config or optional_fn_retrieve hook; NULL
+ * when the module is not loaded. Nothing here is linked against.
+ *
+ * All functions belong to the thread that runs the request. Every object lives
+ * as long as the request's pool at the most, and whatever was borrowed goes
+ * back then by itself: but that pool lives until the client has read the last
+ * byte, so give back as soon as you can. A subrequest or an internal redirect
+ * that asks for a pool its request already holds gets the same connection. */
+#ifndef MOD_CONNPOOL_H
+#define MOD_CONNPOOL_H
+
+#include <httpd.h>
+#include <apr_errno.h>
+#include <apr_optional.h>
+#include <apr_pools.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct sqlite3; /* <sqlite3.h> */
+
+/** A query on its way: made, bound, run, read, ended. */
+typedef struct connpool_call_t connpool_call_t;
+
+/** The answer of an upstream, whole in memory. */
+typedef struct connpool_response_t connpool_response_t;
+
+/** A borrowed connection. */
+typedef struct connpool_conn_t connpool_conn_t;
+
+/** Kinds of a column's value. */
+#define CONNPOOL_NULL    0
+#define CONNPOOL_INTEGER 1
+#define CONNPOOL_REAL    2
+#define CONNPOOL_TEXT    3
+#define CONNPOOL_BLOB    4
+
+/** What a call or a connection is for. */
+#define CONNPOOL_READ  0
+#define CONNPOOL_WRITE 1
+
+/* clang-format off */
+
+/* --- work: queries --- */
+
+/** Prepare to run the query that the administrator named. The call is owned by
+ * r->pool. APR_NOTFOUND: no such query is visible in this server. */
+APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_call_named,
+                        (connpool_call_t **pcall, request_rec *r, const char *query_name));
+
+/** The same for SQL of your own on a named database: one statement, values
+ * only as :names. `mode` is CONNPOOL_READ or CONNPOOL_WRITE. The text is not
+ * copied and must outlive the call. APR_NOTFOUND: no such database. */
+APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_call_sql,
+                        (connpool_call_t **pcall, request_rec *r, const char *database_name,
+                         const char *sql, int mode));
+
+/** Values of parameters, by name without the colon; the last one given counts.
+ * Names, texts and blobs are not copied and must outlive the call. */
+APR_DECLARE_OPTIONAL_FN(void, connpool_bind_null, (connpool_call_t *call, const char *name));
+APR_DECLARE_OPTIONAL_FN(void, connpool_bind_int64,
+                        (connpool_call_t *call, const char *name, apr_int64_t value));
+APR_DECLARE_OPTIONAL_FN(void, connpool_bind_double,
+                        (connpool_call_t *call, const char *name, double value));
+APR_DECLARE_OPTIONAL_FN(void, connpool_bind_text,
+                        (connpool_call_t *call, const char *name, const char *data, apr_size_t size));
+APR_DECLARE_OPTIONAL_FN(void, connpool_bind_blob,
+                        (connpool_call_t *call, const char *name, const void *data, apr_size_t size));
+
+/** Borrow a connection and begin; a write begins its transaction. A value that
+ * the administrator's ConnPoolParam forbids is APR_EINVAL. The connection is
+ * held until connpool_call_end.
+ * @return APR_SUCCESS, APR_TIMEUP or APR_ENOSPC (no connection is free),
+ * APR_EINVAL, APR_NOTFOUND (no such parameter), or APR_EGENERAL: see
+ * connpool_call_error */
+APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_call_run, (connpool_call_t *call));
+
+/** The next row. APR_EOF: there are no more. */
+APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_call_next, (connpool_call_t *call));
+
+/** Columns of the current row. Text and blobs stay the connection's and are
+ * valid until the next row. Other kinds are not converted: 0, 0.0 or NULL. */
+APR_DECLARE_OPTIONAL_FN(int, connpool_columns, (connpool_call_t *call));
+APR_DECLARE_OPTIONAL_FN(const char *, connpool_column_name, (connpool_call_t *call, int i));
+APR_DECLARE_OPTIONAL_FN(int, connpool_column_kind, (connpool_call_t *call, int i));
+APR_DECLARE_OPTIONAL_FN(apr_int64_t, connpool_column_int64, (connpool_call_t *call, int i));
+APR_DECLARE_OPTIONAL_FN(double, connpool_column_double, (connpool_call_t *call, int i));
+APR_DECLARE_OPTIONAL_FN(const char *, connpool_column_bytes,
+                        (connpool_call_t *call, int i, apr_size_t *psize));
+
+/** Commit a write whose last step did not fail, and give the connection back.
+ * Without this call a write is rolled back. Calling twice is harmless. */
+APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_call_end, (connpool_call_t *call));
+
+/** After the end of a write. */
+APR_DECLARE_OPTIONAL_FN(apr_int64_t, connpool_call_changes, (connpool_call_t *call));
+APR_DECLARE_OPTIONAL_FN(apr_int64_t, connpool_call_last_rowid, (connpool_call_t *call));
+
+/** Why the last function on this call failed, for the log (it may name files
+ * and SQL); owned by the call, "" when nothing did. */
+APR_DECLARE_OPTIONAL_FN(const char *, connpool_call_error, (connpool_call_t *call));
+
+/* --- work: fetches --- */
+
+/** GET an upstream by name, with path and query (NULL: none) appended to its
+ * URL, and wait for the whole body. The response is owned by r->pool; *perror
+ * (may be NULL) gets a sentence for the log. Any status the upstream answers
+ * is a success here. APR_NOTFOUND: no such upstream. */
+APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_fetch,
+                        (connpool_response_t **presponse, request_rec *r, const char *upstream_name,
+                         const char *path, const char *query, const char **perror));
+APR_DECLARE_OPTIONAL_FN(int, connpool_response_status, (const connpool_response_t *response));
+APR_DECLARE_OPTIONAL_FN(const char *, connpool_response_header,
+                        (const connpool_response_t *response, const char *name));
+APR_DECLARE_OPTIONAL_FN(const char *, connpool_response_body,
+                        (const connpool_response_t *response, apr_size_t *psize));
+
+/* --- connections --- */
+
+/** Borrow from the database or upstream of that name. With CONNPOOL_WRITE the
+ * connection is the writer, and no other process of this server writes the
+ * same file until it is given back: be quick. Owned by the pool: never close
+ * the handle. What is left open (statements, a transaction) is rolled back.
+ * @return APR_SUCCESS, APR_TIMEUP, APR_ENOSPC, APR_NOTFOUND, or the failure to
+ * connect */
+APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_acquire,
+                        (connpool_conn_t **pconn, request_rec *r, const char *pool_name, int mode));
+
+/** Give it back healthy. Twice is logged and harmless. */
+APR_DECLARE_OPTIONAL_FN(void, connpool_release, (connpool_conn_t *conn));
+
+/** Give it back broken: it will be closed; `why` is logged and counted. */
+APR_DECLARE_OPTIONAL_FN(void, connpool_discard, (connpool_conn_t *conn, const char *why));
+
+/** The native handle, still the pool's; NULL if the pool has another kind or
+ * the connection was given back. The curl handle (a CURL *) has the upstream's
+ * URL, limits and checks set; run it with curl_easy_perform in this thread. */
+APR_DECLARE_OPTIONAL_FN(struct sqlite3 *, connpool_sqlite, (connpool_conn_t *conn));
+APR_DECLARE_OPTIONAL_FN(void *, connpool_curl, (connpool_conn_t *conn));
+
+/* clang-format on */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

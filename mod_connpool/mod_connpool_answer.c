@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What goes back to the client: whole bodies, streams, problems. */
+#include "mod_connpool_private.h"
+
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include <apr_siphash.h>
+#include <apr_strings.h>
+#include <http_connection.h>
+#include <http_vhost.h>
+#include <util_filter.h>
+
+#define RETRY_AFTER "1" /* seconds: a pool frees up or a file comes back soon  \
+                         */
+
+/* --- problems --- */
+
+int connpool_status_of(cp_error_class_t cls)
+{
+    switch (cls) {
+    case CP_ERR_INPUT:
+        return HTTP_BAD_REQUEST;
+    case CP_ERR_REFUSED:
+        return HTTP_FORBIDDEN;
+    case CP_ERR_SIZE:
+        return HTTP_REQUEST_ENTITY_TOO_LARGE;
+    case CP_ERR_UPSTREAM:
+        return HTTP_BAD_GATEWAY;
+    case CP_ERR_CAPACITY:
+    case CP_ERR_STORAGE:
+        return HTTP_SERVICE_UNAVAILABLE;
+    case CP_ERR_DEADLINE:
+        return HTTP_GATEWAY_TIME_OUT;
+    default:
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+}
+
+/* "404 Not Found" -> "Not Found" */
+static const char *title_of(int status)
+{
+    const char *line = ap_get_status_line(status);
+
+    return strlen(line) > 4 ? line + 4 : line;
+}
+
+static void append_text(cp_buffer_t *buf, const char *text)
+{
+    cp_buffer_append(buf, text, strlen(text));
+}
+
+static void append_string(cp_buffer_t *buf, const char *text)
+{
+    cp_encode_json_string(buf, text, strlen(text));
+}
+
+static void append_errors(cp_buffer_t *buf, const apr_array_header_t *errors)
+{
+    append_text(buf, ",\"errors\":[");
+    for (int i = 0; i < errors->nelts; i++) {
+        const connpool_input_error_t *error = &APR_ARRAY_IDX(
+            errors, i, connpool_input_error_t);
+
+        append_text(buf, i ? ",{\"param\":" : "{\"param\":");
+        append_string(buf, error->param);
+        append_text(buf, ",\"reason\":");
+        append_string(buf, error->reason);
+        append_text(buf, "}");
+    }
+    append_text(buf, "]");
+}
+
+/* Hand the buffer's bytes to the output; its storage goes along. */
+static apr_status_t pass_buffer(request_rec *r, cp_buffer_t *buf, int is_last)
+{
+    apr_bucket_alloc_t *ba = r->connection->bucket_alloc;
+    apr_bucket_brigade *bb = apr_brigade_create(r->pool, ba);
+    apr_status_t rv;
+
+    if (buf->size > 0) {
+        APR_BRIGADE_INSERT_TAIL(
+            bb, apr_bucket_heap_create(buf->data, buf->size, free, ba));
+        *buf = (cp_buffer_t){0};
+    }
+    if (is_last) {
+        APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_eos_create(ba));
+    }
+    rv = ap_pass_brigade(r->output_filters, bb);
+    apr_brigade_destroy(bb);
+    return rv;
+}
+
+int connpool_problem(request_rec *r, int status, const char *detail,
+                     const apr_array_header_t *errors)
+{
+    const char *title = title_of(status);
+    cp_buffer_t buf = {0};
+
+    append_text(&buf, "{\"type\":\"about:blank\",\"title\":");
+    append_string(&buf, title);
+    append_text(&buf, apr_psprintf(r->pool, ",\"status\":%d", status));
+    append_text(&buf, ",\"detail\":");
+    append_string(&buf, detail ? detail : title);
+    if (errors && errors->nelts > 0) {
+        append_errors(&buf, errors);
+    }
+    append_text(&buf, "}\n");
+
+    r->status = status;
+    r->status_line = NULL;
+    if (status == HTTP_SERVICE_UNAVAILABLE) {
+        apr_table_setn(r->headers_out, "Retry-After", RETRY_AFTER);
+    }
+    apr_table_setn(r->headers_out, "Cache-Control", "no-store");
+    apr_table_setn(r->headers_out, "X-Content-Type-Options", "nosniff");
+    ap_set_content_type(r, "application/problem+json");
+    ap_set_content_length(r, (apr_off_t)buf.size);
+    pass_buffer(r, &buf, 1);
+    return OK;
+}
+
+int connpool_problem_of(request_rec *r, const char *what, const cp_error_t *err)
+{
+    int status = connpool_status_of(err->cls);
+    int level = status >= 500 && err->cls != CP_ERR_CAPACITY ? APLOG_ERR
+                                                             : APLOG_INFO;
+
+    if (err->cls == CP_ERR_CANCELLED) {
+        level = APLOG_INFO;
+        r->connection->aborted = 1;
+    }
+    ap_log_rerror(APLOG_MARK, level, err->rv == APR_EGENERAL ? 0 : err->rv, r,
+                  "%s: %s (%s): %s", what, err->cause,
+                  cp_error_class_name(err->cls), err->detail);
+    return connpool_problem(
+        r, status, apr_psprintf(r->pool, "%s: %s.", what, err->cause), NULL);
+}
+
+/* --- whole bodies --- */
+
+/* Strong: equal bytes, equal tag. A hash is enough, nobody gains by forging
+ * his own cache's key. */
+static const char *make_etag(request_rec *r, const cp_buffer_t *body)
+{
+    static const unsigned char key[APR_SIPHASH_KSIZE] = "connpool's etags";
+    apr_uint64_t hash = apr_siphash24(body->data ? body->data : "", body->size,
+                                      key);
+
+    return apr_psprintf(r->pool, "\"%" APR_UINT64_T_HEX_FMT "\"", hash);
+}
+
+static void set_body_headers(request_rec *r, const char *content_type)
+{
+    ap_set_content_type(r, content_type);
+    apr_table_setn(r->headers_out, "X-Content-Type-Options", "nosniff");
+    apr_table_setn(r->headers_out, "Cache-Control", "no-cache");
+}
+
+int connpool_send_whole(request_rec *r, const char *content_type,
+                        cp_buffer_t *body)
+{
+    set_body_headers(r, content_type);
+    if (r->method_number == M_GET) {
+        int status;
+
+        apr_table_setn(r->headers_out, "ETag", make_etag(r, body));
+        status = ap_meets_conditions(r);
+        if (status != OK) {
+            cp_buffer_free(body);
+            return status;
+        }
+    }
+    ap_set_content_length(r, (apr_off_t)body->size);
+    pass_buffer(r, body, 1);
+    cp_buffer_free(body);
+    return OK;
+}
+
+/* --- streams --- */
+
+void connpool_stream_begin(request_rec *r, const char *content_type)
+{
+    set_body_headers(r, content_type);
+}
+
+apr_status_t connpool_stream_write(request_rec *r, cp_buffer_t *chunk)
+{
+    if (r->connection->aborted) {
+        return APR_ECONNABORTED;
+    }
+    return pass_buffer(r, chunk, 0);
+}
+
+void connpool_stream_end(request_rec *r)
+{
+    cp_buffer_t nothing = {0};
+
+    pass_buffer(r, &nothing, 1);
+}
+
+void connpool_stream_cut(request_rec *r)
+{
+    apr_bucket_alloc_t *ba = r->connection->bucket_alloc;
+    apr_bucket_brigade *bb = apr_brigade_create(r->pool, ba);
+
+    /* httpd's chunk filter leaves the last chunk out when it sees this. */
+    r->connection->keepalive = AP_CONN_CLOSE;
+    APR_BRIGADE_INSERT_TAIL(
+        bb, ap_bucket_error_create(HTTP_BAD_GATEWAY, NULL, r->pool, ba));
+    APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_eos_create(ba));
+    ap_pass_brigade(r->output_filters, bb);
+}
+
+/* --- the client's connection --- */
+
+static apr_socket_t *client_socket(request_rec *r)
+{
+    conn_rec *c = r->connection;
+
+    return ap_get_conn_socket(c->master ? c->master : c);
+}
+
+void connpool_limit_client_wait(request_rec *r, apr_interval_time_t left)
+{
+    apr_socket_t *socket = r->connection->master
+                               ? NULL
+                               : ap_get_conn_socket(r->connection);
+
+    if (socket) {
+        apr_socket_timeout_set(socket, left < 0 ? r->server->timeout : left);
+    }
+}
+
+int connpool_client_is_gone(request_rec *r)
+{
+    apr_socket_t *socket = client_socket(r);
+    apr_os_sock_t fd;
+    char byte;
+    ssize_t n;
+
+    if (r->connection->aborted) {
+        return 1;
+    }
+    if (!socket || apr_os_sock_get(&fd, socket) != APR_SUCCESS) {
+        return 0;
+    }
+    n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n == 0 || (n < 0 && errno == ECONNRESET);
+}

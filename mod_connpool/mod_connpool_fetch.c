@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The handler connpool-fetch: GET an upstream, stream its answer on. */
+#include "mod_connpool_private.h"
+
+#include <apr_hash.h>
+#include <apr_lib.h>
+#include <apr_strings.h>
+
+typedef struct fetch_t {
+    request_rec *r;
+    connpool_upstream_t *upstream;
+    int has_head;
+    int is_done; /* answered without the body: 304 */
+} fetch_t;
+
+/* Headers of the upstream that mean the same when they come from us. */
+static int is_passed_on(const char *name)
+{
+    static const char *const passed[] = {"content-type",
+                                         "content-language",
+                                         "content-disposition",
+                                         "cache-control",
+                                         "expires",
+                                         "last-modified",
+                                         "etag",
+                                         "age",
+                                         "link",
+                                         "vary",
+                                         "retry-after",
+                                         NULL};
+
+    for (const char *const *p = passed; *p; p++) {
+        if (strcasecmp(name, *p) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static apr_status_t on_head(void *baton, int status,
+                            const cp_http_header_t *headers, int count)
+{
+    fetch_t *fetch = baton;
+    request_rec *r = fetch->r;
+
+    fetch->has_head = 1;
+    for (int i = 0; i < count; i++) {
+        if (strcasecmp(headers[i].name, "content-type") == 0) {
+            ap_set_content_type(r, apr_pstrdup(r->pool, headers[i].value));
+        }
+        else if (is_passed_on(headers[i].name)) {
+            apr_table_merge(r->headers_out, headers[i].name, headers[i].value);
+        }
+    }
+    apr_table_setn(r->headers_out, "X-Content-Type-Options", "nosniff");
+    r->status = status;
+    r->status_line = NULL;
+    if (status == HTTP_OK) {
+        int verdict = ap_meets_conditions(r);
+
+        if (verdict != OK) {
+            r->status = verdict;
+            fetch->is_done = 1;
+            return APR_EOF;
+        }
+    }
+    return APR_SUCCESS;
+}
+
+static apr_status_t on_body(void *baton, const char *data, apr_size_t size)
+{
+    fetch_t *fetch = baton;
+    cp_buffer_t chunk = {0};
+    apr_status_t rv;
+
+    cp_buffer_append(&chunk, data, size);
+    rv = connpool_stream_write(fetch->r, &chunk);
+    cp_buffer_free(&chunk);
+    return rv;
+}
+
+static int is_cancelled(void *baton)
+{
+    return connpool_client_is_gone(((fetch_t *)baton)->r);
+}
+
+/* What follows the place that serves the upstream, encoded anew. */
+static const char *path_behind_location(request_rec *r)
+{
+    const char *location = connpool_dir(r)->location;
+    apr_size_t n = location ? strlen(location) : 0;
+
+    if (!location) {
+        return r->path_info ? ap_os_escape_path(r->pool, r->path_info, 1) : "";
+    }
+    while (n > 0 && location[n - 1] == '/') {
+        n--;
+    }
+    if (strncmp(r->uri, location, n) != 0) {
+        return "";
+    }
+    return ap_os_escape_path(r->pool, r->uri + n, 1);
+}
+
+static int collect_headers(request_rec *r, const connpool_upstream_t *up,
+                           cp_http_header_t *headers)
+{
+    int n = 0;
+
+    for (int i = 0; i < up->headers->nelts; i++) {
+        const char *name = APR_ARRAY_IDX(up->headers, i, const char *);
+        const char *value = apr_table_get(r->headers_in, name);
+
+        if (value) {
+            headers[n++] = (cp_http_header_t){name, value};
+        }
+    }
+    return n;
+}
+
+static apr_status_t run_fetch(fetch_t *fetch, cp_error_t *err)
+{
+    request_rec *r = fetch->r;
+    connpool_upstream_t *up = fetch->upstream;
+    cp_http_header_t *headers = apr_palloc(
+        r->pool, (apr_size_t)(up->headers->nelts + 1) * sizeof(*headers));
+    cp_fetch_request_t request = {
+        .method = r->header_only ? "HEAD" : "GET",
+        .path_info = path_behind_location(r),
+        .query = r->args,
+        .headers = headers,
+        .header_count = collect_headers(r, up, headers),
+    };
+    cp_fetch_sink_t sink = {on_head, on_body, is_cancelled, fetch};
+    apr_status_t rv = connpool_run_fetch(r, up, &request, &sink, err);
+
+    return fetch->is_done ? APR_SUCCESS : rv;
+}
+
+static int finish_fetch(fetch_t *fetch, apr_status_t rv, const cp_error_t *err)
+{
+    request_rec *r = fetch->r;
+    const char *what = apr_psprintf(r->pool, "upstream '%s'",
+                                    fetch->upstream->name);
+
+    if (rv == APR_SUCCESS && fetch->is_done) {
+        return r->status;
+    }
+    if (rv == APR_SUCCESS) {
+        connpool_stream_end(r);
+        return OK;
+    }
+    if (!fetch->has_head) {
+        /* What is too large here is the upstream's answer, not the request. */
+        cp_error_t mapped = *err;
+
+        if (mapped.cls == CP_ERR_SIZE) {
+            mapped.cls = CP_ERR_UPSTREAM;
+        }
+        return connpool_problem_of(r, what, &mapped);
+    }
+    ap_log_rerror(
+        APLOG_MARK, err->cls == CP_ERR_CANCELLED ? APLOG_INFO : APLOG_ERR, 0, r,
+        "%s: the answer is cut: %s: %s", what, err->cause, err->detail);
+    connpool_stream_cut(r);
+    return OK;
+}
+
+int connpool_fetch_handler(request_rec *r)
+{
+    const char *name = connpool_served_name(r);
+    fetch_t fetch = {.r = r};
+    cp_error_t err;
+    apr_status_t rv;
+
+    if (name) {
+        fetch.upstream = apr_hash_get(connpool_server(r->server)->all_upstreams,
+                                      name, APR_HASH_KEY_STRING);
+    }
+    if (!fetch.upstream) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                      "connpool-fetch: ConnPoolServe names no upstream here");
+        return connpool_problem(r, HTTP_NOT_FOUND,
+                                "No upstream is served here.", NULL);
+    }
+    if (r->method_number != M_GET) {
+        apr_table_setn(r->headers_out, "Allow", "GET, HEAD");
+        return connpool_problem(r, HTTP_METHOD_NOT_ALLOWED, "Use GET.", NULL);
+    }
+    rv = ap_discard_request_body(r);
+    if (rv != OK) {
+        return rv;
+    }
+    cp_error_clear(&err);
+    rv = run_fetch(&fetch, &err);
+    return finish_fetch(&fetch, rv, &err);
+}
