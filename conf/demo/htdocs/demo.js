@@ -20,7 +20,11 @@ function requestOf(form) {
     return { path: target, text: `GET ${target}` };
 }
 
-// One object a line when the answer is a list of them: compact and readable.
+// A row begins on a line of its own and breaks between its columns.
+function rowText(row) {
+    return JSON.stringify(row, null, 1).replace(/\n */g, ' ');
+}
+
 function pretty(text) {
     let value;
     try {
@@ -31,7 +35,7 @@ function pretty(text) {
     if (!Array.isArray(value) || value.length === 0) {
         return JSON.stringify(value, null, 2);
     }
-    return `[\n${value.map((row) => JSON.stringify(row)).join(',\n')}\n]`;
+    return `[\n${value.map(rowText).join(',\n')}\n]`;
 }
 
 function addOutput(form) {
