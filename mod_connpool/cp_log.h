@@ -25,7 +25,7 @@ typedef void (*cp_log_fn)(void *baton, const char *file, int line,
 void cp_log_install(cp_log_fn fn, void *baton, cp_log_level_t most_verbose);
 
 /** Format and write one line, at most 1023 bytes. Lines above the installed
- * verbosity are not formatted. rv != 0 adds the system's error text. */
+ * verbosity are not formatted. rv is for the sink: 0, or the cause. */
 void cp_log(const char *file, int line, cp_log_level_t level, apr_status_t rv,
             const char *format, ...) __attribute__((format(printf, 5, 6)));
 

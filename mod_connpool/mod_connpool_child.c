@@ -457,6 +457,24 @@ typedef struct upstream_build_t {
     int count;
 } upstream_build_t;
 
+/* All gates that pools share (cp_gate_t *), to be closed at the end. */
+static apr_array_header_t *shared_gates;
+
+static cp_gate_t *make_shared_gate(int capacity, int queue, apr_pool_t *p)
+{
+    cp_gate_t *gate = NULL;
+    apr_status_t rv = cp_gate_create(&gate, capacity, queue, NULL, p);
+
+    if (rv != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_ERR, rv, connpool_child.main_server,
+                     "a limit of outgoing connections cannot be set up: it "
+                     "does not hold in this child");
+        return NULL;
+    }
+    APR_ARRAY_PUSH(shared_gates, cp_gate_t *) = gate;
+    return gate;
+}
+
 /* Upstreams of one origin share the limit per host; that of the one that was
  * defined first counts. */
 static cp_gate_t *host_gate(upstream_build_t *build,
@@ -465,9 +483,8 @@ static cp_gate_t *host_gate(upstream_build_t *build,
     cp_gate_t *gate = apr_hash_get(build->host_gates, up->origin,
                                    APR_HASH_KEY_STRING);
 
-    if (!gate
-        && cp_gate_create(&gate, up->perhost, up->pool.queue, NULL, build->p)
-               == APR_SUCCESS) {
+    if (!gate) {
+        gate = make_shared_gate(up->perhost, up->pool.queue, build->p);
         apr_hash_set(build->host_gates, up->origin, APR_HASH_KEY_STRING, gate);
     }
     return gate;
@@ -479,8 +496,8 @@ static cp_gate_t *total_gate(upstream_build_t *build,
     connpool_server_t *sc = connpool_server(up->server);
 
     if (!sc->http_gate) {
-        cp_gate_create(&sc->http_gate, sc->http_max, up->pool.queue, NULL,
-                       build->p);
+        sc->http_gate = make_shared_gate(sc->http_max, up->pool.queue,
+                                         build->p);
     }
     return sc->http_gate;
 }
@@ -751,6 +768,15 @@ static void stop_pool(cp_pool_t *pool, void *baton)
     cp_pool_stop(pool);
 }
 
+/* Refuse new work and wake all who wait. */
+static void stop_pools(void)
+{
+    for (int i = 0; i < shared_gates->nelts; i++) {
+        cp_gate_close(APR_ARRAY_IDX(shared_gates, i, cp_gate_t *));
+    }
+    each_pool(stop_pool, NULL);
+}
+
 static void destroy_pool(cp_pool_t *pool, void *baton)
 {
     if (cp_pool_destroy(pool) != APR_SUCCESS) {
@@ -772,7 +798,7 @@ static apr_status_t child_exit(void *data)
     if (connpool_child.loop) {
         cp_loop_stop(connpool_child.loop);
     }
-    each_pool(stop_pool, NULL);
+    stop_pools();
     each_pool(destroy_pool, NULL);
     return APR_SUCCESS;
 }
@@ -804,6 +830,7 @@ void connpool_child_init(apr_pool_t *pchild, server_rec *main_server)
     each_database(count_definition, &databases);
     cp_http_global_init();
     build.host_gates = apr_hash_make(pchild);
+    shared_gates = apr_array_make(pchild, 4, sizeof(cp_gate_t *));
     each_upstream(build_upstream, &build);
     if (build.count > 0) {
         start_loop(main_server);
@@ -821,7 +848,7 @@ void connpool_child_stopping(apr_pool_t *pchild, int graceful)
     if (graceful || !connpool_child.is_started) {
         return;
     }
-    each_pool(stop_pool, NULL);
+    stop_pools();
 }
 
 cp_query_stats_t *connpool_query_stats(const connpool_query_t *query)
