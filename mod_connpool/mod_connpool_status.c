@@ -286,7 +286,12 @@ static report_t *gather(request_rec *r)
     report->queries = apr_array_make(r->pool, 8, sizeof(query_line_t));
     report->upstreams = apr_array_make(r->pool, 8, sizeof(upstream_line_t));
     for (server_rec *s = connpool_child.main_server; s; s = s->next) {
-        gather_server(report, connpool_server(s));
+        const connpool_server_t *server = connpool_server(s);
+
+        /* A virtual host without a directive of ours has the main server's. */
+        if (server->server == s) {
+            gather_server(report, server);
+        }
     }
     cp_segment_sum_loop(connpool_child.segment, &report->loop);
     report->loop.running = not_negative(report->loop.running);
