@@ -77,7 +77,8 @@ void cp_pool_flush(cp_pool_t *pool, const char *why);
 void cp_pool_maintain(cp_pool_t *pool);
 
 /** Refuse new work, wake all waiters, close what is idle. What is out may
- * still come back. Idempotent. */
+ * still come back. Idempotent. Who waits at a shared gate is woken by that
+ * gate's owner: close it as well. */
 void cp_pool_stop(cp_pool_t *pool);
 
 /** After cp_pool_stop, when no thread uses the pool any more: free it. With

@@ -137,6 +137,7 @@ static apr_status_t fake_open(void *ctx, cp_clock_t deadline, void **pconn,
     fake_conn_t *conn = calloc(1, sizeof(*conn));
     int fails = enter(fake, FAKE_OPEN);
 
+    fake->left[FAKE_OPEN] = cp_clock_left(deadline);
     if (!conn || fails) {
         pthread_mutex_unlock(&fake->lock);
         free(conn);
@@ -171,6 +172,11 @@ static apr_status_t call_open(fake_conn_t *conn, fake_call_t call)
 
 static apr_status_t fake_check(void *ctx, void *conn, cp_clock_t deadline)
 {
+    fake_driver_t *fake = ctx;
+
+    pthread_mutex_lock(&fake->lock);
+    fake->left[FAKE_CHECK] = cp_clock_left(deadline);
+    pthread_mutex_unlock(&fake->lock);
     return call_open(conn, FAKE_CHECK);
 }
 

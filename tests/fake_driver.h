@@ -27,6 +27,7 @@ typedef struct fake_driver_t {
     int resumed[FAKE_CALLS];
     int held[FAKE_CALLS];
     int calls[FAKE_CALLS];
+    apr_interval_time_t left[FAKE_CALLS]; /* time the last call had */
     int opened;
     int closed;
     int open;
