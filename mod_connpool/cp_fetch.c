@@ -15,7 +15,7 @@
 #define SLICE apr_time_from_msec(100)
 
 /* How long a leaving waiter gives the loop to hand the handle back. */
-#define HAND_BACK apr_time_from_msec(30)
+#define HAND_BACK apr_time_from_msec(20)
 
 typedef struct run_t {
     cp_upstream_t *upstream;
@@ -60,17 +60,24 @@ static apr_status_t error_memory(run_t *run)
 
 /* ---- The attempt's beginning ---- */
 
-/* Our own limits are exact; curl's are set as well, as a second fence. */
+/* The waiter keeps the limits itself, to the millisecond. curl's come a little
+ * later: a second fence, for handles that were left behind as well. */
+static long curl_limit(cp_clock_t deadline)
+{
+    apr_interval_time_t left = cp_clock_left(deadline);
+
+    return cp_http_milliseconds(left == CP_CLOCK_NEVER ? left
+                                                       : left + HAND_BACK);
+}
+
 static void configure(run_t *run, cp_job_t *job, const char *url)
 {
     CURL *easy = job->easy;
 
     curl_easy_setopt(easy, CURLOPT_URL, url);
-    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
-                     cp_http_milliseconds(cp_clock_left(run->deadline)));
-    curl_easy_setopt(
-        easy, CURLOPT_CONNECTTIMEOUT_MS,
-        cp_http_milliseconds(cp_clock_left(run->connect_deadline)));
+    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, curl_limit(run->deadline));
+    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
+                     curl_limit(run->connect_deadline));
     if (run->request->is_one_shot) {
         curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
     }
@@ -258,7 +265,7 @@ static void go_on(run_t *run, const news_t *news, int was_working)
 {
     cp_job_t *job = run->job;
 
-    if (news->was_paused || (was_working && run->is_inline)) {
+    if (news->was_paused || was_working) {
         /* Our own slowness is not the upstream's silence. */
         __atomic_store_n(&job->active_at, cp_clock_now(), __ATOMIC_RELAXED);
     }

@@ -71,6 +71,9 @@ static const char *parse_url(CURLU *parsed, const char *url)
     if (strchr(url, '#')) {
         return "must not carry a fragment";
     }
+    if (strstr(url, ":///")) {
+        return url_problem(CURLUE_NO_HOST); /* curl forgives it */
+    }
     code = curl_url_set(parsed, CURLUPART_URL, url,
                         CURLU_DISALLOW_USER | CURLU_PATH_AS_IS);
     if (code != CURLUE_OK) {
