@@ -148,7 +148,7 @@ int cp_address_is_literal(const char *host)
     }
     char inner[INET6_ADDRSTRLEN];
     size_t length = strlen(host);
-    if (length >= 2 && host[0] == '[' && host[length - 1] == ']') {
+    if (host[0] == '[' && host[length - 1] == ']') {
         host++;
         length -= 2;
     }

@@ -382,6 +382,15 @@ START_TEST(string_of_any_length_fits_when_every_byte_grows)
         cp_buffer_free(&out);
         ck_assert_uint_eq(strlen(json_string(data, size)), 6 * size + 2);
     }
+    /* A long clean run behind escapes that filled the buffer. */
+    for (size_t escapes = 600; escapes < 690; escapes++) {
+        char mixed[1000];
+        memset(mixed, 'x', sizeof(mixed));
+        memset(mixed, '\x01', escapes);
+        cp_buffer_free(&out);
+        ck_assert_uint_eq(strlen(json_string(mixed, sizeof(mixed))),
+                          sizeof(mixed) + 5 * escapes + 2);
+    }
     size_t large = 100000;
     char *much = apr_palloc(pool, large);
     memset(much, '<', large);

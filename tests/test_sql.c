@@ -53,6 +53,7 @@ START_TEST(scan_finds_verb_names_and_returning)
         {"SELECT ':a', \":b\", [:c], `:d`, :e", "SELECT", "e", 0},
         {"SELECT 'it''s :a', \"say \"\":b\", :c", "SELECT", "c", 0},
         {"SELECT `a``:b`, [a[:b], :c", "SELECT", "c", 0},
+        {"SELECT [a]] :b", "SELECT", "b", 0},
         {"SELECT x':a', :b", "SELECT", "b", 0},
         {"SELECT 1 -- :a\n, :b", "SELECT", "b", 0},
         {"SELECT 1 -- it's :a", "SELECT", "", 0},

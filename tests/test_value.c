@@ -419,6 +419,7 @@ START_TEST(numbers_are_held_to_their_range)
     spec.type = CP_TYPE_REAL;
     ck_assert_ptr_null(parse(&spec, "10.0", 4, &value));
     ck_assert_str_eq(parse(&spec, "10.01", 5, &value), "is greater than 10");
+    ck_assert_str_eq(parse(&spec, "1e999", 5, &value), "is too large a number");
     spec.min = real_value(0.5);
     ck_assert_ptr_null(parse(&spec, "0.5", 3, &value));
     ck_assert_str_eq(parse(&spec, "0.49", 4, &value), "is less than 0.5");
