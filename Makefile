@@ -42,7 +42,7 @@ CFLAGS_ALL   = -std=gnu11 $(OPTIMIZE) -fPIC -pthread -fvisibility=hidden \
                $(WARNINGS) $(WERROR) $(SANITIZE) $(CFLAGS)
 LDFLAGS_ALL  = -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(SANITIZE) $(LDFLAGS)
 LIBS        := -lsqlite3 -lcurl -ljansson
-TEST_LIBS    = $(check_libs) -lapr-1 -laprutil-1 $(LIBS) -lm
+TEST_LIBS    = $(check_libs) -lapr-1 -laprutil-1 $(LIBS) -lz -lm
 
 MODULE    := $(BUILD)/mod_connpool.so
 TESTING   := $(BUILD)/testing/mod_connpool.so

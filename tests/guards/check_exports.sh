@@ -15,6 +15,12 @@ if [ "$names" != connpool_module ]; then
     exit 1
 fi
 
+# A shared object links although a file is missing; the load fails then.
+if nm -u "$module" | grep -E ' (cp_|connpool_)'; then
+    echo "exports: these functions of ours are nowhere" >&2
+    exit 1
+fi
+
 # Nothing meant for tests may be shipped.
 if strings "$module" | grep -n 'CONNPOOL_TEST_'; then
     echo "exports: the module holds code for tests" >&2
