@@ -13,6 +13,7 @@ use Test::More;
 
 my ($vhost_port, $vhost_socket) = free_port();
 my ($plain_port, $plain_socket) = free_port();
+my ($quiet_port, $quiet_socket) = free_port();
 
 # Words that only the log may show: a path, SQL, a URL.
 my $CANARY = 'canary';
@@ -20,10 +21,12 @@ my $CANARY = 'canary';
 my $server = ConnPoolTest->new(
     children => 4,
     modules  => ['remoteip'],
-    vars     => {VHOST => $vhost_port, PLAIN => $plain_port},
+    vars     =>
+        {VHOST => $vhost_port, PLAIN => $plain_port, QUIET => $quiet_port},
     conf     => <<'CONF',
 Listen 127.0.0.1:@VHOST@
 Listen 127.0.0.1:@PLAIN@
+Listen 127.0.0.1:@QUIET@
 ConnPoolDatabase events sqlite:@DIR@/db/canary.db max=4
 ConnPoolUpstream static http://127.0.0.1:@PORT@/canary.txt
 ConnPoolQuery by_id events "SELECT id, title FROM canary WHERE id = :id"
@@ -91,6 +94,9 @@ ConnPoolDatabase own sqlite:@DIR@/db/canary.db
 <VirtualHost 127.0.0.1:@PLAIN@>
 ServerName plain.test
 ConnPoolServerStatus Off
+</VirtualHost>
+<VirtualHost 127.0.0.1:@QUIET@>
+ServerName quiet.test
 </VirtualHost>
 CONF
 );
@@ -203,10 +209,13 @@ subtest 'pools of all servers' => sub {
     );
     ok(!$vhost->{features}{db_pool}, 'with its own features');
     ok($vhost->{features}{http_pool}, 'and inherited ones');
-    my $plain = ConnPoolTest::decode(
-        on_port($plain_port, '/connpool-status?format=json'));
-    is_deeply([map { $_->{name} } @{$plain->{pools}}], [qw(events static)],
-        'one without its own shows those of the main server');
+    for my $port ($plain_port, $quiet_port) {
+        my $report = ConnPoolTest::decode(
+            on_port($port, '/connpool-status?format=json'));
+        is_deeply([map { $_->{name} } @{$report->{pools}}],
+            [qw(events static)],
+            'one without its own shows those of the main server');
+    }
 };
 
 subtest 'counts of all children' => sub {
@@ -573,7 +582,7 @@ $server->done;
 
 # ---------------------------------------------------------------------------
 
-subtest 'an exhausted pool' => sub {
+subtest 'a pool that is exhausted, and one that is orphaned' => sub {
     plan skip_all => 'one child serves one request' if $server->mpm eq 'prefork';
     my $small = ConnPoolTest->new(conf => <<'CONF');
 ConnPoolDatabase slow sqlite:@DIR@/db/slow.db max=1 acquire=4s overflow=reject
@@ -601,7 +610,28 @@ CONF
     close $_ for @clients;
     $small->is_at_rest(undef, 10);
     is($small->pool('slow')->{state}, 'ok', 'and well again');
-    $small->allow_log(qr/query 'count'|SQLite \d|AH10159|AH00287/);
+
+    my $busy = $small->connect;
+    print {$busy} "GET /count HTTP/1.0\r\n\r\n";
+    ok(await(sub { $small->pool('slow')->{busy} == 1 }, 5), 'busy once more');
+    my $before = $small->pool('slow');
+    $small->kill_child('KILL', $small->children);
+    my $after;
+    ok(
+        await(
+            sub {
+                $after = eval { $small->pool('slow') };
+                return $after && $after->{abandoned} == 1;
+            },
+            10
+        ),
+        'what a killed child had borrowed is abandoned'
+    );
+    is($after->{busy}, 0, 'and busy no more');
+    is($after->{acquired}, $before->{acquired}, 'it stays acquired');
+    is($after->{closed}{killed}, $before->{open}, 'and counts as closed');
+    is($after->{open}, 0, 'not as open');
+    $small->allow_log(qr/query 'count'|SQLite \d|AH00052|AH10159|AH00287/);
     $small->done;
 };
 
