@@ -266,12 +266,26 @@ static const char *here(cmd_parms *cmd)
                         cmd->directive->line_num);
 }
 
-/* Enter a definition under its name, which must be new in this server. */
+static int is_named(apr_hash_t *names, const char *name)
+{
+    return apr_hash_get(names, name, APR_HASH_KEY_STRING) != NULL;
+}
+
+/* Enter a definition under its name, which must be new in this server. An
+ * upstream is a pool, as databases are, and is served, as queries are: it
+ * shares its name with none of them. */
 static const char *define(cmd_parms *cmd, apr_hash_t *names,
                           apr_array_header_t *list, const char *name,
                           void *definition)
 {
-    if (apr_hash_get(names, name, APR_HASH_KEY_STRING)) {
+    const connpool_server_t *sc = connpool_server(cmd->server);
+    int is_taken = is_named(names, name) || is_named(sc->all_upstreams, name);
+
+    if (names == sc->all_upstreams) {
+        is_taken |= is_named(sc->all_databases, name)
+                    || is_named(sc->all_queries, name);
+    }
+    if (is_taken) {
         return complain(cmd, name, NULL,
                         "this name is defined twice in this server");
     }
