@@ -66,7 +66,10 @@ static apr_status_t take_body(void *baton, const char *data, apr_size_t size)
 
         memcpy(answer->body + at, data, size < room - at ? size : room - at);
     }
-    __atomic_add_fetch(&answer->bytes, (int64_t)size, __ATOMIC_RELEASE);
+    answer->bytes += (int64_t)size;
+    if (answer->seen) {
+        __atomic_store_n(answer->seen, answer->bytes, __ATOMIC_RELEASE);
+    }
     if (answer->body_takes) {
         apr_sleep(answer->body_takes);
     }
@@ -88,6 +91,7 @@ void fetching_run(cp_upstream_t *upstream, void *conn, cp_loop_t *loop,
     cp_fetch_sink_t sink = {take_head, take_body, is_cancelled, answer};
     answer_t fresh = {.body_takes = answer->body_takes,
                       .stop_after = answer->stop_after,
+                      .seen = answer->seen,
                       .cancel_after = answer->cancel_after};
     cp_clock_t began = cp_clock_now();
 

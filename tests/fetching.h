@@ -18,12 +18,13 @@ typedef struct answer_t {
     int status;
     char headers[2048]; /* "Name: value\n" each */
     char body[2048];    /* its beginning */
-    int64_t bytes;      /* atomic */
+    int64_t bytes;
     apr_interval_time_t took;
 
     /* Settings, before the fetch. */
     apr_interval_time_t body_takes; /* the sink sleeps so long in body() */
     int64_t stop_after;             /* the sink refuses more; 0: never */
+    int64_t *seen;                  /* atomic: as bytes, for other threads */
     int64_t cancel_after;           /* is_cancelled after so many bytes; 0 */
 } answer_t;
 

@@ -506,7 +506,7 @@ static void get_late(const cp_fetch_request_t *request,
 
     metronome_start(&metronome);
     fetching_run(upstream, conn, loop, request, &answer);
-    most = limit + OVERRUN + 3 * metronome_stop(&metronome);
+    most = limit + OVERRUN + 5 * metronome_stop(&metronome);
     assert_failed(CP_ERR_DEADLINE, cause);
     ck_assert_msg(answer.took >= limit && answer.took <= most,
                   "took %ld us, limit %ld us, at most %ld us",

@@ -179,7 +179,7 @@ START_TEST(completion_and_deadline_race)
     noise = metronome_stop(&metronome);
     ck_assert_int_eq(sum.bad, 0);
     ck_assert_int_eq(sum.bytes, sum.good * 5);
-    ck_assert_msg(sum.longest <= apr_time_from_msec(20 + 50) + 3 * noise,
+    ck_assert_msg(sum.longest <= apr_time_from_msec(20 + 50) + 5 * noise,
                   "took %ld us, noise %ld us", (long)sum.longest, (long)noise);
     ck_assert_uint_eq(cp_stats_get(&stats.in_flight), 0);
 }
@@ -219,6 +219,7 @@ END_TEST
 typedef struct single_t {
     pthread_t thread;
     const char *path;
+    int64_t seen; /* atomic */
     answer_t answer;
 } single_t;
 
@@ -238,6 +239,7 @@ static void begin(single_t *single, const char *path)
 
     memset(single, 0, sizeof(*single));
     single->path = path;
+    single->answer.seen = &single->seen;
     ck_assert_int_eq(pthread_create(&single->thread, NULL, run_single, single),
                      0);
     AWAIT(stub_requests(stub) > before);
@@ -287,8 +289,8 @@ START_TEST(a_loop_lost_within_the_body_is_an_error)
 {
     single_t waiting;
 
-    begin(&waiting, "/gap/600000");
-    AWAIT(__atomic_load_n(&waiting.answer.bytes, __ATOMIC_ACQUIRE) == 5);
+    begin(&waiting, "/gap/2000000");
+    AWAIT(__atomic_load_n(&waiting.seen, __ATOMIC_ACQUIRE) == 5);
     cp_loop_test_die(loop);
     pthread_join(waiting.thread, NULL);
     ck_assert_int_eq(waiting.answer.err.cls, CP_ERR_UPSTREAM);
@@ -342,7 +344,7 @@ START_TEST(a_stalled_loop_keeps_no_deadline_waiting)
     noise = metronome_stop(&metronome);
     ck_assert_int_eq(answer.err.cls, CP_ERR_DEADLINE);
     ck_assert_int_le(answer.took,
-                     request.total + apr_time_from_msec(50) + 3 * noise);
+                     request.total + apr_time_from_msec(50) + 5 * noise);
     /* Its handle was left to the loop: the connection makes another. */
     request.total = 0;
     fetching_run(upstream, conn, loop, &request, &answer);
