@@ -536,12 +536,13 @@ static apr_status_t global_lock(apr_global_mutex_t *mutex, cp_clock_t deadline)
     apr_status_t rv;
 
     do {
-        apr_interval_time_t slice = cp_clock_left(deadline) / 2;
+        apr_interval_time_t left = cp_clock_left(deadline);
+        apr_interval_time_t slice = left / 2;
 
         if (slice > LOCK_SLICE_MAX) {
             slice = LOCK_SLICE_MAX;
         }
-        if (slice < LOCK_SLICE_MIN) {
+        if (left > 0 && slice < LOCK_SLICE_MIN) {
             slice = LOCK_SLICE_MIN;
         }
         rv = apr_global_mutex_timedlock(mutex, slice);

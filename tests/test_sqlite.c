@@ -20,6 +20,13 @@
 
 #define MS(n) apr_time_from_msec(n)
 
+/* It does not know that a lock whose owner died is held by the next one. */
+#ifdef __SANITIZE_THREAD__
+#define IS_THREAD_SANITIZER 1
+#else
+#define IS_THREAD_SANITIZER 0
+#endif
+
 static apr_pool_t *pool;
 static char dir[256];
 static const char *path; /* of the database of the test */
@@ -1380,14 +1387,16 @@ START_TEST(foreign_lock_stops_writers_in_time_and_no_readers)
     char byte;
 
     config.write_lock = make_lock();
-    make_db("CREATE TABLE t(a); INSERT INTO t VALUES(1)");
-    db = make();
-    conn = writer(db);
-    other = reader(db);
+    make_db(
+        "PRAGMA journal_mode=WAL; CREATE TABLE t(a); INSERT INTO t VALUES(1)");
     ck_assert_int_eq(pipe(outsider.ready), 0);
     ck_assert_int_eq(pipe(outsider.done), 0);
     outsider.pid = start(hold_exclusively, &outsider);
     ck_assert_int_eq(read(outsider.ready[0], &byte, 1), 1);
+    /* Not before: handles must not be carried over a fork. */
+    db = make();
+    conn = writer(db);
+    other = reader(db);
 
     took = gives_up_after(conn, -1, CP_ERR_STORAGE);
     ck_assert_msg(took >= MS(290) && took < MS(300) + patience(50), "%d us",
@@ -1912,7 +1921,9 @@ static void add_disasters(Suite *suite)
     TCase *tc = add_case(suite, "disasters", 120);
 
     tcase_add_test(tc, writers_of_many_processes_never_meet);
-    tcase_add_test(tc, killed_writer_loses_nothing_and_blocks_nobody);
+    if (!IS_THREAD_SANITIZER) {
+        tcase_add_test(tc, killed_writer_loses_nothing_and_blocks_nobody);
+    }
     tcase_add_test(tc, damaged_files_never_crash);
 }
 
