@@ -553,6 +553,8 @@ subtest 'who may see it' => sub {
         ['/connpool-status', '127.0.0.9', 200, 'all of 127/8 is local'],
         ['/connpool-status', '::1',       200, 'and ::1'],
         ['/connpool-status', '10.0.0.1',  403, 'a private address is not'],
+        ['/connpool-status', '64:ff9b::7f00:1', 403, 'nor 127.0.0.1 in NAT64'],
+        ['/connpool-status', '2002:7f00:1::1',  403, 'or in 6to4'],
         ['/open',    $far,        200, 'opened by Require all granted'],
         ['/open',    $near,       200, 'for local ones too'],
         ['/range',   $ranged,     200, 'opened to a range'],

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The lines of the report, gathered once per request and shown as a page, as
+ * JSON and in server-status. */
+#ifndef MOD_CONNPOOL_STATUS_H
+#define MOD_CONNPOOL_STATUS_H
+
+#include "mod_connpool_private.h"
+
+/* The plain numbers of a pool, in the order in which they are shown. */
+typedef enum connpool_pool_number_t {
+    CONNPOOL_OPEN,
+    CONNPOOL_BUSY,
+    CONNPOOL_IDLE,
+    CONNPOOL_WAITING,
+    CONNPOOL_ACQUIRED,
+    CONNPOOL_RELEASED,
+    CONNPOOL_ABANDONED,
+    CONNPOOL_TIMEOUTS,
+    CONNPOOL_REJECTED,
+    CONNPOOL_FALLBACKS,
+    CONNPOOL_CREATED,
+    CONNPOOL_CREATE_FAILURES,
+    CONNPOOL_LEAKS,
+    CONNPOOL_MEMORY,
+    CONNPOOL_NUMBERS
+} connpool_pool_number_t;
+
+/* What is shown of a distribution, in microseconds. */
+typedef struct connpool_spread_t {
+    uint64_t count;
+    uint64_t p50;
+    uint64_t p99;
+    uint64_t max;
+} connpool_spread_t;
+
+typedef struct connpool_pool_line_t {
+    const char *name;
+    const char *server; /* "host:port" of a virtual host, NULL: the main one */
+    const char *kind;
+    const char *state;
+    int max; /* per child */
+    uint64_t number[CONNPOOL_NUMBERS];
+    uint64_t closed[CP_CLOSE_REASONS];
+    connpool_spread_t acquire;
+    connpool_spread_t hold;
+} connpool_pool_line_t;
+
+typedef struct connpool_query_line_t {
+    const char *name;
+    const char *server;
+    uint64_t count;
+    uint64_t errors;
+    uint64_t rows;
+    connpool_spread_t us;
+} connpool_query_line_t;
+
+typedef struct connpool_upstream_line_t {
+    const char *name;
+    const char *server;
+    uint64_t count;
+    uint64_t errors;
+    uint64_t reused;
+    uint64_t retries;
+    connpool_spread_t us;
+} connpool_upstream_line_t;
+
+typedef struct connpool_status_t {
+    apr_pool_t *p;
+    const connpool_server_t *viewer; /* the server that answers */
+    int is_main;
+    int children;
+    apr_array_header_t *pools;     /* connpool_pool_line_t */
+    apr_array_header_t *queries;   /* connpool_query_line_t */
+    apr_array_header_t *upstreams; /* connpool_upstream_line_t */
+    cp_loop_stats_t loop;
+} connpool_status_t;
+
+/** The numbers of all children. The main server sees everything, a virtual
+ * host what it may use. Lives as long as the request. */
+connpool_status_t *connpool_status_gather(request_rec *r);
+
+/** The name of a pool's number in JSON. */
+const char *connpool_pool_number_name(connpool_pool_number_t number);
+
+/** The loop belongs to the process, whichever server asks. */
+int connpool_status_loop_is_on(void);
+
+/* --- the page (mod_connpool_status_page.c) --- */
+
+/** Its style sheet, a resource of its own: ?asset=style.css. */
+extern const char connpool_status_style[];
+
+/** refresh: seconds until the browser loads it again, 0: never. */
+void connpool_status_write_page(cp_buffer_t *buf,
+                                const connpool_status_t *report, int refresh);
+
+/* --- JSON (mod_connpool_status_json.c) --- */
+
+void connpool_status_write_json(cp_buffer_t *buf,
+                                const connpool_status_t *report);
+
+#endif
