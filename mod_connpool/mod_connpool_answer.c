@@ -11,8 +11,9 @@
 #include <http_vhost.h>
 #include <util_filter.h>
 
-#define RETRY_AFTER "1" /* seconds: a pool frees up or a file comes back soon  \
-                         */
+#define RETRY_AFTER                                                            \
+    "1" /* seconds: a pool frees up or a file comes back soon                  \
+         */
 
 /* --- problems --- */
 
@@ -120,21 +121,38 @@ int connpool_problem(request_rec *r, int status, const char *detail,
     return OK;
 }
 
-int connpool_problem_of(request_rec *r, const char *what, const cp_error_t *err)
+/* One line per class and COMPLAIN_EVERY for what goes wrong with every request
+ * once it goes wrong; the others can be had with LogLevel debug. */
+static void complain(request_rec *r, const char *what, const cp_error_t *err,
+                     cp_log_limit_t *complaints)
 {
-    int status = connpool_status_of(err->cls);
-    int level = status >= 500 && err->cls != CP_ERR_CAPACITY ? APLOG_ERR
-                                                             : APLOG_INFO;
+    uint64_t suppressed = 0;
+    int is_ours = connpool_status_of(err->cls) >= 500
+                  && err->cls != CP_ERR_CAPACITY /* the pool has told */
+                  && err->cls != CP_ERR_CANCELLED;
+    int level = !is_ours ? APLOG_DEBUG
+                : cp_log_allowed(&complaints[err->cls], COMPLAIN_EVERY,
+                                 &suppressed)
+                    ? APLOG_ERR
+                    : APLOG_DEBUG;
 
+    ap_log_rerror(APLOG_MARK, level, err->rv == APR_EGENERAL ? 0 : err->rv, r,
+                  "%s: %s (%s): %s (%" APR_UINT64_T_FMT
+                  " like this since the last line)",
+                  what, err->cause, cp_error_class_name(err->cls), err->detail,
+                  suppressed);
+}
+
+int connpool_problem_of(request_rec *r, const char *what, const cp_error_t *err,
+                        cp_log_limit_t *complaints)
+{
     if (err->cls == CP_ERR_CANCELLED) {
-        level = APLOG_INFO;
         r->connection->aborted = 1;
     }
-    ap_log_rerror(APLOG_MARK, level, err->rv == APR_EGENERAL ? 0 : err->rv, r,
-                  "%s: %s (%s): %s", what, err->cause,
-                  cp_error_class_name(err->cls), err->detail);
-    return connpool_problem(
-        r, status, apr_psprintf(r->pool, "%s: %s.", what, err->cause), NULL);
+    complain(r, what, err, complaints);
+    return connpool_problem(r, connpool_status_of(err->cls),
+                            apr_psprintf(r->pool, "%s: %s.", what, err->cause),
+                            NULL);
 }
 
 /* --- whole bodies --- */

@@ -10,7 +10,8 @@ typedef struct fetch_t {
     request_rec *r;
     connpool_upstream_t *upstream;
     int has_head;
-    int is_done; /* answered without the body: 304 */
+    int is_redirect; /* which we do not follow, and cannot hand on */
+    int is_done;     /* answered without the body: 304 */
 } fetch_t;
 
 /* Headers of the upstream that mean the same when they come from us. */
@@ -43,6 +44,10 @@ static apr_status_t on_head(void *baton, int status,
     fetch_t *fetch = baton;
     request_rec *r = fetch->r;
 
+    if (ap_is_HTTP_REDIRECT(status) && status != HTTP_NOT_MODIFIED) {
+        fetch->is_redirect = 1;
+        return APR_EOF;
+    }
     fetch->has_head = 1;
     for (int i = 0; i < count; i++) {
         if (strcasecmp(headers[i].name, "content-type") == 0) {
@@ -150,6 +155,14 @@ static int finish_fetch(fetch_t *fetch, apr_status_t rv, const cp_error_t *err)
         connpool_stream_end(r);
         return OK;
     }
+    if (fetch->is_redirect) {
+        /* Its Location means something in the upstream's URL space only. */
+        return connpool_problem(
+            r, HTTP_BAD_GATEWAY,
+            apr_psprintf(r->pool, "%s: the upstream redirects elsewhere.",
+                         what),
+            NULL);
+    }
     if (!fetch->has_head) {
         /* What is too large here is the upstream's answer, not the request. */
         cp_error_t mapped = *err;
@@ -157,7 +170,8 @@ static int finish_fetch(fetch_t *fetch, apr_status_t rv, const cp_error_t *err)
         if (mapped.cls == CP_ERR_SIZE) {
             mapped.cls = CP_ERR_UPSTREAM;
         }
-        return connpool_problem_of(r, what, &mapped);
+        return connpool_problem_of(r, what, &mapped,
+                                   fetch->upstream->complaints);
     }
     ap_log_rerror(
         APLOG_MARK, err->cls == CP_ERR_CANCELLED ? APLOG_INFO : APLOG_ERR, 0, r,

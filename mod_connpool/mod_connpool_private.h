@@ -64,6 +64,7 @@ typedef struct connpool_upstream_t {
     cp_pool_config_t pool;
     int perhost;
     int overflow_direct;
+    cp_log_limit_t complaints[CP_ERR_CLASSES]; /* of this child */
     apr_array_header_t *headers; /* const char *: request headers to forward */
     int pool_entry;
     int entry;
@@ -89,7 +90,8 @@ typedef struct connpool_query_t {
     apr_int64_t max_bytes;
     apr_interval_time_t timeout; /* UNSET: the database's */
     cp_format_t format;
-    apr_array_header_t *params; /* connpool_param_t * */
+    cp_log_limit_t complaints[CP_ERR_CLASSES]; /* of this child */
+    apr_array_header_t *params;                /* connpool_param_t * */
     int entry;
 } connpool_query_t;
 
@@ -283,9 +285,9 @@ int connpool_problem(request_rec *r, int status, const char *detail,
                      const apr_array_header_t *errors);
 
 /** The same for a core error: maps the class, logs the detail. `what` names
- * the query or upstream. */
-int connpool_problem_of(request_rec *r, const char *what,
-                        const cp_error_t *err);
+ * the query or upstream, whose `complaints` limit the lines per class. */
+int connpool_problem_of(request_rec *r, const char *what, const cp_error_t *err,
+                        cp_log_limit_t *complaints);
 
 /** HTTP status of an error class. */
 int connpool_status_of(cp_error_class_t cls);

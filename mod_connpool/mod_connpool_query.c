@@ -234,7 +234,7 @@ static int finish_whole(answer_t *a, apr_status_t rv)
         cp_buffer_free(&a->buf);
         return connpool_problem_of(
             a->r, apr_psprintf(a->r->pool, "query '%s'", a->query->name),
-            &a->err);
+            &a->err, a->query->complaints);
     }
     if (!a->encoder) {
         return answer_of_write(a);
