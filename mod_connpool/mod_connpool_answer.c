@@ -13,13 +13,10 @@
 
 #define RETRY_AFTER    "1" /* seconds: pools free up, files come back */
 #define COMPLAIN_EVERY apr_time_from_sec(10)
-"1" /* seconds: a pool frees up or a file comes back soon                  \
-     */
 
-    /* --- problems --- */
+/* --- problems --- */
 
-    int
-    connpool_status_of(cp_error_class_t cls)
+int connpool_status_of(cp_error_class_t cls)
 {
     switch (cls) {
     case CP_ERR_INPUT:

@@ -86,6 +86,7 @@ void *connpool_merge_dir_config(apr_pool_t *p, void *basev, void *addv)
         dir->serve = base->serve;
         dir->location = base->location;
     }
+    dir->has_require = base->has_require || add->has_require;
     return dir;
 }
 
@@ -1210,5 +1211,7 @@ const command_rec connpool_commands[] = {
                      "QUERY PARAM [TYPE] [required] [key=value ...]"),
     AP_INIT_ITERATE("ConnPoolServe", cmd_serve, NULL, ACCESS_CONF,
                     "names of queries or upstreams to serve here"),
+    AP_INIT_RAW_ARGS("Require", connpool_status_require, NULL, OR_AUTHCFG,
+                     "heard beside mod_authz_core, which enforces it"),
     {NULL},
 };
