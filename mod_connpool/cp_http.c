@@ -19,7 +19,7 @@
 #define RECEIVE_BUFFER 8192L
 
 /* How long a parsed CA file is kept: a replaced one takes effect after it. */
-#define CA_CACHE_SECONDS 300L
+#define CA_CACHE_SECONDS 3600L
 
 apr_status_t cp_http_global_init(void)
 {

@@ -38,8 +38,12 @@ void cp_generation_unref(cp_generation_t *gen)
     if (gen->multi) {
         curl_multi_cleanup(gen->multi);
     }
-    close(gen->epoll_fd);
-    close(gen->event_fd);
+    if (gen->epoll_fd >= 0) {
+        close(gen->epoll_fd);
+    }
+    if (gen->event_fd >= 0) {
+        close(gen->event_fd);
+    }
     pthread_mutex_destroy(&gen->lock);
     free(gen->sockets);
     free(gen);
@@ -446,6 +450,7 @@ void *cp_generation_run(void *data)
 {
     cp_generation_t *gen = data;
 
+    pthread_setname_np(pthread_self(), "connpool-loop");
     while (cp_generation_order(gen) == ORDER_RUN) {
         beat(gen);
         drain_inbox(gen);

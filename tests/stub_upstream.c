@@ -323,6 +323,11 @@ static int serve_timed(int fd, const char *path, const char *rest)
         pause_us(atol(rest));
         return put_answer(fd, "hello");
     }
+    if (is_below(path, "/leave/", &rest)) {
+        put_answer(fd, "hello");
+        pause_us(atol(rest));
+        return 0;
+    }
     if (is_below(path, "/half/", &rest)) {
         return serve_in_parts(fd, "HTTP/1.1 200 OK\r\nX-Half: 1\r\n",
                               "Content-Length: 5\r\n\r\nhello", atol(rest));

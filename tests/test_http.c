@@ -232,6 +232,17 @@ START_TEST(gzip_is_undone)
 }
 END_TEST
 
+START_TEST(the_handle_can_be_borrowed)
+{
+    void *easy = cp_http_easy(upstream, conn);
+
+    ck_assert_ptr_nonnull(easy);
+    ck_assert_ptr_eq(cp_http_easy(upstream, conn), easy);
+    get("/hello");
+    assert_ok("hello");
+}
+END_TEST
+
 /* ---- What is sent ---- */
 
 START_TEST(path_and_query_are_appended)
@@ -791,6 +802,7 @@ static void add_answers(TCase *tcase)
     tcase_add_test(tcase, interim_answers_are_skipped);
     tcase_add_test(tcase, headers_of_the_connection_are_left_out);
     tcase_add_test(tcase, gzip_is_undone);
+    tcase_add_test(tcase, the_handle_can_be_borrowed);
     tcase_add_test(tcase, path_and_query_are_appended);
     tcase_add_test(tcase, a_slash_is_never_doubled);
     tcase_add_test(tcase, headers_are_sent);

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <apr_file_info.h>
 #include <apr_strings.h>
@@ -185,6 +186,26 @@ START_TEST(completion_and_deadline_race)
 }
 END_TEST
 
+/* The upstream closes at about the moment at which the next request comes. */
+static const char *leave_path(int number, int round, char *buffer)
+{
+    apr_snprintf(buffer, 64, "/leave/%d", (number * 31 + round * 17) % 400);
+    return buffer;
+}
+
+START_TEST(a_socket_may_close_while_it_is_reused)
+{
+    crowd_t crowd = {.threads = 4, .rounds = 500, .path = leave_path};
+    worker_t sum;
+
+    config.retries = 1;
+    upstream = fetching_upstream(pool, &config);
+    sum = run_crowd(&crowd);
+    ck_assert_int_eq(sum.good, 4 * 500);
+    ck_assert_int_eq(sum.bytes, 4 * 500 * 5);
+}
+END_TEST
+
 static const char *mixed_path(int number, int round, char *buffer)
 {
     static const char *const paths[] = {
@@ -353,6 +374,30 @@ START_TEST(a_stalled_loop_keeps_no_deadline_waiting)
 }
 END_TEST
 
+START_TEST(a_loop_that_cannot_start_is_tried_again)
+{
+    struct rlimit before, none;
+    answer_t answer;
+
+    stop_loop();
+    getrlimit(RLIMIT_NOFILE, &before);
+    none = before;
+    none.rlim_cur = 3;
+    setrlimit(RLIMIT_NOFILE, &none);
+    start_loop();
+    setrlimit(RLIMIT_NOFILE, &before);
+    ck_assert_int_eq(cp_loop_is_alive(loop), 0);
+    ck_assert_uint_eq(cp_stats_get(&stats.running), 0);
+    get_once(&answer, "/hello");
+    ck_assert_int_eq(answer.rv, APR_SUCCESS);
+    ck_assert_int_eq(answer.result.ran_inline, 1);
+    AWAIT(supervised(cp_loop_is_alive(loop)));
+    get_once(&answer, "/hello");
+    ck_assert_int_eq(answer.result.ran_inline, 0);
+    ck_assert_uint_eq(cp_stats_get(&stats.running), 1);
+}
+END_TEST
+
 START_TEST(starts_are_spaced)
 {
     cp_clock_t began = cp_clock_now();
@@ -462,11 +507,13 @@ Suite *loop_suite(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, many_threads_share_one_loop);
     tcase_add_test(tcase, completion_and_deadline_race);
+    tcase_add_test(tcase, a_socket_may_close_while_it_is_reused);
     tcase_add_test(tcase, good_and_bad_mix);
     tcase_add_test(tcase, a_dead_loop_is_replaced);
     tcase_add_test(tcase, a_loop_lost_within_the_body_is_an_error);
     tcase_add_test(tcase, a_stalled_loop_is_noticed);
     tcase_add_test(tcase, a_stalled_loop_keeps_no_deadline_waiting);
+    tcase_add_test(tcase, a_loop_that_cannot_start_is_tried_again);
     tcase_add_test(tcase, starts_are_spaced);
     tcase_add_test(tcase, stopping_cancels_what_is_in_flight);
     tcase_add_test(tcase, idle_sockets_are_closed_in_time);
