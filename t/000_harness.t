@@ -177,6 +177,50 @@ PERL
     like($text, qr/did not start.*NoSuchDirective/s, 'and says why');
 };
 
+# The lane with sanitizers is worth nothing if it is blind.
+subtest 'a module that reads beyond its memory' => sub {
+    plan skip_all => 'not a run with AddressSanitizer' if !$ENV{CONNPOOL_ASAN};
+    my $bugged = ConnPoolTest->new(plain => 1, status => 0);
+    my $source = $bugged->write_file('mod_planted.c', <<'C');
+#include <stdlib.h>
+#include <string.h>
+#include <httpd.h>
+#include <http_config.h>
+#include <http_protocol.h>
+static int handler(request_rec *r)
+{
+    if (strcmp(r->uri, "/planted") != 0) {
+        return DECLINED;
+    }
+    char *volatile text = calloc(1, 8);
+    ap_rprintf(r, "%d\n", text[8 + r->header_only]);
+    free(text);
+    return OK;
+}
+static void hooks(apr_pool_t *p)
+{
+    ap_hook_handler(handler, NULL, NULL, APR_HOOK_FIRST);
+}
+AP_DECLARE_MODULE(planted) = {
+    STANDARD20_MODULE_STUFF, NULL, NULL, NULL, NULL, NULL, hooks};
+C
+    my @include = map { chomp; "-I$_" }
+        map { (command('apxs', '-q', $_))[1] } qw(INCLUDEDIR APR_INCLUDEDIR);
+    my ($exit, $text) = command(
+        $ENV{CC} // 'gcc', qw(-g -O1 -fPIC -shared -D_GNU_SOURCE),
+        '-fsanitize=address', @include, '-o', $bugged->dir('mod_planted.so'),
+        $source
+    );
+    is($exit, 0, 'compiles') or diag($text);
+    $bugged->{load} = {planted_module => $bugged->dir('mod_planted.so')};
+    $bugged->start;
+    $bugged->get('/planted');
+    ok($bugged->await_log(qr/exit signal/), 'kills the child');
+    like(join("\n", $bugged->log_problems),
+        qr/AddressSanitizer: heap-buffer-overflow/, 'and is reported');
+    $bugged->dismiss;
+};
+
 subtest 'upstream' => sub {
     my $upstream = ConnPoolUpstream->start;
     my $client   = HTTP::Tiny->new(timeout => 5);
