@@ -98,6 +98,11 @@ $(BUILD)/t/%.so: t/handler/%.c mod_connpool/mod_connpool.h Makefile | toolchain
 	@cp mod_connpool/mod_connpool.h $(BUILD)/t/include/
 	$(Q)$(CC) $(CPPFLAGS_ALL) -I$(BUILD)/t/include $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@ $<
 
+$(BUILD)/t/mod_bench.so: tests/bench/mod_bench.c Makefile | toolchain
+	$(say) CC $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@ $<
+
 test-programs: $(MODULE) $(TESTING) $(UNIT) $(CONSUMING)
 
 toolchain:
@@ -145,8 +150,8 @@ lint: ## format, shell scripts, cppcheck
 	tests/guards/lint/check_shell.sh
 	tests/guards/lint/check_cppcheck.sh mod_connpool
 
-bench: test-programs ## figures of this machine, as ratios
-	CONNPOOL_BUILD='$(abspath $(BUILD))' tests/bench/run.sh
+bench: $(MODULE) $(BUILD)/t/mod_bench.so ## figures of this machine, as ratios
+	CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench/bench.pl
 
 asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined \
         -fno-omit-frame-pointer

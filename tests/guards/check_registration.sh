@@ -30,7 +30,7 @@ for file in "$@"; do
     grep -q "Suite \*${suite}_suite(void)" "$file" ||
         complain "$file: makes no suite '$suite'"
     for list in tests/suites.h tests/main.c; do
-        grep -qE "(^|[^A-Za-z_])SUITE\($suite\)" "$list" ||
+        grep -qE "(SUITE\($suite\)|, ${suite}_suite\}|\*${suite}_suite\()" "$list" ||
             complain "$suite: missing in $list"
     done
 done
