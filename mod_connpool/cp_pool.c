@@ -93,7 +93,7 @@ static const char *repeats(char *buffer, size_t size, uint64_t suppressed)
     return buffer;
 }
 
-/* --- slots ------------------------------------------------------------- */
+/* --- slots --- */
 
 static cp_slot_t *slot_create(int is_overflow)
 {
@@ -188,7 +188,7 @@ static void slot_vacate(cp_slot_t *slot, const connection_t *conn)
     pthread_mutex_unlock(&slot->lock);
 }
 
-/* --- connections --------------------------------------------------------- */
+/* --- connections --- */
 
 /* Take a place among the pooled connections, if one is free. */
 static int place_reserve(cp_pool_t *pool)
@@ -386,7 +386,7 @@ static int adopt_idle_connection(cp_pool_t *pool, connection_t *conn,
            && find_slot(pool, visit_adopt, &adoption);
 }
 
-/* --- acquire -------------------------------------------------------------- */
+/* --- acquire --- */
 
 /* Close the connection unless it may be reused and is alive. */
 static void weed_out(cp_pool_t *pool, connection_t *conn, cp_clock_t deadline)
@@ -655,7 +655,7 @@ int cp_lease_is_overflow(const cp_lease_t *lease)
     return lease->slot && lease->slot->is_overflow;
 }
 
-/* --- release -------------------------------------------------------------- */
+/* --- release --- */
 
 static void return_overflow(cp_pool_t *pool, cp_slot_t *slot)
 {
@@ -745,7 +745,7 @@ void cp_pool_discard(cp_lease_t *lease, const char *why)
     }
 }
 
-/* --- maintenance ---------------------------------------------------------- */
+/* --- maintenance --- */
 
 typedef struct leak_t {
     char holder[HOLDER_SIZE];
@@ -935,7 +935,7 @@ const cp_pool_config_t *cp_pool_settings(const cp_pool_t *pool)
     return &pool->config;
 }
 
-/* --- life --------------------------------------------------------------- */
+/* --- life --- */
 
 apr_status_t cp_pool_create(cp_pool_t **ppool, const cp_pool_config_t *config,
                             const cp_driver_t *driver, void *driver_ctx,
