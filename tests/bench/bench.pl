@@ -1,77 +1,156 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# bench.pl [REQUESTS [ROUNDS]]: what a request costs, next to other ways to the
-# same answer on the same server in the same run. Rounds go through all cases
-# in turn and the median counts. The figure to trust is the CPU time of the
-# server's children: client, server and upstream share the processors, which
-# bends requests per second.
+# bench.pl [ROUNDS [SECONDS]]: what a request costs, next to other ways to the
+# same answer on the same machine in the same run.
+#
+# Each server is stock httpd, MPM event, one child of 64 threads (with as few as clients,
+# event would close idle connections to make room), and runs on
+# the first processor; the client (h2load) and the upstream on the second. The
+# rounds go through all cases in turn, each for about SECONDS, and medians
+# count; the spread behind them is (max - min) / median. The figure to trust is
+# the CPU time of the server's child, as the kernel counts it: requests per
+# second also depend on the client.
+#
+# Results go to stdout and to bench/results.md in the build directory, as
+# Markdown.
 use strict;
 use warnings;
 
 use FindBin;
 use lib "$FindBin::Bin/../../t/lib";
-use ConnPoolTest qw(command);
-use List::Util   qw(sum0);
-use POSIX        ();
+use ConnPoolTest qw(await command);
+use ConnPoolUpstream;
+use File::Path ();
+use List::Util qw(max min sum0);
+use POSIX      ();
 use Test::More;
 
-my ($REQUESTS, $ROUNDS) = (shift // 20_000, shift // 3);
-my $TICKS = POSIX::sysconf(POSIX::_SC_CLK_TCK());
+my ($ROUNDS, $SECONDS) = (shift // 3, shift // 0.6);
+my @CLIENTS = (1, 8, 32);
+my $TICKS   = POSIX::sysconf(POSIX::_SC_CLK_TCK());
+my $BUILD   = $ENV{CONNPOOL_BUILD} // "$FindBin::Bin/../../build";
+my $HAS_TWO = (command('nproc'))[1] >= 2;
 
-my $upstream =
-    ConnPoolTest->new(plain => 1, status => 0, children => 1, threads => 32);
-$upstream->write_file('htdocs/kilobyte.txt', 'x' x 1023 . "\n");
-$upstream->conf("MaxKeepAliveRequests 0\nKeepAliveTimeout 60\n");
-$upstream->start;
+# ---------------------------------------------------------------------------
+# Servers
 
-# One server for each setting of the engine, so that their pools do not mix.
-sub make_server {
-    my ($engine) = @_;
-    my $server = ConnPoolTest->new(
-        children => 2,
-        threads  => 16,
-        modules  => [qw(dbd proxy_http)],
-        load     => {bench_module => 't/mod_bench.so'},
-        vars     => {UPSTREAM => $upstream->url, ENGINE => $engine},
-        conf     => <<'CONF',
+# Without what the tests need and others would not run in production; the
+# access log is on, as everywhere, but goes nowhere.
+my $LEAN = <<'CONF';
 LogLevel warn
-CustomLog /dev/null "%s"
-ConnPoolEngine @ENGINE@
-ConnPoolDatabase events sqlite:@DIR@/db/events.db max=16
-ConnPoolUpstream other @UPSTREAM@/kilobyte.txt
-ConnPoolQuery rows events "SELECT id, title, day FROM events WHERE id BETWEEN :id AND :id + :n - 1"
-ConnPoolParam rows id integer required
-ConnPoolParam rows n integer default=1
-<Location "/connpool">
-SetHandler connpool-query
-ConnPoolServe rows
-</Location>
+ExtendedStatus Off
+KeepAliveTimeout 60
+<VirtualHost *:@PORT@>
+ServerName bench
+CustomLog /dev/null "%h %l %u %t \"%r\" %>s %b"
+CONF
+
+sub pin {
+    my ($processor, @pids) = @_;
+    return if !$HAS_TWO;
+    for my $pid (@pids) {
+        my ($exit, $text) = command('taskset', '-a', '-p', '-c', $processor, $pid);
+        die "taskset: $text" if $exit != 0;
+    }
+    return;
+}
+
+sub start_pinned {
+    my ($processor, %arg) = @_;
+    my $conf   = delete $arg{conf} // '';
+    my $server = ConnPoolTest->new(
+        mpm      => 'event',
+        children => 1,
+        threads  => 64,
+        status   => 0,
+        # Memory that is filled on purpose costs time.
+        env  => {MALLOC_PERTURB_ => 0},
+        conf => "$LEAN$conf</VirtualHost>\n",
+        %arg,
+    );
+    return ($server, sub {
+        $server->start;
+        pin($processor, $server->pid, $server->children);
+        return $server;
+    });
+}
+
+my ($upstream, $start_upstream) = start_pinned(1, plain => 1, threads => 128);
+$upstream->write_file('htdocs/kilobyte.txt', 'x' x 1023 . "\n");
+$start_upstream->();
+
+my $COLUMNS = 'SELECT id, title, day FROM events WHERE id';
+my $CONF    = <<"CONF";
+ConnPoolDatabase events sqlite:\@DIR\@/db/events.db max=10
+ConnPoolUpstream other \@UPSTREAM\@/kilobyte.txt
+ConnPoolQuery one events "$COLUMNS = :first"
+ConnPoolParam one first integer required
+ConnPoolQuery fifty events "$COLUMNS BETWEEN :first AND :last"
+ConnPoolParam fifty first integer required
+ConnPoolParam fifty last integer required
+DBDriver sqlite3
+DBDParams \@DIR\@/db/events.db
+DBDMin 1
+DBDKeep 10
+DBDMax 10
+DBDPrepareSQL "$COLUMNS = %s" one
+DBDPrepareSQL "$COLUMNS BETWEEN %s AND %s" fifty
+ProxyPass "/proxy" "\@UPSTREAM\@/kilobyte.txt"
 <Location "/fetch">
 SetHandler connpool-fetch
 ConnPoolServe other
 </Location>
-<Location "/empty">
-SetHandler bench-empty
-</Location>
-DBDriver sqlite3
-DBDParams @DIR@/db/events.db
-DBDMax 16
-DBDKeep 16
-DBDPrepareSQL "SELECT id, title, day FROM events WHERE id BETWEEN %s AND %s" rows
-<Location "/dbd">
-SetHandler bench-dbd
-</Location>
-ProxyPass "/proxy" "@UPSTREAM@/kilobyte.txt"
 CONF
-    );
-    $server->make_sqlite('events', <<'SQL');
+$CONF .= <<"CONF" for qw(one fifty);
+<Location "/connpool/$_">
+SetHandler connpool-query
+ConnPoolServe $_
+</Location>
+<Location "/dbd/$_">
+SetHandler bench-dbd
+BenchQuery $_
+</Location>
+<Location "/empty/$_">
+SetHandler bench-empty
+BenchBody "\@DIR\@/$_.json"
+</Location>
+CONF
+
+my $EVENTS = <<'SQL';
 PRAGMA journal_mode = WAL;
 CREATE TABLE events(id INTEGER PRIMARY KEY, title TEXT, day TEXT);
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
 INSERT INTO events SELECT i, 'event number ' || i, date('2026-01-01', i || ' days') FROM n;
 SQL
-    return $server->start;
+
+my %RANGE = (one => 'BETWEEN 77 AND 77', fifty => 'BETWEEN 77 AND 126');
+
+# One server for each setting of the flags, so that their pools do not mix.
+sub make_server {
+    my ($flags) = @_;
+    my ($server, $start) = start_pinned(
+        0,
+        modules => [qw(dbd proxy_http)],
+        load    => {bench_module => 't/mod_bench.so'},
+        vars    => {UPSTREAM => $upstream->url},
+        conf    => "$flags\n$CONF",
+    );
+    # Directives of the whole server cannot stand in a virtual host.
+    my $global = $flags =~ s/^(ConnPoolEventLoop \w+)$//m ? "$1\n" : '';
+    $server->conf($global . ($server->conf =~ s/^ConnPoolEventLoop \w+$//mr));
+    $server->make_sqlite('events', $EVENTS);
+    # What all must answer, from a program that has no part in this.
+    for my $name (keys %RANGE) {
+        $server->write_file("$name.json", $server->sqlite('events',
+            'SELECT json_group_array(json_object('
+                . "'id', id, 'title', title, 'day', day)) FROM events "
+                . "WHERE id $RANGE{$name}"));
+    }
+    return $start->();
 }
+
+# ---------------------------------------------------------------------------
+# Measuring
 
 sub cpu_seconds {
     my ($server) = @_;
@@ -84,74 +163,204 @@ sub cpu_seconds {
     return $ticks / $TICKS;
 }
 
-# (CPU microseconds per request, requests per second) of one case.
-sub measure {
-    my ($server, $path) = @_;
-    my $before = cpu_seconds($server);
+sub resident {
+    my ($server) = @_;
+    return sum0(map { $server->rss($_) } $server->children) / 1024;
+}
+
+# h2load: requests per second; dies unless every answer was a 2xx.
+sub load {
+    my ($url, $clients, $requests) = @_;
+    my @pin = $HAS_TWO ? qw(taskset -c 1) : ();
     my ($exit, $text) =
-        command('ab', '-q', '-k', '-c', 8, '-n', $REQUESTS, $server->url($path));
-    my $cpu = cpu_seconds($server) - $before;
-    die "ab $path: $text" if $exit != 0 || $text =~ /^Non-2xx|^Failed requests:\s+[1-9]/m;
-    my ($rate) = $text =~ /^Requests per second:\s+([\d.]+)/m;
-    return [$cpu / $REQUESTS * 1e6, $rate];
+        command(@pin, qw(h2load --h1 -t 1 -c), $clients, '-n', $requests, $url);
+    die "h2load $url: $text"
+        if $exit != 0 || $text !~ /^status codes: $requests 2xx/m;
+    my ($rate) = $text =~ m{^finished in .*?, ([\d.]+) req/s}m;
+    return $rate;
+}
+
+# Warm up, and set how many requests take about SECONDS.
+sub prepare {
+    my ($case, $clients) = @_;
+    my $url  = $case->{server}->url($case->{path});
+    my $rate = load($url, $clients, 500);
+    $rate = load($url, $clients, max(500, int($rate / 10)));
+    $case->{requests}{$clients} = max(200, int($rate * $SECONDS));
+    $case->{resident} = resident($case->{server});
+    return;
+}
+
+sub measure {
+    my ($case, $clients) = @_;
+    my ($server, $requests) = ($case->{server}, $case->{requests}{$clients});
+    my $memory = resident($server);
+    my $before = cpu_seconds($server);
+    my $rate   = load($server->url($case->{path}), $clients, $requests);
+    my $cpu    = (cpu_seconds($server) - $before) / $requests * 1e6;
+    push @{$case->{cpu}{$clients}},  $cpu;
+    push @{$case->{rate}{$clients}}, $rate;
+    $case->{growth} += resident($server) - $memory;
+    return;
 }
 
 sub median {
     my @sorted = sort { $a <=> $b } @_;
-    return $sorted[$#sorted / 2];
+    my $middle = int(@sorted / 2);
+    return @sorted % 2 ? $sorted[$middle] : ($sorted[$middle - 1] + $sorted[$middle]) / 2;
 }
 
-my $pooled = make_server('On');
-my $direct = make_server('Off');
-
-my @groups = (
-    [
-        'one row by key',
-        ['connpool-query',             $pooled, '/connpool?id=77'],
-        ['empty handler',              $pooled, '/empty'],
-        ['connpool-query, engine off', $direct, '/connpool?id=77'],
-        ['mod_dbd',                    $pooled, '/dbd?id=77'],
-    ],
-    [
-        'fifty rows by range',
-        ['connpool-query',             $pooled, '/connpool?id=77&n=50'],
-        ['connpool-query, engine off', $direct, '/connpool?id=77&n=50'],
-        ['mod_dbd',                    $pooled, '/dbd?id=77&n=50'],
-    ],
-    [
-        'fetch of one kilobyte',
-        ['connpool-fetch',             $pooled, '/fetch'],
-        ['connpool-fetch, engine off', $direct, '/fetch'],
-        ['mod_proxy_http',             $pooled, '/proxy'],
-    ],
-);
-
-for my $group (@groups) {
-    my ($title, @cases) = @{$group};
-    for my $case (@cases) {
-        my ($name, $server, $path) = @{$case};
-        is($server->get($path)->{status}, 200, "$title: $name")
-            or BAIL_OUT('no figures of wrong answers');
-    }
-    if ($title =~ /row/) {
-        is($pooled->get($cases[-1][2])->{content},
-            $pooled->get($cases[0][2])->{content}, 'the same answer');
-    }
-    my %result;
-    for my $round (1 .. $ROUNDS) {
-        push @{$result{$_->[0]}}, measure($_->[1], $_->[2]) for @cases;
-    }
-    my $ours;
-    printf "# %-28s %12s %8s %12s %8s\n", $title, 'CPU us', 'ratio',
-        'requests/s', 'ratio';
-    for my $case (@cases) {
-        my $name = $case->[0];
-        my $cpu  = median(map { $_->[0] } @{$result{$name}});
-        my $rate = median(map { $_->[1] } @{$result{$name}});
-        $ours //= [$cpu, $rate];
-        printf "#   %-26s %12.1f %8.2f %12.0f %8.2f\n", $name, $cpu,
-            $cpu / $ours->[0], $rate, $rate / $ours->[1];
-    }
+sub spread {
+    return (max(@_) - min(@_)) / (median(@_) || 1) * 100;
 }
-$_->done for $pooled, $direct, $upstream;
+
+my $REPORT = '';
+
+sub report {
+    my ($text) = @_;
+    $REPORT .= $text;
+    print $text;
+    return;
+}
+
+sub report_group {
+    my ($title, @cases) = @_;
+    report("\n### $title\n\n| clients | answered by | CPU us/request | ratio | "
+            . "requests/s | ratio | spread CPU, rate |\n"
+            . "|---:|---|---:|---:|---:|---:|---:|\n");
+    for my $clients (@CLIENTS) {
+        my ($ours) = @cases;
+        for my $case (@cases) {
+            my ($cpu, $rate) = map { median(@{$case->{$_}{$clients}}) } qw(cpu rate);
+            report(sprintf "| %d | %s | %.1f | %.2f | %.0f | %.2f | %.0f %%, %.0f %% |\n",
+                $clients, $case->{name}, $cpu,
+                $cpu / median(@{$ours->{cpu}{$clients}}), $rate,
+                $rate / median(@{$ours->{rate}{$clients}}),
+                spread(@{$case->{cpu}{$clients}}), spread(@{$case->{rate}{$clients}}));
+        }
+    }
+    report(sprintf "\nGrowth of the child's memory after the warm-up: %s.\n",
+        join ', ', map { sprintf '%s %+d KB', $_->{name}, $_->{growth} } @cases);
+    return;
+}
+
+sub run_group {
+    my ($title, $body, @cases) = @_;
+    for my $case (@cases) {
+        my $answer = $case->{server}->get($case->{path});
+        die "$title: $case->{name}: $answer->{status} $answer->{content}"
+            if $answer->{status} != 200 || $answer->{content} ne $body;
+    }
+    for my $clients (@CLIENTS) {
+        prepare($_, $clients) for @cases;
+        for my $round (1 .. $ROUNDS) {
+            # Every other round backwards: what drifts hits all alike.
+            measure($_, $clients) for $round % 2 ? @cases : reverse @cases;
+        }
+    }
+    report_group($title, @cases);
+    return;
+}
+
+# ---------------------------------------------------------------------------
+# The memory of full pools
+
+# A child that has answered on all its threads, then ten SQLite connections
+# (nine readers, one writer) and a hundred idle ones to the upstream.
+sub run_memory {
+    my $slow = ConnPoolUpstream->start;
+    my ($server, $start) = start_pinned(
+        0,
+        threads => 128,
+        status  => 1,
+        conf    => <<"CONF",
+ConnPoolDatabase events sqlite:\@DIR\@/db/events.db max=10
+ConnPoolHTTPPerHost 100
+ConnPoolUpstream slow @{[$slow->url]}/delay/2 keepalive=5min
+ConnPoolQuery scan events "SELECT sum(length(title)), max(n.v) AS v FROM events, (WITH RECURSIVE c(v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM c WHERE v < 2000000) SELECT count(*) AS v FROM c) AS n"
+ConnPoolQuery write events "UPDATE events SET title = title || '.'" write=on methods=POST
+<Location "/scan">
+SetHandler connpool-query
+ConnPoolServe scan
+</Location>
+<Location "/write">
+SetHandler connpool-query
+ConnPoolServe write
+</Location>
+<Location "/fetch">
+SetHandler connpool-fetch
+ConnPoolServe slow
+</Location>
+CONF
+    );
+    $server->make_sqlite('events', $EVENTS);
+    $server->write_file('htdocs/nothing.txt', 'x' x 14);
+    $start->();
+    my $open = sub {
+        my ($kind) = @_;
+        return sum0(map { $_->{open} } grep { $_->{kind} =~ /$kind/ }
+                @{$server->status_json->{pools}});
+    };
+    load($server->url('/nothing.txt'), 128, 20_000);
+    $open->('sqlite');
+    my @memory = (resident($server));
+    load($server->url('/scan'), 9, 9 * 3);
+    my $status = $server->request('POST', '/write',
+        headers => {'Content-Length' => 0})->{status};
+    die "write: $status" if $status != 200;
+    my $databases = $open->('sqlite');
+    push @memory, resident($server);
+    load($server->url('/fetch'), 100, 100);
+    my $fetchers = $open->('http');
+    push @memory, resident($server);
+    report(sprintf "\n### Memory of one child (128 threads)\n\n"
+            . "| what | KB |\n|---|---:|\n"
+            . "| after 20000 answers without a connection | %d |\n"
+            . "| + %d SQLite connections with full caches | %+d |\n"
+            . "| + %d idle connections to an upstream | %+d |\n"
+            . "| both | %+d |\n",
+        $memory[0], $databases, $memory[1] - $memory[0], $fetchers,
+        $memory[2] - $memory[1], $memory[2] - $memory[0]);
+    $server->stop;
+    $slow->stop;
+    return;
+}
+
+# ---------------------------------------------------------------------------
+
+my $only    = $ENV{BENCH_ONLY} // '';    # one, fifty, fetch, memory
+my $pooled  = make_server('ConnPoolEngine On');
+my $direct  = make_server('ConnPoolEngine Off');
+my $no_loop = make_server('ConnPoolEventLoop Off');
+
+my %TITLE = (one => 'One row by key', fifty => 'Fifty rows by range');
+for my $name (qw(one fifty)) {
+    next if $only && $only ne $name;
+    open(my $in, '<', $pooled->dir("$name.json")) or die $!;
+    my $body  = do { local $/ = undef; <$in> };
+    my $query = $name eq 'one' ? "$name?first=77" : "$name?first=77&last=126";
+    run_group(
+        $TITLE{$name},
+        $body,
+        {name => 'connpool-query', server => $pooled, path => "/connpool/$query"},
+        {name => 'empty handler',  server => $pooled, path => "/empty/$query"},
+        {name => 'connpool-query, `ConnPoolEngine Off`', server => $direct, path => "/connpool/$query"},
+        {name => 'mod_dbd', server => $pooled, path => "/dbd/$query"},
+    );
+}
+run_group(
+    'One kilobyte from an upstream',
+    'x' x 1023 . "\n",
+    {name => 'connpool-fetch', server => $pooled, path => '/fetch'},
+    {name => 'connpool-fetch, `ConnPoolEventLoop Off`', server => $no_loop, path => '/fetch'},
+    {name => 'connpool-fetch, `ConnPoolEngine Off`', server => $direct, path => '/fetch'},
+    {name => 'mod_proxy_http', server => $pooled, path => '/proxy'},
+) if !$only || $only eq 'fetch';
+run_memory() if !$only || $only eq 'memory';
+
+File::Path::make_path("$BUILD/bench");
+open(my $out, '>', "$BUILD/bench/results.md") or die "results.md: $!";
+print {$out} $REPORT;
+close $out;
+$_->done for $pooled, $direct, $no_loop, $upstream;
 done_testing;
