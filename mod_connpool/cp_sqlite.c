@@ -38,6 +38,7 @@ struct cp_sqlite_t {
     pthread_mutex_t lock; /* guards is_prepared; held while preparing */
     int is_prepared;      /* the journal mode was looked at */
     identity_t file, log; /* last seen; maintenance thread only */
+    ino_t opened;         /* atomic: file of the last connection, 0: none */
     const char *log_path; /* of the write-ahead log */
     cp_log_limit_t prepare_limit;
 };
@@ -285,20 +286,21 @@ static void conn_free(cp_sqlite_conn_t *conn)
 
 /* SQLite takes an empty file for a new database, and waits for ever at a named
  * pipe. Only a look: opening the file here would drop SQLite's locks. */
-static int look_at_file(const char *path)
+static int look_at_file(cp_sqlite_t *db)
 {
     struct stat st;
 
-    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode)) {
+    if (stat(db->config.path, &st) != 0 || !S_ISREG(st.st_mode)) {
         return SQLITE_CANTOPEN;
     }
+    __atomic_store_n(&db->opened, st.st_ino, __ATOMIC_RELAXED);
     return st.st_size == 0 ? SQLITE_NOTADB : SQLITE_OK;
 }
 
 static int conn_connect(cp_sqlite_conn_t *conn)
 {
     int access = conn->is_writer ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY;
-    int rc = look_at_file(conn->db->config.path);
+    int rc = look_at_file(conn->db);
 
     if (rc == SQLITE_OK) {
         rc = sqlite3_open_v2(
@@ -490,12 +492,19 @@ static void reset_statements(cp_sqlite_conn_t *conn)
     }
 }
 
+/* Whoever entered the lock how often: nobody holds the connection any more. */
+static void abandon_writes(cp_sqlite_conn_t *conn)
+{
+    conn->locks = conn->locks > 0;
+    cp_sqlite_rollback(conn);
+}
+
 static apr_status_t driver_reset(void *ctx, void *connection)
 {
     cp_sqlite_conn_t *conn = connection;
 
     reset_statements(conn);
-    cp_sqlite_rollback(conn);
+    abandon_writes(conn);
     conn->deadline = CP_CLOCK_NEVER;
     return conn->is_broken || !sqlite3_get_autocommit(conn->handle)
                ? APR_EGENERAL
@@ -507,7 +516,7 @@ static void driver_close(void *ctx, void *connection)
     cp_sqlite_conn_t *conn = connection;
 
     reset_statements(conn);
-    cp_sqlite_rollback(conn);
+    abandon_writes(conn);
     conn_free(conn);
 }
 
@@ -558,8 +567,8 @@ apr_status_t cp_sqlite_lock(void *connection, cp_clock_t deadline,
     cp_clock_t patience = cp_clock_after(config->busy);
     apr_status_t rv;
 
-    if (conn->has_lock || !config->write_lock) {
-        conn->has_lock = 1;
+    if (conn->locks > 0 || !config->write_lock) {
+        conn->locks++;
         return APR_SUCCESS;
     }
     rv = global_lock(config->write_lock,
@@ -571,7 +580,7 @@ apr_status_t cp_sqlite_lock(void *connection, cp_clock_t deadline,
                             "not free in time",
                             config->name);
     }
-    conn->has_lock = 1;
+    conn->locks = 1;
     return APR_SUCCESS;
 }
 
@@ -612,11 +621,10 @@ void cp_sqlite_unlock(void *connection)
 {
     cp_sqlite_conn_t *conn = connection;
 
-    if (!conn->has_lock) {
+    if (conn->locks == 0 || --conn->locks > 0) {
         return;
     }
     checkpoint_if_due(conn);
-    conn->has_lock = 0;
     if (conn->db->config.write_lock) {
         apr_global_mutex_unlock(conn->db->config.write_lock);
     }
@@ -645,6 +653,8 @@ apr_status_t cp_sqlite_begin(void *connection, cp_clock_t deadline,
         rv = cp_sqlite_fail(conn, rc, "begin to write", err);
         cp_sqlite_unlock(conn);
     }
+    /* The row that the last borrower inserted is nobody else's business. */
+    sqlite3_set_last_insert_rowid(conn->handle, 0);
     return rv;
 }
 
@@ -682,6 +692,45 @@ void cp_sqlite_rollback(void *connection)
         conn->deadline = deadline;
     }
     cp_sqlite_unlock(conn);
+}
+
+int cp_sqlite_in_transaction(void *connection)
+{
+    return !sqlite3_get_autocommit(((cp_sqlite_conn_t *)connection)->handle);
+}
+
+apr_status_t cp_sqlite_nest(void *connection, cp_error_t *err)
+{
+    cp_sqlite_conn_t *conn = connection;
+    int rc = cp_sqlite_exec(conn, "SAVEPOINT connpool");
+
+    if (rc != SQLITE_OK) {
+        return cp_sqlite_fail(conn, rc, "begin to write", err);
+    }
+    if (conn->locks > 0) {
+        conn->locks++;
+    }
+    return APR_SUCCESS;
+}
+
+apr_status_t cp_sqlite_unnest(void *connection, int is_kept, cp_error_t *err)
+{
+    cp_sqlite_conn_t *conn = connection;
+    apr_status_t rv = APR_SUCCESS;
+    int rc = SQLITE_OK;
+
+    if (!is_kept) {
+        rc = cp_sqlite_exec(conn, "ROLLBACK TO connpool");
+    }
+    if (rc == SQLITE_OK) {
+        rc = cp_sqlite_exec(conn, "RELEASE connpool");
+    }
+    if (rc != SQLITE_OK) {
+        /* The outer transaction has ended, and everything in it. */
+        rv = cp_sqlite_fail(conn, rc, "end a write within another", err);
+    }
+    cp_sqlite_unlock(conn);
+    return rv;
 }
 
 apr_int64_t cp_sqlite_changes(void *connection)
@@ -749,7 +798,10 @@ apr_status_t cp_sqlite_create(cp_sqlite_t **pdb,
 
 int cp_sqlite_file_changed(cp_sqlite_t *db)
 {
-    int is_file_other = is_replaced(&db->file, db->config.path);
+    ino_t opened = __atomic_exchange_n(&db->opened, 0, __ATOMIC_RELAXED);
+    /* A file may have come, been opened, and gone between two looks. */
+    int is_file_other = is_replaced(&db->file, db->config.path)
+                        || (opened != 0 && opened != db->file.inode);
     int is_log_other = is_replaced(&db->log, db->log_path);
 
     if (is_log_other && !is_file_other) {
