@@ -9,7 +9,8 @@
 #include <apr_lib.h>
 #include <apr_strings.h>
 
-#define BODY_MAX (1024 * 1024)
+#define BODY_MAX   (1024 * 1024)
+#define ERRORS_MAX 20 /* told of: the rest is more of the same */
 
 /* One value as it came: text, or a member of a JSON object. */
 typedef struct raw_t {
@@ -29,10 +30,11 @@ typedef struct input_t {
 
 static void add_error(input_t *in, const char *param, const char *reason)
 {
-    connpool_input_error_t *error = apr_array_push(in->errors);
-
-    error->param = param;
-    error->reason = reason;
+    if (in->errors->nelts < ERRORS_MAX) {
+        APR_ARRAY_PUSH(in->errors,
+                       connpool_input_error_t) = (connpool_input_error_t){
+            param, reason};
+    }
 }
 
 /* --- query string and form --- */
@@ -136,7 +138,9 @@ static int read_json(input_t *in)
     if (status != OK) {
         return status;
     }
-    root = json_loadb(body, size, JSON_REJECT_DUPLICATES, &why);
+    /* A NUL is refused where the text's parameter can be named. */
+    root = json_loadb(body, size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL,
+                      &why);
     if (!json_is_object(root)) {
         json_decref(root);
         in->detail = root ? "The JSON body is not an object."
