@@ -39,6 +39,7 @@ typedef struct cp_conn_t {
     CURL *easy;
     CURLM *own; /**< runs the handle, and keeps its socket, without loop */
     cp_guard_t guard; /**< for cp_http_easy */
+    int is_lent;      /**< cp_http_easy has shown the handle to strangers */
 } cp_conn_t;
 
 struct cp_upstream_t {

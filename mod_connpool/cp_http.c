@@ -292,6 +292,18 @@ void cp_http_configure(CURL *easy, const cp_upstream_t *upstream,
     configure_reuse(easy, &upstream->config);
 }
 
+/* What a fetch does itself, curl must do for who calls curl_easy_perform. */
+static void configure_lent(CURL *easy, const cp_upstream_config_t *config)
+{
+    curl_easy_setopt(easy, CURLOPT_URL, config->url);
+    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
+                     (long)apr_time_as_msec(config->connect));
+    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
+                     (long)apr_time_as_msec(config->total));
+    curl_easy_setopt(easy, CURLOPT_MAXFILESIZE_LARGE,
+                     (curl_off_t)config->max_body);
+}
+
 void *cp_http_easy(cp_upstream_t *upstream, void *conn)
 {
     cp_conn_t *c = conn;
@@ -301,6 +313,8 @@ void *cp_http_easy(cp_upstream_t *upstream, void *conn)
     }
     if (c->easy) {
         cp_http_configure(c->easy, upstream, &c->guard);
+        configure_lent(c->easy, &upstream->config);
+        c->is_lent = 1;
     }
     return c->easy;
 }
@@ -326,6 +340,20 @@ static apr_status_t http_check(void *ctx, void *conn, cp_clock_t deadline)
     return APR_SUCCESS;
 }
 
+/* What curl_easy_reset leaves in place, and a stranger may have set. */
+static apr_status_t http_reset(void *ctx, void *data)
+{
+    cp_conn_t *conn = data;
+
+    if (conn->is_lent && conn->easy) {
+        curl_easy_setopt(conn->easy, CURLOPT_SHARE, NULL);
+        curl_easy_setopt(conn->easy, CURLOPT_COOKIELIST, "ALL");
+        curl_easy_reset(conn->easy);
+    }
+    conn->is_lent = 0;
+    return APR_SUCCESS;
+}
+
 static void http_close(void *ctx, void *data)
 {
     cp_conn_t *conn = data;
@@ -343,6 +371,6 @@ const cp_driver_t cp_http_driver = {
     .kind = "http",
     .open = http_open,
     .check = http_check,
-    .reset = NULL,
+    .reset = http_reset,
     .close = http_close,
 };

@@ -111,7 +111,8 @@ apr_status_t cp_fetch_run(cp_upstream_t *upstream, void *conn, cp_loop_t *loop,
                           cp_fetch_result_t *result, cp_error_t *err);
 
 /** The CURL * of a connection of cp_http_driver, reset and with the upstream's
- * safety options set, for the C API; for use in the calling thread only. */
+ * URL, limits and safety options set, for the C API; for use in the calling
+ * thread only, by curl_easy_perform, until the connection is given back. */
 void *cp_http_easy(cp_upstream_t *upstream, void *conn);
 
 #endif

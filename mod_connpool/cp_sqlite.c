@@ -480,12 +480,13 @@ static void reset_statements(cp_sqlite_conn_t *conn)
 {
     sqlite3_stmt *stmt = NULL;
 
-    for (int i = 0; i < CP_SQLITE_STATEMENTS; i++) {
+    for (int i = 0; i < CP_SQLITE_STATEMENTS && conn->statements_out > 0; i++) {
         if (conn->cache[i].is_out) {
             cp_statement_finish(&conn->cache[i]);
         }
     }
-    while ((stmt = sqlite3_next_stmt(conn->handle, stmt)) != NULL) {
+    while (conn->is_exposed
+           && (stmt = sqlite3_next_stmt(conn->handle, stmt)) != NULL) {
         if (sqlite3_stmt_busy(stmt)) {
             sqlite3_reset(stmt);
         }
@@ -699,18 +700,22 @@ int cp_sqlite_in_transaction(void *connection)
     return !sqlite3_get_autocommit(((cp_sqlite_conn_t *)connection)->handle);
 }
 
-apr_status_t cp_sqlite_nest(void *connection, cp_error_t *err)
+apr_status_t cp_sqlite_nest(void *connection, cp_clock_t deadline,
+                            cp_error_t *err)
 {
     cp_sqlite_conn_t *conn = connection;
-    int rc = cp_sqlite_exec(conn, "SAVEPOINT connpool");
+    apr_status_t rv = cp_sqlite_lock(conn, deadline, err);
+    int rc;
 
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    rc = cp_sqlite_exec(conn, "SAVEPOINT connpool");
     if (rc != SQLITE_OK) {
-        return cp_sqlite_fail(conn, rc, "begin to write", err);
+        rv = cp_sqlite_fail(conn, rc, "begin to write", err);
+        cp_sqlite_unlock(conn);
     }
-    if (conn->locks > 0) {
-        conn->locks++;
-    }
-    return APR_SUCCESS;
+    return rv;
 }
 
 apr_status_t cp_sqlite_unnest(void *connection, int is_kept, cp_error_t *err)
@@ -745,7 +750,10 @@ apr_int64_t cp_sqlite_last_rowid(void *connection)
 
 struct sqlite3 *cp_sqlite_handle(void *connection)
 {
-    return ((cp_sqlite_conn_t *)connection)->handle;
+    cp_sqlite_conn_t *conn = connection;
+
+    conn->is_exposed = 1;
+    return conn->handle;
 }
 
 /* --- the database --- */

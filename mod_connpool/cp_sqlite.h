@@ -63,8 +63,8 @@ void cp_sqlite_set_deadline(void *conn, cp_clock_t deadline);
 /* --- writes --- */
 
 /** Enter the server-wide lock of the database (a writer connection; it is left
- * at cp_sqlite_unlock or at release). The wait ends at the deadline, or after
- * the database's busy time. */
+ * at as many cp_sqlite_unlock, or at release). The wait ends at the deadline,
+ * or after the database's busy time. */
 apr_status_t cp_sqlite_lock(void *conn, cp_clock_t deadline, cp_error_t *err);
 
 /** Run a checkpoint if one is due, then leave the lock. */
@@ -78,6 +78,15 @@ apr_status_t cp_sqlite_commit(void *conn, cp_error_t *err);
 
 /** ROLLBACK and unlock; harmless without a transaction. */
 void cp_sqlite_rollback(void *conn);
+
+int cp_sqlite_in_transaction(void *conn);
+
+/** Lock, and begin to write within the transaction of somebody who shares the
+ * connection. */
+apr_status_t cp_sqlite_nest(void *conn, cp_clock_t deadline, cp_error_t *err);
+
+/** Its end: leave it to the outer transaction, or undo it alone; unlock. */
+apr_status_t cp_sqlite_unnest(void *conn, int is_kept, cp_error_t *err);
 
 apr_int64_t cp_sqlite_changes(void *conn);
 apr_int64_t cp_sqlite_last_rowid(void *conn);

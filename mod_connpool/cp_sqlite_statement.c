@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cp_sqlite_private.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -161,6 +160,7 @@ apr_status_t cp_statement_prepare(void *connection, const char *sql,
     *pst = st;
     if (rv == APR_SUCCESS) {
         st->is_out = 1;
+        conn->statements_out++;
         st->used_at = ++conn->uses;
     }
     return rv;
@@ -180,12 +180,13 @@ static const char *some(const cp_value_t *value)
 apr_status_t cp_statement_bind(cp_statement_t *st, const char *name,
                                const cp_value_t *value, cp_error_t *err)
 {
-    char parameter[80];
-    int size = snprintf(parameter, sizeof(parameter), ":%s", name);
+    char parameter[80] = ":";
+    size_t size = strlen(name);
     int i = 0, rc = SQLITE_OK;
 
     /* Half of a long name could be another parameter's. */
-    if (size < (int)sizeof(parameter)) {
+    if (size < sizeof(parameter) - 1) {
+        memcpy(parameter + 1, name, size + 1);
         i = sqlite3_bind_parameter_index(st->stmt, parameter);
     }
     if (i == 0) {
@@ -258,47 +259,59 @@ const char *cp_statement_column_name(cp_statement_t *st, int i)
     return name ? name : "";
 }
 
-static void column_bytes(sqlite3_stmt *stmt, int i, const void *data,
-                         cp_value_t *value)
+static void take_bytes(cp_value_t *value, const void *data,
+                       sqlite3_value *column)
 {
     /* The size is asked after the data: asking may convert in place. */
     value->as.bytes.data = data ? data : "";
-    value->as.bytes.size = data ? (apr_size_t)sqlite3_column_bytes(stmt, i) : 0;
+    value->as.bytes.size = data ? (apr_size_t)sqlite3_value_bytes(column) : 0;
+}
+
+/* Each sqlite3_column_ function looks the column up and leaves the statement
+ * anew; the value is looked up once. It is safe to read, for no other thread
+ * uses this connection (SQLITE_OPEN_NOMUTEX says the same). */
+static void take_column(cp_value_t *value, sqlite3_value *column)
+{
+    switch (sqlite3_value_type(column)) {
+    case SQLITE_INTEGER:
+        value->storage = CP_INTEGER;
+        value->as.integer = sqlite3_value_int64(column);
+        break;
+    case SQLITE_FLOAT:
+        value->storage = CP_REAL;
+        value->as.real = sqlite3_value_double(column);
+        break;
+    case SQLITE_TEXT:
+        value->storage = CP_TEXT;
+        take_bytes(value, sqlite3_value_text(column), column);
+        break;
+    case SQLITE_BLOB:
+        value->storage = CP_BLOB;
+        take_bytes(value, sqlite3_value_blob(column), column);
+        break;
+    default:
+        value->storage = CP_NULL;
+        break;
+    }
 }
 
 void cp_statement_row(cp_statement_t *st, cp_value_t *values)
 {
-    sqlite3_stmt *stmt = st->stmt;
-    int columns = sqlite3_data_count(stmt);
+    int columns = sqlite3_data_count(st->stmt);
 
     for (int i = 0; i < columns; i++) {
-        switch (sqlite3_column_type(stmt, i)) {
-        case SQLITE_INTEGER:
-            values[i].storage = CP_INTEGER;
-            values[i].as.integer = sqlite3_column_int64(stmt, i);
-            break;
-        case SQLITE_FLOAT:
-            values[i].storage = CP_REAL;
-            values[i].as.real = sqlite3_column_double(stmt, i);
-            break;
-        case SQLITE_TEXT:
-            values[i].storage = CP_TEXT;
-            column_bytes(stmt, i, sqlite3_column_text(stmt, i), &values[i]);
-            break;
-        case SQLITE_BLOB:
-            values[i].storage = CP_BLOB;
-            column_bytes(stmt, i, sqlite3_column_blob(stmt, i), &values[i]);
-            break;
-        default:
-            values[i].storage = CP_NULL;
-            break;
-        }
+        take_column(&values[i], sqlite3_column_value(st->stmt, i));
     }
 }
 
 void cp_statement_finish(cp_statement_t *st)
 {
+    /* The connection's release may have come before. */
+    if (!st->is_out) {
+        return;
+    }
     sqlite3_reset(st->stmt);
     sqlite3_clear_bindings(st->stmt);
     st->is_out = 0;
+    st->conn->statements_out--;
 }

@@ -6,8 +6,11 @@
  * All functions belong to the thread that runs the request. Every object lives
  * as long as the request's pool at the most, and whatever was borrowed goes
  * back then by itself: but that pool lives until the client has read the last
- * byte, so give back as soon as you can. A subrequest or an internal redirect
- * that asks for a pool its request already holds gets the same connection. */
+ * byte, so give back as soon as you can. Who asks for the connection of a pool
+ * that the same request (its subrequests and internal redirects included)
+ * already holds gets that one, so nobody waits for himself; connpool_fetch alone
+ * always takes one of its own. Writes that share a connection nest: end the
+ * inner one first. It is undone alone, but kept only if the outer one is. */
 #ifndef MOD_CONNPOOL_H
 #define MOD_CONNPOOL_H
 
@@ -53,7 +56,8 @@ APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_call_named,
 
 /** The same for SQL of your own on a named database: one statement, values
  * only as :names. `mode` is CONNPOOL_READ or CONNPOOL_WRITE. The text is not
- * copied and must outlive the call. APR_NOTFOUND: no such database. */
+ * copied and must outlive the call. APR_NOTFOUND: no such database; APR_EACCES:
+ * a write, but the database is read-only. */
 APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_call_sql,
                         (connpool_call_t **pcall, request_rec *r, const char *database_name,
                          const char *sql, int mode));
@@ -74,8 +78,9 @@ APR_DECLARE_OPTIONAL_FN(void, connpool_bind_blob,
  * the administrator's ConnPoolParam forbids is APR_EINVAL. The connection is
  * held until connpool_call_end.
  * @return APR_SUCCESS, APR_TIMEUP or APR_ENOSPC (no connection is free),
- * APR_EINVAL, APR_NOTFOUND (no such parameter), or APR_EGENERAL: see
- * connpool_call_error */
+ * APR_EINVAL, APR_NOTFOUND (no such parameter), APR_EACCES (SQL that may not run
+ * here, or not in this mode), APR_EOF (the server is stopping), APR_EBUSY (it
+ * runs already), or APR_EGENERAL: see connpool_call_error */
 APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_call_run, (connpool_call_t *call));
 
 /** The next row. APR_EOF: there are no more. */
@@ -91,8 +96,9 @@ APR_DECLARE_OPTIONAL_FN(double, connpool_column_double, (connpool_call_t *call, 
 APR_DECLARE_OPTIONAL_FN(const char *, connpool_column_bytes,
                         (connpool_call_t *call, int i, apr_size_t *psize));
 
-/** Commit a write whose last step did not fail, and give the connection back.
- * Without this call a write is rolled back. Calling twice is harmless. */
+/** Run a write to its end, commit it if no step failed, and give the connection
+ * back. Without this call a write is rolled back. Calling twice is harmless.
+ * @return the failure of the last step, or to commit */
 APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_call_end, (connpool_call_t *call));
 
 /** After the end of a write. */
@@ -105,8 +111,8 @@ APR_DECLARE_OPTIONAL_FN(const char *, connpool_call_error, (connpool_call_t *cal
 
 /* --- work: fetches --- */
 
-/** GET an upstream by name, with path and query (NULL: none) appended to its
- * URL, and wait for the whole body. The response is owned by r->pool; *perror
+/** GET an upstream by name, with path and query (percent-encoded already; NULL:
+ * none) appended to its URL, and wait for the whole body. The response is owned by r->pool; *perror
  * (may be NULL) gets a sentence for the log. Any status the upstream answers
  * is a success here. APR_NOTFOUND: no such upstream. */
 APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_fetch,
@@ -123,21 +129,25 @@ APR_DECLARE_OPTIONAL_FN(const char *, connpool_response_body,
 /** Borrow from the database or upstream of that name. With CONNPOOL_WRITE the
  * connection is the writer, and no other process of this server writes the
  * same file until it is given back: be quick. Owned by the pool: never close
- * the handle. What is left open (statements, a transaction) is rolled back.
- * @return APR_SUCCESS, APR_TIMEUP, APR_ENOSPC, APR_NOTFOUND, or the failure to
- * connect */
+ * the handle, finalize the statements that you prepare, and write nothing with
+ * CONNPOOL_READ. A transaction that is left open is rolled back.
+ * @return APR_SUCCESS, APR_TIMEUP, APR_ENOSPC, APR_NOTFOUND, APR_EACCES (to
+ * write, but the database is read-only), APR_EOF (the server is stopping), or
+ * the failure to connect */
 APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_acquire,
                         (connpool_conn_t **pconn, request_rec *r, const char *pool_name, int mode));
 
 /** Give it back healthy. Twice is logged and harmless. */
 APR_DECLARE_OPTIONAL_FN(void, connpool_release, (connpool_conn_t *conn));
 
-/** Give it back broken: it will be closed; `why` is logged and counted. */
+/** Give it back broken: it is closed as soon as nobody shares it; `why` is
+ * logged. */
 APR_DECLARE_OPTIONAL_FN(void, connpool_discard, (connpool_conn_t *conn, const char *why));
 
 /** The native handle, still the pool's; NULL if the pool has another kind or
  * the connection was given back. The curl handle (a CURL *) has the upstream's
- * URL, limits and checks set; run it with curl_easy_perform in this thread. */
+ * URL, limits and checks set when it is first asked for; run it with
+ * curl_easy_perform in this thread, and clean it up never. */
 APR_DECLARE_OPTIONAL_FN(struct sqlite3 *, connpool_sqlite, (connpool_conn_t *conn));
 APR_DECLARE_OPTIONAL_FN(void *, connpool_curl, (connpool_conn_t *conn));
 

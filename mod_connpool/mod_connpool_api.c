@@ -37,8 +37,12 @@ struct connpool_response_t {
 };
 
 struct connpool_conn_t {
+    request_rec *r;
+    const char *pool_name;
     connpool_hold_t *hold; /* NULL when given back */
     connpool_upstream_t *upstream;
+    int is_writer; /* it has entered the write lock */
+    int is_within; /* ... within somebody's transaction */
 };
 
 /* --- calls --- */
@@ -90,6 +94,9 @@ static apr_status_t connpool_call_sql(connpool_call_t **pcall, request_rec *r,
     *pcall = NULL;
     if (!db) {
         return APR_NOTFOUND;
+    }
+    if (mode == CONNPOOL_WRITE && db->sqlite.is_readonly) {
+        return APR_EACCES;
     }
     query = apr_pcalloc(r->pool, sizeof(*query));
     query->name = database;
@@ -197,10 +204,6 @@ static const char *value_of_param(connpool_call_t *call,
     if (bound->storage == CP_TEXT) {
         return connpool_param_parse(call->r->pool, param, bound->as.bytes.data,
                                     bound->as.bytes.size, value);
-    }
-    if (bound->storage == CP_BLOB) {
-        return bound->as.bytes.size <= param->spec.maxlen ? NULL
-                                                          : "is too long";
     }
     return cp_value_in_range(call->r->pool, &param->spec, value);
 }
@@ -443,6 +446,9 @@ static apr_status_t connpool_fetch(connpool_response_t **presponse,
     apr_status_t rv;
 
     *presponse = NULL;
+    if (perror) {
+        *perror = up ? "" : "there is no such upstream";
+    }
     if (!up) {
         return APR_NOTFOUND;
     }
@@ -479,27 +485,65 @@ static const char *connpool_response_body(const connpool_response_t *response,
 
 /* --- connections --- */
 
-static apr_status_t acquire_database(connpool_conn_t *conn, request_rec *r,
+/* Who shares the connection goes on with it: what is left open here must not
+ * become theirs. Otherwise the pool cleans up. */
+static void settle(connpool_conn_t *conn)
+{
+    void *handle = connpool_hold_connection(conn->hold);
+
+    if (!conn->is_writer || !connpool_hold_is_shared(conn->hold)) {
+        return;
+    }
+    if (conn->is_within) {
+        cp_sqlite_unlock(handle);
+    }
+    else {
+        cp_sqlite_rollback(handle);
+    }
+}
+
+static apr_status_t conn_cleanup(void *data)
+{
+    connpool_conn_t *conn = data;
+
+    settle(conn);
+    connpool_hold_release(conn->hold);
+    conn->hold = NULL;
+    return APR_SUCCESS;
+}
+
+static apr_status_t lock_to_write(connpool_conn_t *conn,
+                                  const connpool_database_t *db,
+                                  cp_error_t *err)
+{
+    void *handle = connpool_hold_connection(conn->hold);
+    apr_status_t rv = cp_sqlite_lock(handle, cp_clock_after(db->sqlite.busy),
+                                     err);
+
+    if (rv != APR_SUCCESS) {
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, conn->r, "%s: %s", err->cause,
+                      err->detail);
+        connpool_hold_release(conn->hold);
+        return rv;
+    }
+    conn->is_writer = 1;
+    conn->is_within = cp_sqlite_in_transaction(handle);
+    return APR_SUCCESS;
+}
+
+static apr_status_t acquire_database(connpool_conn_t *conn,
                                      connpool_database_t *db, int mode,
                                      cp_error_t *err)
 {
     int is_writer = mode == CONNPOOL_WRITE;
-    apr_status_t rv = connpool_hold_database(r, db, is_writer, NULL,
+    apr_status_t rv = connpool_hold_database(conn->r, db, is_writer, NULL,
                                              &conn->hold, err);
-    void *handle;
 
-    if (rv != APR_SUCCESS) {
-        return rv;
+    if (rv == APR_SUCCESS) {
+        cp_sqlite_set_deadline(connpool_hold_connection(conn->hold),
+                               CP_CLOCK_NEVER);
     }
-    handle = connpool_hold_connection(conn->hold);
-    cp_sqlite_set_deadline(handle, CP_CLOCK_NEVER);
-    if (is_writer) {
-        rv = cp_sqlite_lock(handle, cp_clock_after(db->sqlite.busy), err);
-        if (rv != APR_SUCCESS) {
-            connpool_hold_release(conn->hold);
-        }
-    }
-    return rv;
+    return rv == APR_SUCCESS && is_writer ? lock_to_write(conn, db, err) : rv;
 }
 
 static apr_status_t connpool_acquire(connpool_conn_t **pconn, request_rec *r,
@@ -513,41 +557,61 @@ static apr_status_t connpool_acquire(connpool_conn_t **pconn, request_rec *r,
     apr_status_t rv = APR_NOTFOUND;
 
     *pconn = NULL;
-    if (db && mode == CONNPOOL_WRITE && db->sqlite.is_readonly) {
-        return APR_EACCES;
-    }
+    conn->r = r;
     if (db) {
-        rv = acquire_database(conn, r, db, mode, &err);
+        conn->pool_name = db->name;
+        rv = acquire_database(conn, db, mode, &err);
     }
     else {
         conn->upstream = apr_hash_get(sc->all_upstreams, name,
                                       APR_HASH_KEY_STRING);
         if (conn->upstream) {
-            rv = connpool_hold_upstream(r, conn->upstream, &conn->hold, &err);
+            conn->pool_name = conn->upstream->name;
+            rv = connpool_hold_upstream(r, conn->upstream, 0, &conn->hold,
+                                        &err);
         }
     }
     if (rv == APR_SUCCESS) {
+        /* A subrequest that forgets its share must not outlive itself. */
+        apr_pool_cleanup_register(r->pool, conn, conn_cleanup,
+                                  apr_pool_cleanup_null);
         *pconn = conn;
     }
     return rv;
 }
 
+/* The hold, no longer conn's; NULL, and a line in the log, the second time. */
+static connpool_hold_t *take_hold(connpool_conn_t *conn)
+{
+    connpool_hold_t *hold = conn->hold;
+
+    if (!hold) {
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, conn->r,
+                      "pool '%s': a connection was given back twice",
+                      conn->pool_name);
+        return NULL;
+    }
+    settle(conn);
+    apr_pool_cleanup_kill(conn->r->pool, conn, conn_cleanup);
+    conn->hold = NULL;
+    return hold;
+}
+
 static void connpool_release(connpool_conn_t *conn)
 {
-    if (!conn->hold) {
-        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, connpool_child.main_server,
-                     "a connection was released twice");
-        return;
+    connpool_hold_t *hold = take_hold(conn);
+
+    if (hold) {
+        connpool_hold_release(hold);
     }
-    connpool_hold_release(conn->hold);
-    conn->hold = NULL;
 }
 
 static void connpool_discard(connpool_conn_t *conn, const char *why)
 {
-    if (conn->hold) {
-        connpool_hold_discard(conn->hold, why);
-        conn->hold = NULL;
+    connpool_hold_t *hold = take_hold(conn);
+
+    if (hold) {
+        connpool_hold_discard(hold, why);
     }
 }
 
@@ -561,8 +625,7 @@ static struct sqlite3 *connpool_sqlite(connpool_conn_t *conn)
 static void *connpool_curl(connpool_conn_t *conn)
 {
     return conn->hold && conn->upstream
-               ? cp_http_easy(conn->upstream->child->upstream,
-                              connpool_hold_connection(conn->hold))
+               ? connpool_hold_easy(conn->hold, conn->upstream)
                : NULL;
 }
 

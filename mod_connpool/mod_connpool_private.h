@@ -210,15 +210,20 @@ typedef struct connpool_hold_t connpool_hold_t;
 apr_status_t connpool_hold_database(request_rec *r, connpool_database_t *db,
                                     int is_writer, const char *holder,
                                     connpool_hold_t **phold, cp_error_t *err);
+/** Exclusive: never shared. A transfer cannot be in a handle twice. */
 apr_status_t connpool_hold_upstream(request_rec *r, connpool_upstream_t *up,
-                                    connpool_hold_t **phold, cp_error_t *err);
+                                    int is_exclusive, connpool_hold_t **phold,
+                                    cp_error_t *err);
 void *connpool_hold_connection(const connpool_hold_t *hold);
+/** The CURL * of an upstream's connection, prepared when it is first asked for;
+ * NULL without memory. */
+void *connpool_hold_easy(connpool_hold_t *hold, connpool_upstream_t *up);
 int connpool_hold_is_overflow(const connpool_hold_t *hold);
 int connpool_hold_is_shared(const connpool_hold_t *hold);
 
 /** Give back; releasing twice is logged and harmless. */
 void connpool_hold_release(connpool_hold_t *hold);
-/** Give back broken. */
+/** Give back broken: it is closed once nobody shares it any more. */
 void connpool_hold_discard(connpool_hold_t *hold, const char *why);
 
 /* --- running queries (mod_connpool_work.c) --- */
@@ -232,6 +237,7 @@ typedef struct connpool_run_t {
     cp_clock_t started;
     cp_clock_t deadline;
     int in_transaction;
+    int is_nested; /* its transaction lies within that of another */
     apr_int64_t rows;
     apr_int64_t changes; /* after close, of a write */
     apr_int64_t last_rowid;

@@ -4,11 +4,16 @@
  * nested request that waited for its own outer one would wait for ever. */
 #include "mod_connpool_private.h"
 
+#include <apr_strings.h>
+
 struct connpool_hold_t {
     cp_lease_t lease;
     cp_pool_t *pool;
-    server_rec *server;
+    apr_pool_t *p; /* of the outermost request */
     int shares; /* how often it is held; one thread at a time runs a request */
+    int is_exclusive;
+    const char *why_broken; /* NULL: healthy, as far as those know who shared */
+    void *easy;             /* see connpool_hold_easy */
     connpool_hold_t *next;
 };
 
@@ -20,6 +25,17 @@ static request_rec *outermost(request_rec *r)
     return r;
 }
 
+static void give_back(connpool_hold_t *hold)
+{
+    hold->shares = 0;
+    if (hold->why_broken) {
+        cp_pool_discard(&hold->lease, hold->why_broken);
+    }
+    else {
+        cp_pool_release(&hold->lease);
+    }
+}
+
 /* The safety net: this pool lives until the client has read the last byte, so
  * whoever can gives back earlier. */
 static apr_status_t hold_cleanup(void *data)
@@ -27,21 +43,51 @@ static apr_status_t hold_cleanup(void *data)
     connpool_hold_t *hold = data;
 
     if (hold->lease.slot) {
-        hold->shares = 0;
-        cp_pool_release(&hold->lease);
+        give_back(hold);
     }
     return APR_SUCCESS;
 }
 
+/* One that this request has borrowed from the pool already, or NULL. */
+static connpool_hold_t *find_shareable(connpool_hold_t *hold,
+                                       const cp_pool_t *pool)
+{
+    while (hold
+           && (hold->pool != pool || hold->is_exclusive || !hold->lease.slot)) {
+        hold = hold->next;
+    }
+    return hold;
+}
+
+/* One whose connection was given back, or a new one. The cleanup is registered
+ * before anything that uses the connection registers its own, so it runs after
+ * those. */
+static connpool_hold_t *vacant_hold(request_rec *top, connpool_hold_t *first)
+{
+    connpool_hold_t *hold = first;
+
+    while (hold && hold->lease.slot) {
+        hold = hold->next;
+    }
+    if (!hold) {
+        hold = apr_pcalloc(top->pool, sizeof(*hold));
+        hold->p = top->pool;
+        hold->next = first;
+        ap_set_module_config(top->request_config, &connpool_module, hold);
+        apr_pool_cleanup_register(top->pool, hold, hold_cleanup,
+                                  apr_pool_cleanup_null);
+    }
+    return hold;
+}
+
 static apr_status_t hold_pool(request_rec *r, cp_pool_t *pool,
-                              const char *holder, connpool_hold_t **phold,
-                              cp_error_t *err)
+                              const char *holder, int is_exclusive,
+                              connpool_hold_t **phold, cp_error_t *err)
 {
     request_rec *top = outermost(r);
     connpool_hold_t *first = ap_get_module_config(top->request_config,
                                                   &connpool_module);
-    connpool_hold_t *hold;
-    connpool_hold_t *spent = NULL;
+    connpool_hold_t *hold = is_exclusive ? NULL : find_shareable(first, pool);
     apr_status_t rv;
 
     *phold = NULL;
@@ -50,32 +96,22 @@ static apr_status_t hold_pool(request_rec *r, cp_pool_t *pool,
                             "no connection is free",
                             "the pool could not be made at this child's start");
     }
-    for (hold = first; hold; hold = hold->next) {
-        if (hold->pool == pool && hold->lease.slot) {
-            hold->shares++;
-            *phold = hold;
-            return APR_SUCCESS;
-        }
-        if (hold->pool == pool) {
-            spent = hold;
-        }
+    if (hold) {
+        hold->shares++;
+        *phold = hold;
+        return APR_SUCCESS;
     }
-    hold = spent ? spent : apr_pcalloc(top->pool, sizeof(*hold));
-    hold->pool = pool;
-    hold->server = r->server;
+    hold = vacant_hold(top, first);
     rv = cp_pool_acquire(pool, &hold->lease, holder ? holder : r->uri, err);
-    if (rv != APR_SUCCESS) {
-        return rv;
+    if (rv == APR_SUCCESS) {
+        hold->pool = pool;
+        hold->shares = 1;
+        hold->is_exclusive = is_exclusive;
+        hold->why_broken = NULL;
+        hold->easy = NULL;
+        *phold = hold;
     }
-    hold->shares = 1;
-    if (!spent) {
-        hold->next = first;
-        ap_set_module_config(top->request_config, &connpool_module, hold);
-        apr_pool_cleanup_register(top->pool, hold, hold_cleanup,
-                                  apr_pool_cleanup_null);
-    }
-    *phold = hold;
-    return APR_SUCCESS;
+    return rv;
 }
 
 apr_status_t connpool_hold_database(request_rec *r, connpool_database_t *db,
@@ -86,33 +122,49 @@ apr_status_t connpool_hold_database(request_rec *r, connpool_database_t *db,
     int is_pooled = sc->engine && sc->db_pool;
     cp_pool_t **pools;
 
+    if (is_writer && db->sqlite.is_readonly) {
+        *phold = NULL;
+        return cp_error_set(
+            err, CP_ERR_REFUSED, APR_EACCES, "the database is read-only",
+            "database '%s': readonly=on has no writer", db->name);
+    }
     if (!db->child) {
-        return hold_pool(r, NULL, holder, phold, err);
+        return hold_pool(r, NULL, holder, 0, phold, err);
     }
     pools = is_writer ? db->child->writer : db->child->readers;
     /* A definition seen through a foreign server may exist in one form only. */
     return hold_pool(r, pools[is_pooled] ? pools[is_pooled] : pools[!is_pooled],
-                     holder, phold, err);
+                     holder, 0, phold, err);
 }
 
 apr_status_t connpool_hold_upstream(request_rec *r, connpool_upstream_t *up,
-                                    connpool_hold_t **phold, cp_error_t *err)
+                                    int is_exclusive, connpool_hold_t **phold,
+                                    cp_error_t *err)
 {
     const connpool_server_t *sc = connpool_server(r->server);
     int is_pooled = sc->engine && sc->http_pool;
     cp_pool_t **pools;
 
     if (!up->child) {
-        return hold_pool(r, NULL, NULL, phold, err);
+        return hold_pool(r, NULL, NULL, 0, phold, err);
     }
     pools = up->child->pool;
     return hold_pool(r, pools[is_pooled] ? pools[is_pooled] : pools[!is_pooled],
-                     NULL, phold, err);
+                     NULL, is_exclusive, phold, err);
 }
 
 void *connpool_hold_connection(const connpool_hold_t *hold)
 {
     return cp_lease_connection(&hold->lease);
+}
+
+void *connpool_hold_easy(connpool_hold_t *hold, connpool_upstream_t *up)
+{
+    if (!hold->easy && hold->lease.slot) {
+        hold->easy = cp_http_easy(up->child->upstream,
+                                  cp_lease_connection(&hold->lease));
+    }
+    return hold->easy;
 }
 
 int connpool_hold_is_overflow(const connpool_hold_t *hold)
@@ -132,12 +184,13 @@ void connpool_hold_release(connpool_hold_t *hold)
         return;
     }
     if (--hold->shares == 0) {
-        cp_pool_release(&hold->lease);
+        give_back(hold);
     }
 }
 
 void connpool_hold_discard(connpool_hold_t *hold, const char *why)
 {
-    hold->shares = 0;
-    cp_pool_discard(&hold->lease, why);
+    /* Who shares it still has the handle in his hands. */
+    hold->why_broken = apr_pstrdup(hold->p, why ? why : "no reason was given");
+    connpool_hold_release(hold);
 }

@@ -19,23 +19,44 @@ static apr_status_t bind_all(connpool_run_t *run, const cp_value_t *values,
     return rv;
 }
 
+/* A write of its own, or one within the transaction that somebody of the same
+ * request has begun on the connection that they share. */
+static apr_status_t begin_write(connpool_run_t *run, void *conn,
+                                cp_error_t *err)
+{
+    apr_status_t rv;
+
+    run->is_nested = cp_sqlite_in_transaction(conn);
+    rv = run->is_nested ? cp_sqlite_nest(conn, run->deadline, err)
+                        : cp_sqlite_begin(conn, run->deadline, err);
+    run->in_transaction = rv == APR_SUCCESS;
+    return rv;
+}
+
 static apr_status_t begin_run(connpool_run_t *run, const cp_value_t *values,
                               cp_error_t *err)
 {
     void *conn = connpool_hold_connection(run->hold);
-    apr_status_t rv;
+    apr_status_t rv = APR_SUCCESS;
 
     cp_sqlite_set_deadline(conn, run->deadline);
-    /* A write inside somebody's transaction belongs to it. */
-    if (run->query->is_write && !connpool_hold_is_shared(run->hold)) {
-        rv = cp_sqlite_begin(conn, run->deadline, err);
-        if (rv != APR_SUCCESS) {
-            return rv;
-        }
-        run->in_transaction = 1;
+    if (run->query->is_write) {
+        rv = begin_write(run, conn, err);
     }
-    rv = cp_statement_prepare(conn, run->query->sql, &run->statement, err);
-    return rv == APR_SUCCESS ? bind_all(run, values, err) : rv;
+    if (rv == APR_SUCCESS) {
+        rv = cp_statement_prepare(conn, run->query->sql, &run->statement, err);
+    }
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    /* With max=1 readers have the writer's connection. */
+    if (!run->query->is_write && !cp_statement_is_readonly(run->statement)) {
+        return cp_error_set(err, CP_ERR_REFUSED, APR_EACCES,
+                            "the query would write",
+                            "a statement that writes was run to read: %.200s",
+                            run->query->sql);
+    }
+    return bind_all(run, values, err);
 }
 
 apr_status_t connpool_run_open(connpool_run_t *run, request_rec *r,
@@ -61,7 +82,11 @@ apr_status_t connpool_run_open(connpool_run_t *run, request_rec *r,
 
 apr_status_t connpool_run_next(connpool_run_t *run, cp_error_t *err)
 {
-    apr_status_t rv = cp_statement_step(run->statement, err);
+    apr_status_t rv;
+
+    /* Who shares the connection may have set another. */
+    cp_sqlite_set_deadline(connpool_hold_connection(run->hold), run->deadline);
+    rv = cp_statement_step(run->statement, err);
 
     if (rv == APR_SUCCESS) {
         run->rows++;
@@ -79,12 +104,20 @@ static apr_status_t end_transaction(connpool_run_t *run, apr_status_t rv,
 {
     void *conn = connpool_hold_connection(run->hold);
     apr_status_t committed;
+    cp_error_t ignored;
 
+    cp_sqlite_set_deadline(conn, run->deadline);
     if (!is_success(rv)) {
-        cp_sqlite_rollback(conn);
+        if (run->is_nested) {
+            cp_sqlite_unnest(conn, 0, &ignored);
+        }
+        else {
+            cp_sqlite_rollback(conn);
+        }
         return rv;
     }
-    committed = cp_sqlite_commit(conn, err);
+    committed = run->is_nested ? cp_sqlite_unnest(conn, 1, err)
+                               : cp_sqlite_commit(conn, err);
     return committed == APR_SUCCESS ? rv : committed;
 }
 
@@ -108,6 +141,7 @@ apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
         if (run->in_transaction) {
             rv = end_transaction(run, rv, err);
         }
+        cp_sqlite_set_deadline(conn, CP_CLOCK_NEVER);
         connpool_hold_release(run->hold);
         run->hold = NULL;
     }
@@ -138,13 +172,14 @@ apr_status_t connpool_run_fetch(request_rec *r, connpool_upstream_t *up,
 {
     cp_fetch_result_t result = {0};
     connpool_hold_t *hold;
-    apr_status_t rv = connpool_hold_upstream(r, up, &hold, err);
+    apr_status_t rv = connpool_hold_upstream(r, up, 1, &hold, err);
 
     if (rv == APR_SUCCESS) {
         request->is_one_shot = connpool_hold_is_overflow(hold);
         rv = cp_fetch_run(up->child->upstream, connpool_hold_connection(hold),
                           connpool_child.loop, request, sink, &result, err);
-        if (rv == APR_SUCCESS) {
+        /* That the caller wanted no more says nothing against the handle. */
+        if (rv == APR_SUCCESS || err->cls == CP_ERR_CANCELLED) {
             connpool_hold_release(hold);
         }
         else {
