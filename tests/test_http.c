@@ -485,7 +485,7 @@ START_TEST(a_slow_reader_holds_the_sender_back)
     open_upstream();
     get("/hello");
     before = peak_kb();
-    answer.body_takes = apr_time_from_msec(1);
+    answer.body_takes = apr_time_from_msec(15);
     get("/bytes/33554432");
     ck_assert_msg(answer.rv == APR_SUCCESS, "%s", answer.err.detail);
     ck_assert_int_eq(answer.bytes, 33554432);
@@ -571,6 +571,8 @@ START_TEST(silence_has_its_own_limit)
     config.read = apr_time_from_msec(150);
     open_upstream();
     get_late(&request, config.read, "silent");
+    config.read = apr_time_from_sec(20);
+    upstream = fetching_upstream(pool, &config);
     get("/hello");
     assert_ok("hello");
 }
