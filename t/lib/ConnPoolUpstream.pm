@@ -41,7 +41,7 @@ use IO::Select         ();
 use IO::Socket::IP     ();
 use JSON::PP           ();
 use POSIX              ();
-use Socket             qw(SOL_SOCKET SO_LINGER);
+use Socket             qw(IPPROTO_TCP SOL_SOCKET SO_LINGER TCP_NODELAY);
 use Time::HiRes        qw(time);
 
 my $CRLF  = "\r\n";
@@ -225,6 +225,8 @@ sub _accept {
     my ($listener, $clients) = @_;
     my $socket = $listener->accept or return;
     $socket->blocking(0);
+    # Or each answer of several steps waits 40 ms for an acknowledgement.
+    setsockopt $socket, IPPROTO_TCP, TCP_NODELAY, 1;
     $clients->{fileno $socket} =
         {socket => $socket, in => '', out => '', steps => [], requests => 0};
     return;
