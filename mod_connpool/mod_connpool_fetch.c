@@ -9,33 +9,42 @@
 typedef struct fetch_t {
     request_rec *r;
     connpool_upstream_t *upstream;
-    int has_head;
-    int is_redirect; /* which we do not follow, and cannot hand on */
-    int is_done;     /* answered without the body: 304 */
+    cp_clock_t deadline; /* for the client to have read it all */
+    int has_begun;       /* some of the answer is on its way to the client */
+    int is_redirect;     /* which we do not follow, and cannot hand on */
+    int is_done;         /* answered without the body: 304 */
 } fetch_t;
 
 /* Headers of the upstream that mean the same when they come from us. */
+static const char *const passed_on[] = {"content-type",
+                                        "content-language",
+                                        "content-disposition",
+                                        "cache-control",
+                                        "expires",
+                                        "last-modified",
+                                        "etag",
+                                        "age",
+                                        "link",
+                                        "vary",
+                                        "retry-after",
+                                        NULL};
+
 static int is_passed_on(const char *name)
 {
-    static const char *const passed[] = {"content-type",
-                                         "content-language",
-                                         "content-disposition",
-                                         "cache-control",
-                                         "expires",
-                                         "last-modified",
-                                         "etag",
-                                         "age",
-                                         "link",
-                                         "vary",
-                                         "retry-after",
-                                         NULL};
-
-    for (const char *const *p = passed; *p; p++) {
+    for (const char *const *p = passed_on; *p; p++) {
         if (strcasecmp(name, *p) == 0) {
             return 1;
         }
     }
     return 0;
+}
+
+/* The answer will be another one. */
+static void forget_head(request_rec *r)
+{
+    for (const char *const *p = passed_on; *p; p++) {
+        apr_table_unset(r->headers_out, *p);
+    }
 }
 
 static apr_status_t on_head(void *baton, int status,
@@ -48,7 +57,6 @@ static apr_status_t on_head(void *baton, int status,
         fetch->is_redirect = 1;
         return APR_EOF;
     }
-    fetch->has_head = 1;
     for (int i = 0; i < count; i++) {
         if (strcasecmp(headers[i].name, "content-type") == 0) {
             ap_set_content_type(r, apr_pstrdup(r->pool, headers[i].value));
@@ -75,11 +83,19 @@ static apr_status_t on_head(void *baton, int status,
 static apr_status_t on_body(void *baton, const char *data, apr_size_t size)
 {
     fetch_t *fetch = baton;
+    apr_interval_time_t left = cp_clock_left(fetch->deadline);
     cp_buffer_t chunk = {0};
     apr_status_t rv;
 
+    if (left == 0) {
+        return APR_TIMEUP;
+    }
+    fetch->has_begun = 1;
     cp_buffer_append(&chunk, data, size);
+    /* A client that does not read must not hold the connection for longer. */
+    connpool_limit_client_wait(fetch->r, left);
     rv = connpool_stream_write(fetch->r, &chunk);
+    connpool_limit_client_wait(fetch->r, -1);
     cp_buffer_free(&chunk);
     return rv;
 }
@@ -137,8 +153,10 @@ static apr_status_t run_fetch(fetch_t *fetch, cp_error_t *err)
         .header_count = collect_headers(r, up, headers),
     };
     cp_fetch_sink_t sink = {on_head, on_body, is_cancelled, fetch};
-    apr_status_t rv = connpool_run_fetch(r, up, &request, &sink, err);
+    apr_status_t rv;
 
+    fetch->deadline = cp_clock_after(up->pool.acquire + up->http.total);
+    rv = connpool_run_fetch(r, up, &request, &sink, err);
     return fetch->is_done ? APR_SUCCESS : rv;
 }
 
@@ -163,10 +181,11 @@ static int finish_fetch(fetch_t *fetch, apr_status_t rv, const cp_error_t *err)
                          what),
             NULL);
     }
-    if (!fetch->has_head) {
+    if (!fetch->has_begun) {
         /* What is too large here is the upstream's answer, not the request. */
         cp_error_t mapped = *err;
 
+        forget_head(r);
         if (mapped.cls == CP_ERR_SIZE) {
             mapped.cls = CP_ERR_UPSTREAM;
         }
