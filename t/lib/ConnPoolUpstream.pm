@@ -35,7 +35,8 @@ package ConnPoolUpstream;
 use strict;
 use warnings;
 
-use Errno qw(EAGAIN EWOULDBLOCK EINTR);
+use Errno    qw(EAGAIN EWOULDBLOCK EINTR);
+use Exporter qw(import);
 use IO::Compress::Gzip ();
 use IO::Select         ();
 use IO::Socket::IP     ();
@@ -43,6 +44,8 @@ use JSON::PP           ();
 use POSIX              ();
 use Socket             qw(IPPROTO_TCP SOL_SOCKET SO_LINGER TCP_NODELAY);
 use Time::HiRes        qw(time);
+
+our @EXPORT_OK = qw(fetch_conf unchunk);
 
 my $CRLF  = "\r\n";
 my $PIECE = 65536;
@@ -81,8 +84,9 @@ sub url {
     return "http://$host:$self->{port}" . ($path // '');
 }
 
-# {connections, open, requests, peak, paths => {'/text' => n}}: connections
-# accepted so far, open now, requests, and the most that were open at once.
+# {connections, open, peak, requests, busy, busy_peak, paths => {'/text' => n}}:
+# connections accepted so far, open now, and the most that were open at once;
+# requests so far, being answered now, and the most at once.
 sub stats {
     my ($self) = @_;
     my $socket = IO::Socket::IP->new(
@@ -123,6 +127,32 @@ sub restart {
     $self->_listen($self->{port});
     $self->_fork;
     return $self;
+}
+
+# Configuration: an upstream of this URL, served at /NAME.
+sub fetch_conf {
+    my ($name, $url, @options) = @_;
+    return <<"CONF";
+ConnPoolUpstream $name $url @options
+<Location "/$name">
+SetHandler connpool-fetch
+ConnPoolServe $name
+</Location>
+CONF
+}
+
+# A chunked body as it came: (content, true if its end was there).
+sub unchunk {
+    my ($text) = @_;
+    my $content = '';
+    while ($text =~ s/^([0-9a-fA-F]+)\r\n//) {
+        my $size = hex $1;
+        return ($content, $text eq $CRLF) if $size == 0;
+        my $piece = substr $text, 0, $size, '';
+        $content .= $piece;
+        return ($content, 0) if length $piece < $size || $text !~ s/^\r\n//;
+    }
+    return ($content, 0);
 }
 
 END {
@@ -172,7 +202,8 @@ sub _serve {
     my $server = {
         routes => $self->{routes},
         stats  => {
-            connections => 0, open => 0, peak => 0, requests => 0, paths => {},
+            connections => 0, open => 0, peak      => 0, requests => 0,
+            busy        => 0, busy_peak => 0, paths => {},
         },
         flaky => {},
     };
@@ -195,6 +226,7 @@ sub _serve {
             my $client = $clients{$number};
             next if !$client->{is_over};
             $server->{stats}{open}-- if $client->{is_counted};
+            $server->{stats}{busy}-- if $client->{is_busy};
             delete $clients{$number};
             close $client->{socket};
         }
@@ -312,6 +344,8 @@ sub _filler {
 
 sub _next_request {
     my ($server, $client) = @_;
+    $server->{stats}{busy}-- if $client->{is_busy};
+    $client->{is_busy} = 0;
     return 0 if $client->{in} !~ s/^(.*?\r\n)\r\n//s;
     my $raw = $1;
     my ($line, @lines) = split /\r\n/, $raw;
@@ -323,7 +357,7 @@ sub _next_request {
     }
     my ($path, $query) = split /\?/, $target, 2;
     my %params = map { _decode($_) }
-        map { my @pair = split /=/, $_, 2; @pair == 2 ? @pair : (@pair, '') }
+        map { my ($name, $value) = split /=/, $_, 2; ($name // '', $value // '') }
         split /&/, $query // '';
     my $request = {
         method  => $method,
@@ -351,6 +385,9 @@ sub _count {
     my $stats = $server->{stats};
     $stats->{requests}++;
     $stats->{paths}{$path}++;
+    $client->{is_busy} = 1;
+    $stats->{busy}++;
+    $stats->{busy_peak} = $stats->{busy} if $stats->{busy} > $stats->{busy_peak};
     return if $client->{is_counted}++;
     $stats->{connections}++;
     $stats->{open}++;
@@ -540,7 +577,7 @@ sub _answer {
     my $path  = $request->{path};
     my $route = $server->{routes}{$path} // $ROUTES{$path};
     my $rest;
-    if (!$route && $path =~ m{^(/[^/]+)/(.+)$}) {
+    if (!$route && $path =~ m{^(/[^/]+)/(.*)$}) {
         $rest  = $2;
         $route = $server->{routes}{$1} // $ROUTES{$1};
     }
