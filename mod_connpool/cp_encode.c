@@ -12,7 +12,7 @@
 #include <apr_strings.h>
 
 enum {
-    BUFFER_MIN = 4096,
+    BUFFER_MIN = 1024,    /* malloc keeps such pieces ready for each thread */
     SCALAR_MAX = 40,      /* the longest number, literal or escape, with room */
     BLOB_CHUNK = 3 << 20, /* apr_base64 counts in int; a multiple of 3 */
 };
@@ -506,17 +506,31 @@ static const char **distinct_names(apr_pool_t *p, int columns,
     return distinct;
 }
 
-static lead_t keep(apr_pool_t *p, cp_buffer_t *buf)
+/* A buffer in p that holds all names in any encoding without growing: each
+ * byte becomes six at most. */
+static cp_buffer_t names_buffer(apr_pool_t *p, int columns,
+                                const char *const *names)
 {
-    lead_t kept = {apr_pstrmemdup(p, buf->size ? buf->data : "", buf->size),
-                   buf->size};
-    buf->size = 0;
-    return kept;
+    cp_buffer_t buf = {0};
+    apr_size_t sum = 0;
+    for (int i = 0; i < columns; i++) {
+        sum += strlen(names[i]);
+    }
+    buf.capacity = 6 * sum + SCALAR_MAX * (apr_size_t)(columns + 1);
+    buf.data = apr_palloc(p, buf.capacity);
+    return buf;
 }
 
-static lead_t make_lead(apr_pool_t *p, cp_buffer_t *buf, cp_format_t format,
-                        int is_first, const char *name)
+/* What was appended behind `start`. */
+static lead_t lead_from(const cp_buffer_t *buf, apr_size_t start)
 {
+    return (lead_t){buf->data + start, buf->size - start};
+}
+
+static lead_t make_lead(cp_buffer_t *buf, cp_format_t format, int is_first,
+                        const char *name)
+{
+    apr_size_t start = buf->size;
     switch (format) {
     case CP_FORMAT_VALUE:
         break;
@@ -531,12 +545,13 @@ static lead_t make_lead(apr_pool_t *p, cp_buffer_t *buf, cp_format_t format,
         cp_encode_json_string(buf, name, strlen(name));
         cp_buffer_append(buf, ":", 1);
     }
-    return keep(p, buf);
+    return lead_from(buf, start);
 }
 
-static lead_t make_head(apr_pool_t *p, cp_buffer_t *buf, cp_format_t format,
-                        int columns, const char *const *names)
+static lead_t make_head(cp_buffer_t *buf, cp_format_t format, int columns,
+                        const char *const *names)
 {
+    apr_size_t start = buf->size;
     if (format == CP_FORMAT_OBJECTS || format == CP_FORMAT_ARRAYS) {
         cp_buffer_append(buf, "[", 1);
     }
@@ -547,7 +562,7 @@ static lead_t make_head(apr_pool_t *p, cp_buffer_t *buf, cp_format_t format,
         }
         cp_buffer_append(buf, "\r\n", 2);
     }
-    return keep(p, buf);
+    return lead_from(buf, start);
 }
 
 cp_encoder_t *cp_encoder_create(apr_pool_t *p, cp_format_t format, int columns,
@@ -558,19 +573,18 @@ cp_encoder_t *cp_encoder_create(apr_pool_t *p, cp_format_t format, int columns,
         [CP_FORMAT_OBJECT] = {"}", 1},   [CP_FORMAT_VALUE] = {"", 0},
         [CP_FORMAT_NDJSON] = {"}\n", 2}, [CP_FORMAT_CSV] = {"\r\n", 2},
     };
-    cp_buffer_t buf = {0};
     cp_encoder_t *enc = apr_pcalloc(p, sizeof(*enc));
     lead_t *leads = apr_palloc(p, sizeof(*leads) * (apr_size_t)(columns + 1));
     const char **distinct = distinct_names(p, columns, names);
+    cp_buffer_t buf = names_buffer(p, columns, distinct);
     for (int i = 0; i < columns; i++) {
-        leads[i] = make_lead(p, &buf, format, i == 0, distinct[i]);
+        leads[i] = make_lead(&buf, format, i == 0, distinct[i]);
     }
     enc->format = format;
     enc->columns = columns;
     enc->leads = leads;
     enc->close = closes[format];
-    enc->head = make_head(p, &buf, format, columns, distinct);
-    cp_buffer_free(&buf);
+    enc->head = make_head(&buf, format, columns, distinct);
     return enc;
 }
 
