@@ -44,6 +44,7 @@ static void register_hooks(apr_pool_t *p)
     ap_hook_child_status(connpool_child_status, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_handler(handler, NULL, NULL, APR_HOOK_MIDDLE);
     connpool_status_register(p);
+    connpool_trailer_register();
     connpool_api_register();
 }
 

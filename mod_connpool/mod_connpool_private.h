@@ -307,6 +307,9 @@ int connpool_send_whole(request_rec *r, const char *content_type,
 void connpool_stream_begin(request_rec *r, const char *content_type);
 apr_status_t connpool_stream_write(request_rec *r, cp_buffer_t *chunk);
 void connpool_stream_end(request_rec *r);
+/** Say, before the body, that this header of r->trailers_out may follow it. */
+void connpool_trailer_announce(request_rec *r, const char *name);
+void connpool_trailer_register(void); /* mod_connpool_trailer.c */
 /** End it so that the client sees it is cut: no last chunk, close. */
 void connpool_stream_cut(request_rec *r);
 

@@ -101,7 +101,7 @@ static apr_status_t start_streaming(answer_t *a)
     a->is_streaming = 1;
     connpool_stream_begin(r, cp_format_content_type(a->query->format));
     /* Whether it gets cut is not known yet: said behind the body. */
-    apr_table_setn(r->headers_out, "Trailer", "ConnPool-Truncated");
+    connpool_trailer_announce(r, "ConnPool-Truncated");
     return APR_SUCCESS;
 }
 
