@@ -1,0 +1,191 @@
+#!/usr/bin/perl
+# SPDX-License-Identifier: Apache-2.0
+# Long answers: exact, in bounded memory, and no client can keep a connection.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use ConnPoolTest qw(await parse_response read_until slowness);
+use Digest::MD5  ();
+use IO::Select   ();
+use IO::Socket::INET;
+use Socket qw(SOL_SOCKET SO_RCVBUF);
+use Test::More;
+use Time::HiRes qw(time);
+
+my $ROWS = 1_000_000;
+
+# One child and, in it, one reader: whoever keeps it keeps it from all.
+my $server = ConnPoolTest->new(threads => 8, conf => <<'CONF');
+ConnPoolDatabase rows sqlite:@DIR@/db/rows.db readonly=on max=2 min=1 overflow=reject acquire=10s timeout=60s
+ConnPoolQuery million rows "SELECT id, name FROM item ORDER BY id" format=ndjson max-rows=2000000 max-bytes=1G
+ConnPoolQuery cut rows "SELECT id FROM item ORDER BY id" max-rows=300000 max-bytes=1G
+ConnPoolQuery impatient rows "SELECT id, name FROM item ORDER BY id" format=ndjson max-rows=2000000 max-bytes=1G timeout=1s
+ConnPoolQuery breaks rows "SELECT id, name, CASE WHEN id = 200000 THEN abs(-9223372036854775808) END AS x FROM item ORDER BY id" max-rows=2000000 max-bytes=1G
+ConnPoolQuery breaks_early rows "SELECT id, abs(-9223372036854775807 - (id = 3)) AS x FROM item ORDER BY id"
+ConnPoolQuery one rows "SELECT count(*) FROM item WHERE id < 10" format=value
+<LocationMatch "^/(?<name>million|cut|impatient|breaks|breaks_early|one)$">
+SetHandler connpool-query
+</LocationMatch>
+<Location "/million">
+ConnPoolServe million
+</Location>
+<Location "/cut">
+ConnPoolServe cut
+</Location>
+<Location "/impatient">
+ConnPoolServe impatient
+</Location>
+<Location "/breaks">
+ConnPoolServe breaks
+</Location>
+<Location "/breaks_early">
+ConnPoolServe breaks_early
+</Location>
+<Location "/one">
+ConnPoolServe one
+</Location>
+CONF
+$server->make_sqlite('rows', <<"SQL");
+CREATE TABLE item(id INTEGER PRIMARY KEY, name TEXT);
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT $ROWS)
+INSERT INTO item SELECT i, 'row number ' || i FROM n;
+SQL
+$server->allow_log(qr/SQLite \d+\.\d|AH10159/,
+    qr/query '(?:impatient|breaks|breaks_early)'/);
+$server->start;
+
+sub expected_md5 {
+    my ($rows) = @_;
+    my $md5 = Digest::MD5->new;
+    $md5->add(qq({"id":$_,"name":"row number $_"}\n)) for 1 .. $rows;
+    return $md5->hexdigest;
+}
+
+# The most memory that a process has ever held, in bytes.
+sub peak {
+    my ($pid) = @_;
+    open(my $in, '<', "/proc/$pid/status") or return;
+    my ($kilobytes) = join('', <$in>) =~ /^VmHWM:\s+(\d+)/m;
+    return 1024 * $kilobytes;
+}
+
+# ---------------------------------------------------------------------------
+
+subtest 'a million rows' => sub {
+    my $get = sub {
+        my ($md5, $lines) = (Digest::MD5->new, 0);
+        my $answer = $server->get('/million', timeout => 60,
+            data_callback => sub { $md5->add($_[0]); $lines += $_[0] =~ tr/\n// });
+        return ($answer, $md5->hexdigest, $lines);
+    };
+    is($server->get('/one')->{content}, '9', 'a short answer first');
+    my ($pid) = $server->mpm eq 'prefork' ? () : $server->children;
+    my $before = $pid && peak($pid);
+    my ($answer, $md5, $lines) = $get->();
+    is($answer->{status}, 200, 'answered');
+    is($answer->{headers}{'content-type'}, 'application/x-ndjson', 'type');
+    is($answer->{headers}{'transfer-encoding'}, 'chunked', 'as it comes');
+    is($lines, $ROWS, 'all rows');
+    is($md5, expected_md5($ROWS), 'each byte');
+    SKIP: {
+        skip 'any child may have answered', 1 if !$pid;
+        my $grown = (peak($pid) - $before) / 1024;
+        cmp_ok($grown, '<', 4096 * slowness(), "the child grew by $grown KB");
+    }
+};
+
+subtest 'the trailer of a cut' => sub {
+    my $raw = $server->raw("GET /cut HTTP/1.1\r\nHost: x\r\nTE: trailers\r\n"
+            . "Connection: close, TE\r\n\r\n", 20);
+    my ($head) = split /\r\n\r\n/, $raw, 2;
+    like($head, qr/^Trailer: ConnPool-Truncated\r?$/mi, 'is announced');
+    like(substr($raw, -80),
+        qr/"id":300000\}\]\r\n0\r\nConnPool-Truncated: rows\r\n\r\n\z/,
+        'and sent behind the last row');
+    is($server->get('/cut')->{headers}{'connpool-truncated'}, 'rows',
+        'where clients look for it');
+    $raw = $server->raw("GET /cut HTTP/1.0\r\n\r\n", 20);
+    ($head) = split /\r\n\r\n/, $raw, 2;
+    unlike($head, qr/^(?:Trailer|Transfer-Encoding):/mi, 'none in HTTP/1.0');
+    like(substr($raw, -80), qr/"id":300000\}\]\z/, 'which has no chunks');
+    my $all = $server->raw("GET /million HTTP/1.1\r\nHost: x\r\n"
+            . "Connection: close\r\n\r\n", 60);
+    like(substr($all, -80), qr/\r\n0\r\n\r\n\z/, 'nor behind a whole answer');
+};
+
+# Send a request and read no more than its first bytes.
+sub stalled {
+    my ($path) = @_;
+    my $socket = IO::Socket::INET->new(Proto => 'tcp', Type => 1)
+        // die "socket: $!";
+    setsockopt $socket, SOL_SOCKET, SO_RCVBUF, 4096;
+    connect($socket, Socket::pack_sockaddr_in($server->port,
+            Socket::inet_aton('127.0.0.1'))) or die "connect: $!";
+    syswrite $socket, "GET $path HTTP/1.1\r\nHost: x\r\n\r\n";
+    read_until($socket, qr/\r\n\r\n/, 10);
+    return $socket;
+}
+
+sub is_free {
+    return await(sub { $server->pool('rows')->{busy} == 0 }, $_[0]);
+}
+
+subtest 'a client that stalls' => sub {
+    my @sockets = map { stalled('/impatient') } 1 .. 2;
+    ok(await(sub { $server->pool('rows')->{busy} == 2 }, 5),
+        'two of them keep all connections');
+    my $begin = time;
+    is($server->get('/one', timeout => 20)->{content}, '9',
+        'another client waits');
+    cmp_ok(time - $begin, '<', 2.5 * slowness(),
+        'but no longer than their time');
+    ok(is_free(5), 'all connections are back');
+    cmp_ok(time - $begin, '<', 3 * slowness(), 'soon');
+    ok($server->await_log(qr/query 'impatient': the answer is cut/), 'logged');
+    for my $socket (@sockets) {
+        my $rest = read_until($socket, undef, 10);
+        unlike(substr($rest, -20), qr/\r\n0\r\n\r\n\z/, 'their answers have no end');
+    }
+};
+
+subtest 'a client that goes away' => sub {
+    my @sockets = map { stalled('/million') } 1 .. 2;
+    ok(await(sub { $server->pool('rows')->{busy} == 2 }, 5), 'two are busy');
+    my $begin = time;
+    close $_ for @sockets;
+    ok(is_free(10), 'their connections are back');
+    cmp_ok(time - $begin, '<', 3 * slowness(), 'long before the deadline');
+    is($server->get('/one')->{content}, '9', 'for others');
+};
+
+subtest 'an error in the middle' => sub {
+    my $raw = $server->raw(
+        "GET /breaks HTTP/1.1\r\nHost: x\r\n\r\n", 20);
+    my ($head, $body) = split /\r\n\r\n/, $raw, 2;
+    like($head, qr{^HTTP/1\.1 200}, 'began well');
+    like($head, qr/^Transfer-Encoding: chunked\r?$/mi, 'in chunks');
+    cmp_ok(length $body, '>', 1_000_000, 'sent much');
+    unlike(substr($body, -80), qr/\r\n0\r\n(?:[^\r\n]+\r\n)*\r\n\z/,
+        'but no last chunk');
+    ok($body !~ /"id":200000\b/, 'nor the row that broke');
+    ok($server->await_log(qr/query 'breaks': the answer is cut: .*overflow/),
+        'logged');
+    is($server->get('/breaks_early')->{status}, 400, 'before the first byte');
+    ok(is_free(5), 'all connections are back');
+    is($server->get('/one')->{content}, '9', 'and good');
+    my ($query) = grep { $_->{name} eq 'breaks' } @{$server->status_json->{queries}};
+    is($query->{errors}, 1, 'counted as an error');
+};
+
+subtest 'HEAD of a long answer' => sub {
+    my $begin  = time;
+    my $answer = $server->head('/million', timeout => 60);
+    is($answer->{status}, 200, 'answered');
+    is($answer->{content}, '', 'without a body');
+    ok(is_free(5), 'and all is free');
+};
+
+$server->done;
+done_testing;
