@@ -2,6 +2,7 @@
 #include "stub_upstream.h"
 
 #include <arpa/inet.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,13 +66,13 @@ static int put_text(int fd, const char *text)
 
 static int put_answer(int fd, const char *body)
 {
-    char answer[8192];
+    char head[128];
 
-    snprintf(answer, sizeof(answer),
+    snprintf(head, sizeof(head),
              "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
-             "Content-Length: %zu\r\n\r\n%s",
-             strlen(body), body);
-    return put_text(fd, answer);
+             "Content-Length: %zu\r\n\r\n",
+             strlen(body));
+    return put_text(fd, head) && put_text(fd, body);
 }
 
 /* ---- Literal answers; those without a length end the connection ---- */
@@ -271,22 +272,15 @@ static int serve_trickle(int fd, long us)
 
 static int serve_redirect(int fd, const char *target)
 {
-    char answer[1024];
-
-    snprintf(answer, sizeof(answer),
-             "HTTP/1.1 302 Found\r\nLocation: %s\r\nContent-Length: 4\r\n\r\n"
-             "away",
-             target);
-    return put_text(fd, answer);
+    return put_text(fd, "HTTP/1.1 302 Found\r\nContent-Length: 4\r\n"
+                        "Location: ")
+           && put_text(fd, target) && put_text(fd, "\r\n\r\naway");
 }
 
 static int serve_status(int fd, const char *status)
 {
-    char answer[256];
-
-    snprintf(answer, sizeof(answer),
-             "HTTP/1.1 %s Status\r\nContent-Length: 0\r\n\r\n", status);
-    return put_text(fd, answer);
+    return put_text(fd, "HTTP/1.1 ") && put_text(fd, status)
+           && put_text(fd, " Status\r\nContent-Length: 0\r\n\r\n");
 }
 
 static int reset(int fd)
@@ -473,6 +467,9 @@ static void admit(stub_t *stub, int fd)
 {
     peer_t *peer;
 
+    int one = 1;
+
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     add(&stub->accepted, 1);
     add(&stub->open, 1);
     pthread_mutex_lock(&stub->lock);
