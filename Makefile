@@ -96,7 +96,7 @@ $(BUILD)/t/%.so: t/handler/%.c mod_connpool/mod_connpool.h Makefile | toolchain
 	$(say) CC $@
 	@mkdir -p $(BUILD)/t/include
 	@cp mod_connpool/mod_connpool.h $(BUILD)/t/include/
-	$(Q)$(CC) $(CPPFLAGS_ALL) -I$(BUILD)/t/include $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS_ALL) -I$(BUILD)/t/include $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@ $< -lsqlite3 -lcurl
 
 $(BUILD)/t/mod_bench.so: tests/bench/mod_bench.c Makefile | toolchain
 	$(say) CC $@

@@ -1,0 +1,496 @@
+# SPDX-License-Identifier: Apache-2.0
+# The functions for other modules, called by one: t/handler/mod_cptest.c runs
+# the steps that a query string lists.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use ConnPoolTest qw(await parallel);
+use ConnPoolUpstream;
+use IO::Handle ();
+use Test::More;
+
+my $upstream = ConnPoolUpstream->start;
+my $server   = ConnPoolTest->new(
+    threads => 16,
+    load    => {cptest_module => 't/mod_cptest.so'},
+    vars    => {UPSTREAM => $upstream->url('')},
+    conf    => <<'CONF',
+ConnPoolDatabase events sqlite:@DIR@/db/events.db max=4
+ConnPoolDatabase static sqlite:@DIR@/db/static.db readonly=on max=2
+ConnPoolDatabase small sqlite:@DIR@/db/small.db max=2 acquire=300ms queue=1 overflow=reject
+ConnPoolDatabase leaky sqlite:@DIR@/db/small.db max=2 leak=1s
+ConnPoolUpstream up @UPSTREAM@/ max=3
+ConnPoolUpstream text @UPSTREAM@/text?size=20
+ConnPoolQuery by_id events "SELECT id, name, weight, data, NULL AS nil FROM event WHERE id = :id"
+ConnPoolParam by_id id integer required min=1 max=100
+ConnPoolQuery add events "INSERT INTO event(name) VALUES(:name) RETURNING id, name" write=on methods=POST
+ConnPoolParam add name text required match=^[a-z]+$
+<Location "/do">
+SetHandler cptest
+</Location>
+CONF
+);
+$server->make_sqlite('events', <<'SQL');
+CREATE TABLE event(id INTEGER PRIMARY KEY, name TEXT UNIQUE, weight REAL, data BLOB);
+INSERT INTO event VALUES(1, 'one', 1.5, x'616263'), (2, 'two', -2.25, NULL);
+SQL
+$server->make_sqlite($_, 'CREATE TABLE t(a); INSERT INTO t VALUES(7);')
+    for qw(static small);
+$server->start;
+
+# Run these steps in one request; the lines of its answer.
+sub steps {
+    my @steps = @_;
+    my $query = join '&', map {
+        my ($name, $arg) = split /=/, $_, 2;
+        $arg =~ s/([^A-Za-z0-9_.~-])/sprintf '%%%02X', ord $1/ge;
+        "$name=$arg"
+    } @steps;
+    my $answer = $server->get("/do?$query");
+    return ("status $answer->{status}", $answer->{content})
+        if $answer->{status} != 200;
+    return split /\n/, $answer->{content};
+}
+
+sub runs_as {
+    my ($steps, $lines, $name) = @_;
+    is_deeply([steps(@$steps)], $lines, $name);
+    return;
+}
+
+sub count_of {
+    my ($where) = @_;
+    return $server->sqlite('events',
+        'SELECT count(*) FROM event' . ($where ? " WHERE $where" : ''));
+}
+
+subtest 'a named query' => sub {
+    runs_as(
+        ['named=a:by_id', 'bind=a:id:i:1', 'run=a', 'rows=a', 'end=a'],
+        [
+            'named ok',
+            'run ok',
+            'row id=i:1 name=t:one weight=r:1.5 data=b:abc nil=n',
+            'next eof',
+            'end ok changes=0 rowid=0',
+        ],
+        'rows with their types'
+    );
+    is((steps('named=a:by_id', 'bind=a:id:t:2', 'run=a', 'next=a', 'end=a'))[2],
+        'row id=i:2 name=t:two weight=r:-2.25 data=n nil=n',
+        'a text is parsed as the parameter wants');
+    runs_as(['named=a:nowhere'], ['named notfound'], 'no such query');
+    for my $case (
+        ['bind=a:id:i:0',   'less than 1', 'too small'],
+        ['bind=a:id:t:x',   'id is',      'not a number'],
+        ['bind=a:id:b:x',   'id is',      'a blob'],
+        ['bind=a:id:r:1.5', 'id is',      'a fraction'],
+        ['bind=a:id:n:',    'is required', 'null'],
+        ['bind=b:id:n:',    'is required', 'nothing'],
+        )
+    {
+        my ($bind, $reason, $name) = @$case;
+        my @lines =
+            steps('named=a:by_id', 'named=b:by_id', $bind, 'run=a', 'error=a');
+        is($lines[2], 'run einval', $name);
+        like($lines[3], qr/^error query 'by_id': .*\Q$reason\E/, 'and why');
+    }
+    is(
+        (
+            steps('named=a:by_id', 'bind=a:id:i:1', 'bind=a:other:i:1', 'run=a')
+        )[1],
+        'run notfound',
+        'a parameter that it does not have'
+    );
+    is((steps('named=a:add', 'bind=a:name:t:UPPER', 'run=a'))[1],
+        'run einval', 'match= holds for modules too');
+};
+
+subtest 'a named write' => sub {
+    my @lines = steps('named=a:add', 'bind=a:name:t:three', 'run=a', 'rows=a',
+        'end=a');
+    is($lines[2], 'row id=i:3 name=t:three', 'RETURNING');
+    is($lines[4], 'end ok changes=1 rowid=3', 'counted');
+    is(count_of(q(name = 'three')), 1, 'and committed');
+};
+
+subtest 'SQL of the module' => sub {
+    runs_as(
+        [
+            'sql=a:events:read:SELECT :i AS i, :r AS r, :t AS t, :b AS b, :n AS n',
+            'bind=a:i:i:-9223372036854775808',
+            'bind=a:r:r:1.25',
+            'bind=a:t:t:text',
+            'bind=a:b:b:blob',
+            'bind=a:n:i:5',
+            'bind=a:n:n:',
+            'run=a',
+            'rows=a',
+            'end=a',
+            'end=a',
+        ],
+        [
+            'sql ok',
+            'run ok',
+            'row i=i:-9223372036854775808 r=r:1.25 t=t:text b=b:blob n=n',
+            'next eof',
+            'end ok changes=0 rowid=0',
+            'end ok changes=0 rowid=0',
+        ],
+        'all kinds of values; the last bound counts; ending twice'
+    );
+    my @lines = steps(
+        'sql=a:events:write:INSERT INTO event(name, weight, data) VALUES(:t, :r, :b)',
+        'bind=a:t:t:four', 'bind=a:r:r:4', 'bind=a:b:b:raw', 'run=a', 'end=a'
+    );
+    is($lines[2], 'end ok changes=1 rowid=4', 'a write');
+    is($server->sqlite('events', 'SELECT weight, data FROM event WHERE id = 4'),
+        '4.0|raw', 'with its values');
+    runs_as(['sql=a:nowhere:read:SELECT 1'], ['sql notfound'], 'no database');
+    runs_as(['sql=a:static:write:DELETE FROM t'],
+        ['sql eacces'], 'a database that is read-only');
+    @lines = steps('sql=a:events:read:DELETE FROM event', 'run=a', 'error=a');
+    is($lines[1], 'run eacces', 'a write that says it reads');
+    @lines = steps('sql=a:events:read:SELEC 1', 'run=a', 'error=a');
+    is($lines[1], 'run error', 'nonsense');
+    like($lines[2], qr/syntax error/, 'explained');
+    @lines = steps('sql=a:events:read:SELECT 1', 'next=a', 'run=a', 'run=a',
+        'end=a', 'next=a', 'run=a', 'rows=a', 'end=a');
+    is_deeply(
+        [@lines[1 .. 5]],
+        ['next einval', 'run ok', 'run ebusy', 'end ok changes=0 rowid=0',
+            'next einval'],
+        'out of order'
+    );
+    is($lines[7], 'row 1=i:1', 'and run again');
+    is_deeply(
+        [
+            (
+                steps('sql=a:events:read:SELECT :x, :y', 'bind=a:x:i:1', 'run=a',
+                    'rows=a')
+            )[2]
+        ],
+        ['row :x=i:1 :y=n'],
+        'what is not bound is NULL'
+    );
+    is((steps('sql=a:events:read:SELECT 1', 'bind=a:z:i:1', 'run=a'))[1],
+        'run notfound', 'what is bound must exist');
+};
+
+subtest 'a write that is not ended, or fails' => sub {
+    my $before = count_of();
+    my @lines  = steps('sql=a:events:write:DELETE FROM event', 'run=a', 'rows=a');
+    is($lines[2], 'next eof', 'it did its work');
+    $server->is_at_rest('the connection came back');
+    is(count_of(), $before, 'but it was rolled back');
+    @lines = steps(
+        q(sql=a:events:write:INSERT INTO event(name) VALUES('one')),
+        'run=a', 'end=a', 'error=a');
+    like($lines[2], qr/^end error/, 'a constraint');
+    like($lines[3], qr/UNIQUE constraint/, 'explained');
+    is(count_of(), $before, 'nothing written');
+};
+
+subtest 'fetches' => sub {
+    my @lines = steps('fetch=up:/text:size=5', 'fetch=up:/status/503',
+        'fetch=nowhere::', 'fetch=up:/close:');
+    my ($missing, $failed) = @lines[-2, -1];
+    is($lines[0], 'fetch 200 text/plain 5', 'path and query');
+    is(length $lines[1], 5, 'body');
+    like($lines[2], qr/^fetch 503 /, 'any status is an answer');
+    is($missing, 'fetch notfound there is no such upstream', 'no upstream');
+    like($failed, qr/^fetch \w+ \S.*: ./, 'a failure is explained');
+};
+
+subtest 'connections: reading' => sub {
+    my @lines = steps(
+        'acquire=a:events:read', 'exec=a:SELECT name FROM event WHERE id < 3',
+        'exec=a:DELETE FROM event', 'curl=a',
+        'release=a',             'sqlite=a',
+        'acquire=a:nowhere:read'
+    );
+    is_deeply(
+        \@lines,
+        [
+            'acquire ok', 'row one', 'row two', 'exec not an error',
+            'exec attempt to write a readonly database',
+            'NULL', 'release', 'NULL', 'acquire notfound'
+        ],
+        'use, wrong use, and use after release'
+    );
+    my $mark = $server->log_mark;
+    is_deeply([steps('acquire=a:events:read', 'release=a', 'release=a')],
+        ['acquire ok', 'release', 'release'], 'released twice');
+    ok(
+        $server->await_log(
+            qr/pool 'events': a connection was given back twice/, $mark),
+        'is logged'
+    );
+    $server->is_at_rest('and harmless');
+    $server->allow_log(qr/was given back twice/);
+    runs_as(
+        ['acquire=a:static:read', 'exec=a:SELECT a FROM t',
+            'acquire=b:static:write'],
+        ['acquire ok', 'row 7', 'exec not an error', 'acquire eacces'],
+        'a read-only database has no writer'
+    );
+};
+
+subtest 'connections: writing' => sub {
+    my $before = count_of();
+    runs_as(
+        [
+            'acquire=a:events:write',
+            'exec=a:BEGIN IMMEDIATE',
+            q(exec=a:INSERT INTO event(name) VALUES('five')),
+            q(exec=a:INSERT INTO event(name) VALUES('six')),
+            'exec=a:COMMIT',
+            'release=a',
+        ],
+        ['acquire ok', ('exec not an error') x 4, 'release'],
+        'a transaction of several statements'
+    );
+    is(count_of(), $before + 2, 'is there');
+    steps(
+        'acquire=a:events:write',
+        'exec=a:BEGIN IMMEDIATE',
+        'exec=a:DELETE FROM event',
+        'release=a'
+    );
+    is(count_of(), $before + 2, 'without COMMIT it is rolled back');
+    steps('acquire=a:events:write', 'exec=a:BEGIN IMMEDIATE',
+        'exec=a:DELETE FROM event');
+    $server->is_at_rest('forgotten altogether: it comes back');
+    is(count_of(), $before + 2, 'rolled back as well');
+    my @lines = steps('named=a:add', 'bind=a:name:t:seven', 'run=a', 'end=a');
+    is($lines[2], "end ok changes=1 rowid=" . ($before + 3),
+        'the next writer is not disturbed');
+};
+
+subtest 'connections: a statement left open' => sub {
+    runs_as(
+        ['acquire=a:events:read', 'open=a:SELECT * FROM event', 'close=a',
+            'release=a'],
+        ['acquire ok', 'open another row available', 'close', 'release'],
+        'finished'
+    );
+    steps('acquire=a:events:read', 'open=a:SELECT * FROM event', 'release=a');
+    $server->is_at_rest('left open');
+    my @lines = steps('named=a:add', 'bind=a:name:t:eight', 'run=a', 'end=a');
+    like($lines[2], qr/^end ok changes=1/, 'it blocks nobody');
+    $server->allow_log(qr/closed with statements of its user left open/);
+};
+
+subtest 'connections: broken' => sub {
+    my $before = $server->pool('events');
+    my $mark   = $server->log_mark;
+    runs_as(
+        ['acquire=a:events:read', 'discard=a:the test says so', 'sqlite=a',
+            'acquire=a:events:read', 'exec=a:SELECT 1', 'discard=a:'],
+        ['acquire ok', 'discard', 'NULL', 'acquire ok', 'row 1',
+            'exec not an error', 'discard'],
+        'discarded'
+    );
+    ok($server->await_log(qr/discarded: the test says so/, $mark), 'and why');
+    $server->is_at_rest;
+    my $after = $server->pool('events');
+    is($after->{closed}{discarded} - $before->{closed}{discarded},
+        2, 'both were closed');
+};
+
+subtest 'connections: curl' => sub {
+    my @lines = steps(
+        'acquire=a:text:read', 'sqlite=a', 'curl=a', 'perform=a',
+        'perform=a',           'release=a', 'curl=a', 'perform=a'
+    );
+    is_deeply([@lines[0 .. 2]], ['acquire ok', 'NULL', 'curl'], 'acquired');
+    is(length $lines[3], 20, 'the URL is set');
+    is($lines[4], 'perform 200 No error', 'answered');
+    is($lines[6], 'perform 200 No error', 'and again');
+    is_deeply([@lines[7 .. 9]], ['release', 'NULL', 'perform NULL'],
+        'nothing after the release');
+    $server->is_at_rest;
+    @lines = steps(
+        'acquire=a:text:read', 'useragent=a:stranger', 'acquire=b:text:read',
+        'same=a:b',            'release=a',            'perform=b',
+        'fetch=text::size=3',  'perform=b'
+    );
+    is($lines[3], 'same', 'acquired twice: shared');
+    is_deeply([grep { /^(?:perform|fetch)/ } @lines],
+        ['perform 200 No error', 'fetch 200 text/plain 20',
+            'perform 200 No error'],
+        'a fetch beside it has a handle of its own');
+};
+
+subtest 'one request, one connection' => sub {
+    my $before = count_of();
+    runs_as(
+        ['acquire=a:events:read', 'acquire=b:events:read', 'same=a:b',
+            'release=a', 'sqlite=a', 'exec=b:SELECT 1', 'release=b'],
+        ['acquire ok', 'acquire ok', 'same', 'release', 'NULL', 'row 1',
+            'exec not an error', 'release'],
+        'the last one gives it back'
+    );
+    runs_as(
+        ['acquire=a:events:read', 'acquire=b:events:read', 'discard=b:broken',
+            'exec=a:SELECT 1', 'sqlite=b', 'release=a'],
+        ['acquire ok', 'acquire ok', 'discard', 'row 1', 'exec not an error',
+            'NULL', 'release'],
+        'a discard takes it from nobody else'
+    );
+    my $insert = 'write:INSERT INTO event(name) VALUES';
+    my @lines  = steps(
+        "sql=a:events:$insert('outer')", "sql=b:events:$insert('inner')",
+        'run=a', 'run=b', 'end=b', 'end=a'
+    );
+    like($lines[4], qr/^end ok changes=1/, 'the inner of two writes');
+    like($lines[5], qr/^end ok changes=1/, 'and the outer');
+    is(count_of(), $before + 2, 'are both there');
+    @lines = steps(
+        "sql=a:events:$insert('stays')", "sql=b:events:$insert('outer')",
+        'run=a', 'run=b', 'end=b', 'end=a'
+    );
+    like($lines[4], qr/^end error/,       'an inner one that fails');
+    like($lines[5], qr/^end ok changes=1/, 'leaves the outer one alone');
+    is(count_of(q(name = 'stays')), 1, 'it is there');
+    steps(
+        "sql=a:events:$insert('gone')", "sql=b:events:$insert('gonetoo')",
+        'run=a', 'run=b', 'end=b'
+    );
+    is(count_of(q(name LIKE 'gone%')), 0, 'an outer one undoes the inner one');
+    @lines = steps(
+        'acquire=a:events:write', 'acquire=b:events:write',
+        'exec=b:BEGIN',           'exec=b:DELETE FROM event',
+        'release=b',              "sql=c:events:$insert('raw')",
+        'run=c',                  'end=c',
+        'exec=a:SELECT count(*) > 5 FROM event', 'release=a'
+    );
+    like($lines[7], qr/^end ok changes=1/, 'a call beside a raw writer');
+    is($lines[8], 'row 1',
+        'what an inner user leaves open does not become the outer one\'s');
+    is(count_of(q(name = 'raw')), 1, 'the call committed');
+    $server->is_at_rest;
+};
+
+# A request that holds a connection until the file is there.
+sub hold {
+    my ($steps, $flag) = @_;
+    my $socket = $server->connect;
+    my $here   = "$flag.here";
+    print {$socket} "GET /do?$steps&touch=$here&await=$flag HTTP/1.0\r\n\r\n";
+    await(sub { -e $here }, 10, 'the holder holds');
+    return $socket;
+}
+
+sub finish {
+    my ($flag, @sockets) = @_;
+    $server->write_file("run/$flag", '');
+    return map { ConnPoolTest::read_until($_, undef, 20) } @sockets;
+}
+
+subtest 'a pool without free connections' => sub {
+    plan skip_all => 'a child of prefork serves one request'
+        if $server->mpm eq 'prefork';
+    my $flag   = $server->dir('run/full');
+    my $holder = hold('acquire=a:small:read', $flag);
+    is_deeply([steps('acquire=a:small:read', 'sql=b:small:read:SELECT 1', 'run=b')],
+        ['acquire timeup', 'sql ok', 'run timeup'], 'a deadline');
+    my %seen;
+    await(
+        sub {
+            $seen{$_}++ for parallel(4, sub { (steps('acquire=a:small:read'))[0] });
+            return $seen{'acquire enospc'};
+        },
+        10
+    );
+    ok($seen{'acquire enospc'}, 'the queue has a limit');
+    ok(!$seen{'acquire ok'}, 'nobody gets what is held');
+    is((steps('acquire=a:small:write'))[0], 'acquire ok', 'the writer is free');
+    my ($text) = finish('full', $holder);
+    like($text, qr/await ok/, 'the holder went on');
+    $server->allow_log(qr/pool 'small': (?:no connection|queue is full)/);
+    $server->is_at_rest;
+};
+
+subtest 'a connection that is held for long' => sub {
+    my $flag   = $server->dir('run/leak');
+    my $mark   = $server->log_mark;
+    my $before = $server->pool('leaky')->{leaks_suspected};
+    my $holder = hold('acquire=a:leaky:read', $flag);
+    my $line   = $server->await_log(qr/pool 'leaky': .* held for/, $mark);
+    like($line, qr{held for \d+ ms by /do; is it leaked}, 'is reported')
+        or diag($line);
+    # Another one is reported later: the first is not reported again.
+    my $flag2  = $server->dir('run/leak2');
+    my $holder2 = hold('acquire=a:leaky:write', $flag2);
+    ok(
+        await(
+            sub { $server->pool('leaky')->{leaks_suspected} == $before + 2 }, 10
+        ),
+        'and counted'
+    );
+    my @lines = $server->log_since($mark) =~ /pool 'leaky': .* held for/g;
+    is(scalar @lines, 2, 'each once');
+    finish('leak',  $holder);
+    finish('leak2', $holder2);
+    $server->allow_log(qr/is it leaked/);
+    $server->is_at_rest;
+};
+
+subtest 'a hundred at once' => sub {
+    my $clients = $server->mpm eq 'prefork' ? 16 : 100;
+    my $insert  = 'write:INSERT INTO event(name) VALUES(:name)';
+    my $count   = count_of();
+    my @good    = parallel(
+        $clients,
+        sub {
+            my ($i) = @_;
+            my @kinds = (
+                ['named=a:by_id', 'bind=a:id:i:1', 'run=a', 'rows=a', 'end=a'],
+                ['named=a:by_id', 'bind=a:id:i:2', 'run=a', 'next=a'],
+                ["sql=a:events:$insert", "bind=a:name:t:mixed$i-N", 'run=a', 'end=a'],
+                ["sql=a:events:$insert", "bind=a:name:t:lost$i-N",  'run=a'],
+                ['fetch=up:/text:size=100'],
+                ['acquire=a:events:read', 'open=a:SELECT 1', 'close=a', 'discard=a:x'],
+                ['acquire=a:text:read', 'perform=a', 'fetch=up:/text:', 'release=a'],
+                ['acquire=a:events:read', 'acquire=b:events:read', 'release=a',
+                    'named=c:by_id', 'bind=c:id:i:1', 'run=c', 'rows=c'],
+            );
+            my $good = 0;
+            for my $n (0 .. 7) {
+                my @steps = @{$kinds[($i + $n) % @kinds]};
+                s/-N$/-$n/ for @steps;
+                my @lines = steps(@steps);
+                $good++
+                    if @lines && !grep { /^status|error\b.*|timeup|enospc/
+                        && !/not an error|No error/i } @lines;
+            }
+            return $good;
+        }
+    );
+    my $sum = 0;
+    $sum += $_ // 0 for @good;
+    is($sum, 8 * $clients, 'all are answered well');
+    $server->is_at_rest(undef, 10);
+    is(count_of(q(name LIKE 'mixed%')), $clients, 'what was ended is there');
+    is(count_of(q(name LIKE 'lost%')),  0,        'what was forgotten is not');
+    $server->allow_log(qr/is exhausted \(max/);
+};
+
+$server->done;
+
+subtest 'without the module' => sub {
+    my $bare = ConnPoolTest->new(
+        plain => 1,
+        load  => {cptest_module => 't/mod_cptest.so'},
+        conf  => "<Location \"/do\">\nSetHandler cptest\n</Location>\n",
+    );
+    $bare->start;
+    is($bare->get('/do?acquire=a:x:read')->{content},
+        "mod_connpool is missing\n", 'the functions are missing, not the server');
+    $bare->done;
+};
+
+done_testing;
