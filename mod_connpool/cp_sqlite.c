@@ -39,6 +39,8 @@ struct cp_sqlite_t {
     int is_prepared;      /* the journal mode was looked at */
     identity_t file, log; /* last seen; maintenance thread only */
     ino_t opened;         /* atomic: file of the last connection, 0: none */
+    int connections;      /* atomic: open ones */
+    int was_unused;       /* atomic: there were none since the last look */
     const char *log_path; /* of the write-ahead log */
     cp_log_limit_t prepare_limit;
 };
@@ -277,6 +279,7 @@ static void close_later(cp_sqlite_conn_t *conn)
 
 static void conn_free(cp_sqlite_conn_t *conn)
 {
+    __atomic_sub_fetch(&conn->db->connections, 1, __ATOMIC_RELAXED);
     cp_statement_free_all(conn);
     if (sqlite3_close(conn->handle) != SQLITE_OK) {
         close_later(conn);
@@ -336,6 +339,9 @@ static apr_status_t conn_open(cp_sqlite_t *db, int is_writer,
     conn->is_writer = is_writer;
     conn->checkpoint_at = CHECKPOINT_PAGES;
     conn->deadline = deadline;
+    if (__atomic_fetch_add(&db->connections, 1, __ATOMIC_RELAXED) == 0) {
+        __atomic_store_n(&db->was_unused, 1, __ATOMIC_RELAXED);
+    }
     rc = conn_connect(conn);
     if (rc != SQLITE_OK) {
         rv = cp_sqlite_fail(conn, rc, "open", err);
@@ -811,8 +817,12 @@ int cp_sqlite_file_changed(cp_sqlite_t *db)
     int is_file_other = is_replaced(&db->file, db->config.path)
                         || (opened != 0 && opened != db->file.inode);
     int is_log_other = is_replaced(&db->log, db->log_path);
+    /* A log that nobody has open is removed by the next program to close the
+     * database: that is as it should be. */
+    int was_unused = __atomic_exchange_n(&db->was_unused, 0, __ATOMIC_RELAXED)
+                     || !__atomic_load_n(&db->connections, __ATOMIC_RELAXED);
 
-    if (is_log_other && !is_file_other) {
+    if (is_log_other && !is_file_other && !was_unused) {
         cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
                "database '%s': the log %s was removed by another program; "
                "if it was in use, what was only in it is lost",
