@@ -136,8 +136,10 @@ apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
     if (run->hold) {
         void *conn = connpool_hold_connection(run->hold);
 
-        run->changes = cp_sqlite_changes(conn);
-        run->last_rowid = cp_sqlite_last_rowid(conn);
+        if (run->query->is_write) {
+            run->changes = cp_sqlite_changes(conn);
+            run->last_rowid = cp_sqlite_last_rowid(conn);
+        }
         if (run->in_transaction) {
             rv = end_transaction(run, rv, err);
         }
@@ -175,7 +177,7 @@ apr_status_t connpool_run_fetch(request_rec *r, connpool_upstream_t *up,
     apr_status_t rv = connpool_hold_upstream(r, up, 1, &hold, err);
 
     if (rv == APR_SUCCESS) {
-        request->is_one_shot = connpool_hold_is_overflow(hold);
+        request->is_one_shot = connpool_hold_is_one_shot(hold);
         rv = cp_fetch_run(up->child->upstream, connpool_hold_connection(hold),
                           connpool_child.loop, request, sink, &result, err);
         /* That the caller wanted no more says nothing against the handle. */
