@@ -81,7 +81,8 @@ static void configure(run_t *run, cp_job_t *job, const char *url)
     if (run->request->is_one_shot) {
         curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
     }
-    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, (long)run->is_fresh);
+    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT,
+                     (long)(run->is_fresh || run->request->is_one_shot));
     job->is_head = strcmp(run->request->method, "HEAD") == 0;
     job->follows_redirects = run->upstream->config.redirects > 0;
     cp_job_attach(job);

@@ -69,7 +69,7 @@ typedef struct cp_fetch_request_t {
     const cp_http_header_t *headers; /**< to send */
     int header_count;
     apr_interval_time_t total; /**< shorter total deadline, 0: the upstream's */
-    int is_one_shot;           /**< close the socket afterwards */
+    int is_one_shot;           /**< a socket of its own, then closed */
 } cp_fetch_request_t;
 
 /** How the answer comes back: all in the calling thread. */

@@ -107,29 +107,37 @@ static int append(cp_bytes_t *bytes, const char *data, size_t size)
 
 /* Headers that are about this connection, or that would make the client
  * believe something about our own host or about bytes we have changed. */
-static const char *const left_out[] = {
-    "Connection",
-    "Keep-Alive",
-    "Proxy-Authenticate",
-    "Proxy-Authentication-Info",
-    "Proxy-Connection",
-    "TE",
-    "Trailer",
-    "Transfer-Encoding",
-    "Upgrade",
-    "Alt-Svc",
-    "Strict-Transport-Security",
-    "Set-Cookie",
-    "Set-Cookie2",
-    "Content-Length",
-    "Content-Encoding",
-    NULL,
+#define LEFT_OUT(name)                                                         \
+    {                                                                          \
+        name, sizeof(name) - 1                                                 \
+    }
+static const struct {
+    const char *name;
+    size_t size;
+} left_out[] = {
+    LEFT_OUT("Connection"),
+    LEFT_OUT("Keep-Alive"),
+    LEFT_OUT("Proxy-Authenticate"),
+    LEFT_OUT("Proxy-Authentication-Info"),
+    LEFT_OUT("Proxy-Connection"),
+    LEFT_OUT("TE"),
+    LEFT_OUT("Trailer"),
+    LEFT_OUT("Transfer-Encoding"),
+    LEFT_OUT("Upgrade"),
+    LEFT_OUT("Alt-Svc"),
+    LEFT_OUT("Strict-Transport-Security"),
+    LEFT_OUT("Set-Cookie"),
+    LEFT_OUT("Set-Cookie2"),
+    LEFT_OUT("Content-Length"),
+    LEFT_OUT("Content-Encoding"),
 };
 
-static int is_left_out(const char *name)
+/* Sizes first: hardly a name is compared in vain. */
+static int is_left_out(const char *name, size_t size)
 {
-    for (const char *const *entry = left_out; *entry; entry++) {
-        if (strcasecmp(*entry, name) == 0) {
+    for (size_t i = 0; i < sizeof(left_out) / sizeof(left_out[0]); i++) {
+        if (left_out[i].size == size
+            && strcasecmp(left_out[i].name, name) == 0) {
             return 1;
         }
     }
@@ -140,8 +148,10 @@ static int is_token(const char *text, size_t size)
 {
     for (size_t i = 0; i < size; i++) {
         unsigned char c = (unsigned char)text[i];
+        int is_alpha = (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
 
-        if (c <= 0x20 || c >= 0x7f || strchr("()<>@,;:\\\"/[]?={}", c)) {
+        if (!is_alpha
+            && (c <= 0x20 || c >= 0x7f || strchr("()<>@,;:\\\"/[]?={}", c))) {
             return 0;
         }
     }
@@ -217,27 +227,26 @@ static cp_job_fault_t add_header(cp_job_t *job, const char *line, size_t size)
 {
     const char *end = line + size;
     const char *colon = memchr(line, ':', size);
+    size_t name_size = colon ? (size_t)(colon - line) : 0;
     size_t start = job->text.size;
     const char *value;
     cp_job_fault_t fault;
 
-    if (!colon || !is_token(line, (size_t)(colon - line))
-        || !is_text(line, size)) {
+    if (!is_token(line, name_size) || !is_text(line, size)) {
         return CP_FAULT_HEAD;
     }
     value = skip_blanks(colon + 1, end);
     while (end > value && (end[-1] == ' ' || end[-1] == '\t')) {
         end--;
     }
-    if (!append(&job->text, line, (size_t)(colon - line))
-        || !append(&job->text, "", 1)
+    if (!append(&job->text, line, name_size) || !append(&job->text, "", 1)
         || !append(&job->text, value, (size_t)(end - value))
         || !append(&job->text, "", 1)) {
         return CP_FAULT_HEADERS;
     }
     line = job->text.data + start;
-    fault = note_header(job, line, line + strlen(line) + 1);
-    if (is_left_out(line)) {
+    fault = note_header(job, line, line + name_size + 1);
+    if (is_left_out(line, name_size)) {
         job->text.size = start;
     }
     else {

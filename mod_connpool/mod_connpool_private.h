@@ -218,7 +218,8 @@ void *connpool_hold_connection(const connpool_hold_t *hold);
 /** The CURL * of an upstream's connection, prepared when it is first asked for;
  * NULL without memory. */
 void *connpool_hold_easy(connpool_hold_t *hold, connpool_upstream_t *up);
-int connpool_hold_is_overflow(const connpool_hold_t *hold);
+/** Beside the pool, or of one that keeps nothing: for this use only. */
+int connpool_hold_is_one_shot(const connpool_hold_t *hold);
 int connpool_hold_is_shared(const connpool_hold_t *hold);
 
 /** Give back; releasing twice is logged and harmless. */

@@ -167,9 +167,10 @@ void *connpool_hold_easy(connpool_hold_t *hold, connpool_upstream_t *up)
     return hold->easy;
 }
 
-int connpool_hold_is_overflow(const connpool_hold_t *hold)
+int connpool_hold_is_one_shot(const connpool_hold_t *hold)
 {
-    return cp_lease_is_overflow(&hold->lease);
+    return cp_lease_is_overflow(&hold->lease)
+           || !cp_pool_settings(hold->pool)->is_pooled;
 }
 
 int connpool_hold_is_shared(const connpool_hold_t *hold)
