@@ -225,6 +225,21 @@ int connpool_send_whole(request_rec *r, const char *content_type,
     return OK;
 }
 
+int connpool_send_file(request_rec *r, const char *content_type,
+                       apr_file_t *file, apr_off_t size)
+{
+    apr_bucket_alloc_t *ba = r->connection->bucket_alloc;
+    apr_bucket_brigade *bb = apr_brigade_create(r->pool, ba);
+
+    set_body_headers(r, content_type);
+    ap_set_content_length(r, size);
+    apr_brigade_insert_file(bb, file, 0, size, r->pool);
+    APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_eos_create(ba));
+    ap_pass_brigade(r->output_filters, bb);
+    apr_brigade_destroy(bb);
+    return OK;
+}
+
 /* --- streams --- */
 
 void connpool_stream_begin(request_rec *r, const char *content_type)

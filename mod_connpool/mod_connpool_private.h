@@ -304,6 +304,10 @@ int connpool_status_of(cp_error_class_t cls);
 int connpool_send_whole(request_rec *r, const char *content_type,
                         cp_buffer_t *body);
 
+/** The same from a file, for bodies too long for memory: no tag. */
+int connpool_send_file(request_rec *r, const char *content_type,
+                       apr_file_t *file, apr_off_t size);
+
 /** Begin / continue / end an answer of unknown length. */
 void connpool_stream_begin(request_rec *r, const char *content_type);
 apr_status_t connpool_stream_write(request_rec *r, cp_buffer_t *chunk);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The handler connpool-query. An answer is collected up to HELD_BYTES with the
- * connection given back before the first byte is sent; a longer one streams. */
+ * connection given back before the first byte is sent. A longer one streams;
+ * over HTTP/2, where a write may block for as long as mod_http2 likes, it is
+ * collected in a file instead. */
 #include "mod_connpool_private.h"
 
 #include <apr_hash.h>
@@ -19,8 +21,9 @@ typedef struct answer_t {
     cp_encoder_t *encoder; /* NULL before the first row is asked for */
     cp_value_t *row;
     cp_buffer_t buf;
-    apr_int64_t sent; /* bytes already streamed */
+    apr_int64_t sent; /* bytes already streamed, or in the file */
     int is_streaming;
+    apr_file_t *file;      /* NULL: none is needed */
     const char *truncated; /* "rows", "bytes", NULL */
     cp_error_t err;
 } answer_t;
@@ -94,7 +97,7 @@ static int is_single_row(cp_format_t format)
     return format == CP_FORMAT_OBJECT || format == CP_FORMAT_VALUE;
 }
 
-static apr_status_t start_streaming(answer_t *a)
+static void start_streaming(answer_t *a)
 {
     request_rec *r = a->r;
 
@@ -102,7 +105,6 @@ static apr_status_t start_streaming(answer_t *a)
     connpool_stream_begin(r, cp_format_content_type(a->query->format));
     /* Whether it gets cut is not known yet: said behind the body. */
     connpool_trailer_announce(r, "ConnPool-Truncated");
-    return APR_SUCCESS;
 }
 
 /* Send what is collected. The client may keep the reader waiting until the
@@ -128,17 +130,59 @@ static apr_status_t flush_rows(answer_t *a)
     return rv;
 }
 
+/* A file that has no name any more: it ends with the request, or the child. */
+static apr_status_t open_file(answer_t *a)
+{
+    apr_pool_t *p = a->r->pool;
+    const char *dir;
+    char *path;
+    apr_status_t rv = apr_temp_dir_get(&dir, p);
+
+    if (rv == APR_SUCCESS) {
+        path = apr_pstrcat(p, dir, "/connpool-XXXXXX", NULL);
+        rv = apr_file_mktemp(&a->file, path,
+                             APR_FOPEN_CREATE | APR_FOPEN_READ | APR_FOPEN_WRITE
+                                 | APR_FOPEN_EXCL | APR_FOPEN_BINARY,
+                             p);
+    }
+    if (rv == APR_SUCCESS) {
+        apr_file_remove(path, p);
+    }
+    return rv;
+}
+
+/* Move what is collected into the file. */
+static apr_status_t spill(answer_t *a)
+{
+    apr_status_t rv = a->file ? APR_SUCCESS : open_file(a);
+
+    if (rv == APR_SUCCESS) {
+        rv = apr_file_write_full(a->file, a->buf.data, a->buf.size, NULL);
+    }
+    if (rv != APR_SUCCESS) {
+        return cp_error_set(&a->err, CP_ERR_STORAGE, rv,
+                            "there is no room for the answer",
+                            "a temporary file could not be written");
+    }
+    a->sent += (apr_int64_t)a->buf.size;
+    a->buf.size = 0;
+    return APR_SUCCESS;
+}
+
 static apr_status_t make_room(answer_t *a)
 {
-    int may_stream = !a->query->is_write;
+    int is_held = !a->is_streaming && !a->file;
 
-    if (a->is_streaming) {
-        return a->buf.size < STREAM_BYTES ? APR_SUCCESS : flush_rows(a);
-    }
-    if (a->buf.size < HELD_BYTES || !may_stream) {
+    if (a->query->is_write
+        || a->buf.size < (is_held ? HELD_BYTES : STREAM_BYTES)) {
         return APR_SUCCESS;
     }
-    start_streaming(a);
+    if (a->r->connection->master) {
+        return spill(a);
+    }
+    if (is_held) {
+        start_streaming(a);
+    }
     return flush_rows(a);
 }
 
@@ -228,13 +272,20 @@ static int finish_stream(answer_t *a, apr_status_t rv)
     return OK;
 }
 
+static int finish_with_problem(answer_t *a)
+{
+    cp_buffer_free(&a->buf);
+    return connpool_problem_of(
+        a->r, apr_psprintf(a->r->pool, "query '%s'", a->query->name), &a->err,
+        a->query->complaints);
+}
+
 static int finish_whole(answer_t *a, apr_status_t rv)
 {
+    const char *type = cp_format_content_type(a->query->format);
+
     if (rv != APR_EOF) {
-        cp_buffer_free(&a->buf);
-        return connpool_problem_of(
-            a->r, apr_psprintf(a->r->pool, "query '%s'", a->query->name),
-            &a->err, a->query->complaints);
+        return finish_with_problem(a);
     }
     if (!a->encoder) {
         return answer_of_write(a);
@@ -248,8 +299,14 @@ static int finish_whole(answer_t *a, apr_status_t rv)
     if (a->truncated) {
         apr_table_setn(a->r->headers_out, "ConnPool-Truncated", a->truncated);
     }
-    return connpool_send_whole(a->r, cp_format_content_type(a->query->format),
-                               &a->buf);
+    if (!a->file) {
+        return connpool_send_whole(a->r, type, &a->buf);
+    }
+    if (spill(a) != APR_SUCCESS) {
+        return finish_with_problem(a);
+    }
+    cp_buffer_free(&a->buf);
+    return connpool_send_file(a->r, type, a->file, a->sent);
 }
 
 static int run_query(answer_t *a, const cp_value_t *values)

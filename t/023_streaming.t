@@ -6,9 +6,8 @@ use warnings;
 
 use FindBin;
 use lib "$FindBin::Bin/lib";
-use ConnPoolTest qw(await parse_response read_until slowness);
+use ConnPoolTest qw(await command read_until slowness);
 use Digest::MD5  ();
-use IO::Select   ();
 use IO::Socket::INET;
 use Socket qw(SOL_SOCKET SO_RCVBUF);
 use Test::More;
@@ -189,4 +188,60 @@ subtest 'HEAD of a long answer' => sub {
 };
 
 $server->done;
+
+# ---------------------------------------------------------------------------
+
+# A write over HTTP/2 blocks for as long as mod_http2 lets it, and no module can
+# say how long that may be.
+subtest 'HTTP/2' => sub {
+    plan skip_all => 'no HTTP/2 on prefork' if $server->mpm eq 'prefork';
+    plan skip_all => 'no nghttp' if (command('nghttp', '--version'))[0] != 0;
+    my $http2 = ConnPoolTest->new(modules => ['http2'], conf => <<'CONF');
+Protocols h2c http/1.1
+ConnPoolDatabase rows sqlite:@DIR@/db/rows.db readonly=on max=1
+ConnPoolQuery long rows "SELECT id, name FROM item ORDER BY id" format=ndjson max-rows=100000 max-bytes=1G
+ConnPoolQuery breaks rows "SELECT id, name, CASE WHEN id = 100000 THEN abs(-9223372036854775808) END AS x FROM item ORDER BY id" max-rows=2000000 max-bytes=1G
+<Location "/long">
+SetHandler connpool-query
+ConnPoolServe long
+</Location>
+<Location "/breaks">
+SetHandler connpool-query
+ConnPoolServe breaks
+</Location>
+CONF
+    $http2->make_sqlite('rows', <<'SQL');
+CREATE TABLE item(id INTEGER PRIMARY KEY, name TEXT);
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100001)
+INSERT INTO item SELECT i, 'row number ' || i FROM n;
+SQL
+    $http2->allow_log(qr/SQLite \d+\.\d|AH10159|query 'breaks'/);
+    $http2->start;
+    my (undef, $text) = command('nghttp', '-v', $http2->url('/long'));
+    like($text, qr/:status: 200/, 'answered');
+    like($text, qr/connpool-truncated: rows/, 'cut, as the header says');
+    (undef, $text) = command('nghttp', $http2->url('/long'));
+    is(Digest::MD5::md5_hex($text), expected_md5(100_000), 'each byte');
+    (undef, $text) = command('nghttp', '-v', $http2->url('/breaks'));
+    like($text, qr/:status: [45]\d\d/, 'an error on the way has its status');
+
+    my $acquired = $http2->pool('rows')->{acquired};
+    my $pid = fork // die "fork: $!";
+    if (!$pid) {
+        open(STDOUT, '>', '/dev/null');
+        # With windows of 16 KB, and stopped once it is served.
+        exec('nghttp', '-w', '14', '-W', '14', $http2->url('/long'));
+    }
+    ok(await(sub { $http2->pool('rows')->{acquired} > $acquired }, 10),
+        'a client asks');
+    kill 'STOP', $pid;
+    my $begin = time;
+    ok(await(sub { $http2->pool('rows')->{busy} == 0 }, 10),
+        'and stalls, but keeps no connection');
+    cmp_ok(time - $begin, '<', 5 * slowness(), 'for long');
+    kill 'KILL', $pid;
+    waitpid $pid, 0;
+    $http2->done;
+};
+
 done_testing;
