@@ -209,7 +209,8 @@ int connpool_send_whole(request_rec *r, const char *content_type,
                         cp_buffer_t *body)
 {
     set_body_headers(r, content_type);
-    if (r->method_number == M_GET) {
+    /* Conditions speak of the outer answer, not of a part of it. */
+    if (r->method_number == M_GET && !r->main) {
         int status;
 
         apr_table_setn(r->headers_out, "ETag", make_etag(r, body));

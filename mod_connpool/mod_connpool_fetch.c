@@ -2,6 +2,7 @@
  * The handler connpool-fetch: GET an upstream, stream its answer on. */
 #include "mod_connpool_private.h"
 
+#include <apr_date.h>
 #include <apr_hash.h>
 #include <apr_lib.h>
 #include <apr_strings.h>
@@ -29,14 +30,38 @@ static const char *const passed_on[] = {"content-type",
                                         "retry-after",
                                         NULL};
 
-static int is_passed_on(const char *name)
+/* Those among them that are lists: they may come in parts, and add to what
+ * other modules say. */
+static const char *const lists[] = {"content-language", "cache-control", "link",
+                                    "vary", NULL};
+
+static int is_among(const char *const *names, const char *name)
 {
-    for (const char *const *p = passed_on; *p; p++) {
-        if (strcasecmp(name, *p) == 0) {
-            return 1;
-        }
+    while (*names && strcasecmp(*names, name) != 0) {
+        names++;
     }
-    return 0;
+    return *names != NULL;
+}
+
+static void pass_on(request_rec *r, const cp_http_header_t *header)
+{
+    const char *name = header->name;
+
+    if (!is_among(passed_on, name)) {
+        return;
+    }
+    if (strcasecmp(name, "content-type") == 0) {
+        ap_set_content_type(r, apr_pstrdup(r->pool, header->value));
+    }
+    else if (is_among(lists, name)) {
+        apr_table_merge(r->headers_out, name, header->value);
+    }
+    else {
+        apr_table_set(r->headers_out, name, header->value);
+    }
+    if (strcasecmp(name, "last-modified") == 0) {
+        ap_update_mtime(r, apr_date_parse_http(header->value));
+    }
 }
 
 /* The answer will be another one. */
@@ -58,17 +83,13 @@ static apr_status_t on_head(void *baton, int status,
         return APR_EOF;
     }
     for (int i = 0; i < count; i++) {
-        if (strcasecmp(headers[i].name, "content-type") == 0) {
-            ap_set_content_type(r, apr_pstrdup(r->pool, headers[i].value));
-        }
-        else if (is_passed_on(headers[i].name)) {
-            apr_table_merge(r->headers_out, headers[i].name, headers[i].value);
-        }
+        pass_on(r, &headers[i]);
     }
     apr_table_setn(r->headers_out, "X-Content-Type-Options", "nosniff");
     r->status = status;
     r->status_line = NULL;
-    if (status == HTTP_OK) {
+    /* Conditions speak of the outer answer, not of a part of it. */
+    if (status == HTTP_OK && !r->main) {
         int verdict = ap_meets_conditions(r);
 
         if (verdict != OK) {

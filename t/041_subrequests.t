@@ -45,6 +45,7 @@ ConnPoolQuery all one "SELECT a FROM t ORDER BY a"
 ConnPoolQuery row one "SELECT a FROM t WHERE a = :a" format=object
 ConnPoolParam row a integer required
 ConnPoolQuery page one "SELECT '<!--#include virtual=''/api/all'' -->' AS x UNION ALL SELECT hex(zeroblob(300000 + a)) FROM t UNION ALL SELECT '<!--#include virtual=''/api/row?a=2'' -->'" format=csv
+ConnPoolQuery long one "SELECT hex(zeroblob(300000 + a)) AS x, hex(zeroblob(300000)) AS y FROM t" format=csv max-rows=1
 ConnPoolQuery add one "INSERT INTO t VALUES(:a)" write=on methods=POST
 ConnPoolParam add a integer required
 <Location "/do">
@@ -57,6 +58,10 @@ ConnPoolServe all
 <Location "/api/row">
 SetHandler connpool-query
 ConnPoolServe row
+</Location>
+<Location "/api/long">
+SetHandler connpool-query
+ConnPoolServe long
 </Location>
 <Location "/api/add">
 SetHandler connpool-query
@@ -92,6 +97,8 @@ $server->write_file('htdocs/page.shtml', <<'HTML');
 <!--#include virtual="/api/row?a=2" -->
 <!--#include virtual="/api/all" -->
 HTML
+$server->write_file('htdocs/long.shtml',
+    "before\n" . "<!--#include virtual=\"/api/long\" -->\n" x 2 . "after\n");
 $server->write_file('htdocs/nothing.shtml',
     "before\n<!--#include virtual=\"/api/row?a=9\" -->\nafter\n");
 $server->start;
@@ -129,6 +136,12 @@ subtest 'a page that includes answers' => sub {
     is($missing->{status}, 200, 'one without a row does not change the status');
     like($missing->{content}, qr/before.*"status":404.*after/s, 'and is seen');
     is($server->head('/page.shtml')->{content}, '', 'HEAD');
+    my $long = $server->raw("GET /long.shtml HTTP/1.1\r\nHost: x\r\n"
+            . "Connection: close\r\n\r\n");
+    cmp_ok(length $long, '>', 2_400_000, 'long answers stream');
+    like(substr($long, -40), qr/\nafter\n\r\n0\r\n\r\n\z/,
+        'and end nothing but themselves');
+    unlike($long, qr/Truncated/, 'nor speak for the page');
     $server->is_at_rest;
 };
 
