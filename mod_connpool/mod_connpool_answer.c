@@ -96,6 +96,9 @@ int connpool_problem(request_rec *r, int status, const char *detail,
     const char *title = title_of(status);
     cp_buffer_t buf = {0};
 
+    if (r->eos_sent) {
+        return OK; /* httpd has answered: the request's body was broken */
+    }
     append_text(&buf, "{\"type\":\"about:blank\",\"title\":");
     append_string(&buf, title);
     append_text(&buf, apr_psprintf(r->pool, ",\"status\":%d", status));

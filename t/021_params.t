@@ -452,6 +452,11 @@ subtest 'sizes and types' => sub {
             "a body behind $status");
         unlike($both, qr/smuggled/, '... is not read as a request');
     }
+    my $broken = $server->raw("POST /text HTTP/1.1\r\nHost: x\r\n"
+            . "Content-Type: application/json\r\n"
+            . "Transfer-Encoding: chunked\r\n\r\nno chunk\r\n");
+    like($broken, qr{^HTTP/1\.1 400 }, 'chunks that are none');
+    unlike($broken, qr/"type":"about:blank"/, '... httpd says so, alone');
     is_taken($server->request('POST', '/text?v=1'), '{"v":"1","t":"text"}',
         'without a body');
     is($server->pool('main')->{busy}, 0, 'none of them holds a connection');
