@@ -136,12 +136,17 @@ static void complain(request_rec *r, const char *what, const cp_error_t *err,
                                  &suppressed)
                     ? APLOG_ERR
                     : APLOG_DEBUG;
+    const char *repeats = "";
 
+    if (suppressed > 0) {
+        repeats = apr_psprintf(r->pool,
+                               " (%" APR_UINT64_T_FMT
+                               " more like this since the last line)",
+                               suppressed);
+    }
     ap_log_rerror(APLOG_MARK, level, err->rv == APR_EGENERAL ? 0 : err->rv, r,
-                  "%s: %s (%s): %s (%" APR_UINT64_T_FMT
-                  " like this since the last line)",
-                  what, err->cause, cp_error_class_name(err->cls), err->detail,
-                  suppressed);
+                  "%s: %s (%s): %s%s", what, err->cause,
+                  cp_error_class_name(err->cls), err->detail, repeats);
 }
 
 int connpool_problem_of(request_rec *r, const char *what, const cp_error_t *err,
