@@ -116,7 +116,7 @@ $server->make_sqlite('hidden-locked', named('locked'));
 $server->make_sqlite('hidden-replaced', named('old'));
 $server->write_file('db/hidden-garbage.db', 'This is no database. ' x 500);
 $server->allow_log(
-    qr/SQLite \d+\.\d|AH10159/,
+    qr/SQLite \d+\.\d|AH10159|AH00287/,
     qr/ConnPoolQuery (?:d_\w+|no_table) at \S+ cannot be prepared/,
     qr/query '(?:no_table|endless|missing|garbage|locked|replaced|[dr]_\w+)'/,
     qr/database '(?:missing|garbage|locked|replaced)'/,

@@ -55,7 +55,7 @@ $server->make_sqlite('main', <<'SQL');
 CREATE TABLE item(id INTEGER PRIMARY KEY, name TEXT);
 INSERT INTO item(name) VALUES ('one'), ('two'), ('three');
 SQL
-$server->allow_log(qr/SQLite \d+\.\d|AH10159/);
+$server->allow_log(qr/SQLite \d+\.\d|AH10159|AH00287/);
 $server->start;
 
 my $JSON = JSON::PP->new->utf8->allow_nonref;

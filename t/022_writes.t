@@ -62,7 +62,7 @@ CREATE TABLE broken(i INTEGER);
 CREATE TRIGGER refuse BEFORE INSERT ON broken
 BEGIN SELECT RAISE(ABORT, 'hidden words'); END;
 SQL
-$server->allow_log(qr/SQLite \d+\.\d|AH10159|AH00161|AH00484|AH1039[23]/,
+$server->allow_log(qr/SQLite \d+\.\d|AH10159|AH00287|AH00161|AH00484|AH1039[23]/,
     qr/query 'slow'/);
 $server->start;
 
