@@ -16,6 +16,7 @@
 #include "mod_connpool_private.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <apr_hash.h>
@@ -697,6 +698,43 @@ static int maintenance_pause(cp_clock_t until)
     return goes_on;
 }
 
+#ifdef CONNPOOL_TESTING
+/* Faults on demand: a test leaves a file of this name, with a number or
+ * nothing in it, and one child finds and removes it. */
+static int take_fault(const char *name, int *pnumber)
+{
+    const char *dir = getenv("CONNPOOL_TEST_FAULTS");
+    char path[APR_PATH_MAX];
+    FILE *file;
+
+    if (!dir) {
+        return 0;
+    }
+    apr_snprintf(path, sizeof(path), "%s/%s", dir, name);
+    file = fopen(path, "r");
+    if (!file) {
+        return 0;
+    }
+    if (fscanf(file, "%d", pnumber) != 1) {
+        *pnumber = 0;
+    }
+    fclose(file);
+    return unlink(path) == 0;
+}
+
+static void cause_faults(cp_loop_t *loop)
+{
+    int number;
+
+    if (take_fault("loop-die", &number)) {
+        cp_loop_test_die(loop);
+    }
+    if (take_fault("loop-stall", &number)) {
+        cp_loop_test_stall(loop, apr_time_from_msec(number));
+    }
+}
+#endif
+
 static void *maintenance_main(void *data)
 {
     cp_clock_t next_round = 0;
@@ -709,6 +747,9 @@ static void *maintenance_main(void *data)
             next_round = cp_clock_after(MAINTAIN_EVERY);
         }
         if (connpool_child.loop) {
+#ifdef CONNPOOL_TESTING
+            cause_faults(connpool_child.loop);
+#endif
             cp_loop_supervise(connpool_child.loop);
         }
     } while (maintenance_pause(cp_clock_after(
