@@ -192,8 +192,8 @@ subtest 'writes within' => sub {
     @lines = lines(
         'sql=c:one:read:SELECT a FROM t ORDER BY a', 'run=c',
         'next=c',                                    "$insert(11)",
-        'run=w',                                     'next=c',
-        'end=c'
+        'run=w',                                     'rows=w',
+        'next=c',                                    'end=c'
     );
     is($server->sqlite('one', 'SELECT count(*) FROM t WHERE a = 11'),
         0, 'without its end it is rolled back');
@@ -204,7 +204,7 @@ subtest 'writes within' => sub {
         'exec=a:BEGIN IMMEDIATE',
         'exec=a:INSERT INTO t VALUES(12)',
         'sub=/do?sql=w:one:write:INSERT%20INTO%20t%20VALUES(13)&run=w&end=w',
-        'sub=/do?sql=w:one:write:INSERT%20INTO%20t%20VALUES(14)&run=w',
+        'sub=/do?sql=w:one:write:INSERT%20INTO%20t%20VALUES(14)&run=w&rows=w',
         'exec=a:COMMIT',
         'release=a'
     );
@@ -229,7 +229,19 @@ subtest 'a subrequest that forgets' => sub {
             'acquire ok', 'acquire ok', 'sub 200', 'row 1',
             'exec not an error', 'release', 'NULL', 'acquire ok', 'release'
         ],
-        'gives back when it ends'
+        'disturbs nobody'
+    );
+    my ($json) = steps(
+        'acquire=a:one:read', 'sub=/do?acquire=b:one:read',
+        'release=a',          'sub=/connpool-status?format=json'
+    )->{content} =~ /^(\{.*\})\n/ms;
+    is_deeply(
+        [
+            map { "$_->{name} $_->{busy}" }
+                @{ConnPoolTest::decode({content => $json})->{pools}}
+        ],
+        ['one 0', 'up 0'],
+        'and gives back when it ends'
     );
     is_deeply(
         [
