@@ -51,10 +51,9 @@ static apr_status_t begin_run(connpool_run_t *run, const cp_value_t *values,
     }
     /* With max=1 readers have the writer's connection. */
     if (!run->query->is_write && !cp_statement_is_readonly(run->statement)) {
-        return cp_error_set(err, CP_ERR_REFUSED, APR_EACCES,
-                            "the query would write",
-                            "a statement that writes was run to read: %.200s",
-                            run->query->sql);
+        return cp_error_set(
+            err, CP_ERR_REFUSED, APR_EACCES, "the query would write",
+            "a statement that writes was run to read: %.200s", run->query->sql);
     }
     return bind_all(run, values, err);
 }
