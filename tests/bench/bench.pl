@@ -334,6 +334,26 @@ CONF
 
 # ---------------------------------------------------------------------------
 
+sub first_match {
+    my ($path, $pattern) = @_;
+    open(my $in, '<', $path) or return '?';
+    my ($found) = map { /$pattern/ ? $1 : () } <$in>;
+    return $found // '?';
+}
+
+# On a machine that has other work, the figures say little.
+sub report_surroundings {
+    my ($when) = @_;
+    report(sprintf "%s: load %s.\n", $when,
+        first_match('/proc/loadavg', qr/^(\S+)/));
+    return;
+}
+
+report(sprintf "%s, %s; %d rounds of %s s.\n",
+    (command(ConnPoolTest::httpd(), '-v'))[1] =~ m{(Apache/\S+)},
+    first_match('/proc/cpuinfo', qr/^model name\s*: (.*\S)/), $ROUNDS, $SECONDS);
+report_surroundings('Before');
+
 my $only    = $ENV{BENCH_ONLY} // '';    # one, fifty, fetch, memory
 my $pooled  = make_server('ConnPoolEngine On');
 my $direct  = make_server('ConnPoolEngine Off');
@@ -363,6 +383,8 @@ run_group(
     {name => 'mod_proxy_http', server => $pooled, path => '/proxy'},
 ) if !$only || $only eq 'fetch';
 run_memory() if !$only || $only eq 'memory';
+
+report_surroundings("\nAfter");
 
 File::Path::make_path("$BUILD/bench");
 open(my $out, '>', "$BUILD/bench/results.md") or die "results.md: $!";
