@@ -41,9 +41,22 @@ struct cp_sqlite_t {
     ino_t opened;         /* atomic: file of the last connection, 0: none */
     int connections;      /* atomic: open ones */
     int was_unused;       /* atomic: there were none since the last look */
+    int is_stopping;      /* atomic: interrupt whatever runs */
     const char *log_path; /* of the write-ahead log */
     cp_log_limit_t prepare_limit;
 };
+
+/* --- the child's end --- */
+
+static int is_stopping(const cp_sqlite_t *db)
+{
+    return __atomic_load_n(&db->is_stopping, __ATOMIC_RELAXED);
+}
+
+void cp_sqlite_stop(cp_sqlite_t *db)
+{
+    __atomic_store_n(&db->is_stopping, 1, __ATOMIC_RELAXED);
+}
 
 /* --- errors --- */
 
@@ -84,12 +97,17 @@ apr_status_t cp_sqlite_fail(cp_sqlite_conn_t *conn, int rc, const char *doing,
 {
     static const outcome_t other = {0, CP_ERR_INTERNAL, "the database failed",
                                     1};
+    static const outcome_t stopped = {0, CP_ERR_CANCELLED,
+                                      "the server is stopping", 0};
     const outcome_t *outcome = &other;
 
     for (size_t i = 0; i < sizeof(outcomes) / sizeof(outcomes[0]); i++) {
         if (outcomes[i].code == (rc & 0xff)) {
             outcome = &outcomes[i];
         }
+    }
+    if (outcome->cls == CP_ERR_DEADLINE && is_stopping(conn->db)) {
+        outcome = &stopped;
     }
     conn->is_broken |= outcome->is_broken;
     return cp_error_set(
@@ -106,7 +124,7 @@ static int on_progress(void *data)
 {
     cp_sqlite_conn_t *conn = data;
 
-    return cp_clock_now() >= conn->deadline;
+    return is_stopping(conn->db) || cp_clock_now() >= conn->deadline;
 }
 
 /* Called by SQLite when another program holds a lock; false gives up. A flat,
@@ -119,7 +137,8 @@ static int on_busy(void *data, int count)
     if (count == 0) {
         conn->busy_until = cp_clock_after(conn->db->config.busy);
     }
-    if (now >= conn->busy_until || now >= conn->deadline) {
+    if (now >= conn->busy_until || now >= conn->deadline
+        || is_stopping(conn->db)) {
         return 0;
     }
     sqlite3_sleep(count < 10 ? 1 : 5);
@@ -547,7 +566,7 @@ const cp_driver_t cp_sqlite_writer = {
 
 /* APR waits on the wall clock, and may wait twice as long as it is told: for
  * the threads of this process, then for the other processes. */
-static apr_status_t global_lock(apr_global_mutex_t *mutex, cp_clock_t deadline)
+static apr_status_t global_lock(const cp_sqlite_t *db, cp_clock_t deadline)
 {
     apr_status_t rv;
 
@@ -561,8 +580,9 @@ static apr_status_t global_lock(apr_global_mutex_t *mutex, cp_clock_t deadline)
         if (left > 0 && slice < LOCK_SLICE_MIN) {
             slice = LOCK_SLICE_MIN;
         }
-        rv = apr_global_mutex_timedlock(mutex, slice);
-    } while (APR_STATUS_IS_TIMEUP(rv) && cp_clock_left(deadline) > 0);
+        rv = apr_global_mutex_timedlock(db->config.write_lock, slice);
+    } while (APR_STATUS_IS_TIMEUP(rv) && cp_clock_left(deadline) > 0
+             && !is_stopping(db));
     return rv;
 }
 
@@ -578,8 +598,7 @@ apr_status_t cp_sqlite_lock(void *connection, cp_clock_t deadline,
         conn->locks++;
         return APR_SUCCESS;
     }
-    rv = global_lock(config->write_lock,
-                     deadline < patience ? deadline : patience);
+    rv = global_lock(conn->db, deadline < patience ? deadline : patience);
     if (rv != APR_SUCCESS) {
         return cp_error_set(err, CP_ERR_CAPACITY, rv,
                             "the database is busy with other writes",

@@ -36,6 +36,10 @@ typedef struct cp_sqlite_t cp_sqlite_t;
 apr_status_t cp_sqlite_create(cp_sqlite_t **pdb,
                               const cp_sqlite_config_t *config, apr_pool_t *p);
 
+/** The child ends at once: interrupt what runs on any of its connections, and
+ * what will run, with CP_ERR_CANCELLED. From any thread. */
+void cp_sqlite_stop(cp_sqlite_t *db);
+
 /** Drivers of the two kinds of connections; their ctx is a cp_sqlite_t. */
 extern const cp_driver_t cp_sqlite_reader;
 extern const cp_driver_t cp_sqlite_writer;

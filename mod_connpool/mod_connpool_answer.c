@@ -300,7 +300,9 @@ void connpool_limit_client_wait(request_rec *r, apr_interval_time_t left)
                                : ap_get_conn_socket(r->connection);
 
     if (socket) {
-        apr_socket_timeout_set(socket, left < 0 ? r->server->timeout : left);
+        apr_socket_timeout_set(socket, left < 0 || left > r->server->timeout
+                                           ? r->server->timeout
+                                           : left);
     }
 }
 
@@ -311,7 +313,8 @@ int connpool_client_is_gone(request_rec *r)
     char byte;
     ssize_t n;
 
-    if (r->connection->aborted) {
+    if (r->connection->aborted
+        || __atomic_load_n(&connpool_child.is_stopping, __ATOMIC_RELAXED)) {
         return 1;
     }
     if (!socket || apr_os_sock_get(&fd, socket) != APR_SUCCESS) {

@@ -6,7 +6,8 @@
  *  child_init:       1 log sink  2 slot in the segment  3 locks  4 pools
  *                    5 loop  6 maintenance thread (warm-up, query check)
  *  child_stopping:   graceful: nothing yet, requests in flight need everything
- *                    at once:  refuse new work, wake all waiters
+ *                    at once:  refuse new work, wake all waiters, interrupt
+ *                    queries, cancel fetches: the MPM waits for its threads
  *  pchild's pre-cleanup: stop the maintenance thread and the loop, close
  *  parent, child_status: fold the ended child's numbers into the totals
  *
@@ -22,6 +23,8 @@
 #include <apr_hash.h>
 #include <apr_shm.h>
 #include <apr_strings.h>
+#include <mpm_common.h>
+#include <scoreboard.h>
 #include <util_mutex.h>
 #include <unixd.h>
 
@@ -698,6 +701,51 @@ static int maintenance_pause(cp_clock_t until)
     return goes_on;
 }
 
+static void stop_pool(cp_pool_t *pool, void *baton)
+{
+    cp_pool_stop(pool);
+}
+
+/* Refuse new work and wake all who wait. */
+static void stop_pools(void)
+{
+    for (int i = 0; i < shared_gates->nelts; i++) {
+        cp_gate_close(APR_ARRAY_IDX(shared_gates, i, cp_gate_t *));
+    }
+    each_pool(stop_pool, NULL);
+}
+
+static void interrupt_database(connpool_database_t *db, void *baton)
+{
+    if (db->child && db->child->sqlite) {
+        cp_sqlite_stop(db->child->sqlite);
+    }
+}
+
+/* The child ends at once. */
+static void stop_all(void)
+{
+    __atomic_store_n(&connpool_child.is_stopping, 1, __ATOMIC_RELAXED);
+    stop_pools();
+    each_database(interrupt_database, NULL);
+}
+
+/* A graceful stop gives requests GracefulShutdownTimeout, and then the MPM
+ * would wait for a thread that hangs until it kills the child. After a graceful
+ * restart they may take as long as they like. */
+static void end_grace(void)
+{
+    cp_clock_t end = __atomic_load_n(&connpool_child.grace_end,
+                                     __ATOMIC_RELAXED);
+    int generation;
+
+    if (end != 0 && cp_clock_left(end) == 0
+        && ap_mpm_query(AP_MPMQ_GENERATION, &generation) == APR_SUCCESS
+        && generation == ap_scoreboard_image->global->running_generation) {
+        stop_all();
+    }
+}
+
 #ifdef CONNPOOL_TESTING
 /* Faults on demand: a test leaves a file of this name, with a number or
  * nothing in it, and one child finds and removes it. */
@@ -752,6 +800,7 @@ static void *maintenance_main(void *data)
 #endif
             cp_loop_supervise(connpool_child.loop);
         }
+        end_grace();
     } while (maintenance_pause(cp_clock_after(
         connpool_child.loop ? SUPERVISE_EVERY : MAINTAIN_EVERY)));
     return NULL;
@@ -802,20 +851,6 @@ static void log_sink(void *baton, const char *file, int line,
 
     ap_log_error_(file, line, APLOG_MODULE_INDEX, levels[level], rv, baton,
                   "%s", text);
-}
-
-static void stop_pool(cp_pool_t *pool, void *baton)
-{
-    cp_pool_stop(pool);
-}
-
-/* Refuse new work and wake all who wait. */
-static void stop_pools(void)
-{
-    for (int i = 0; i < shared_gates->nelts; i++) {
-        cp_gate_close(APR_ARRAY_IDX(shared_gates, i, cp_gate_t *));
-    }
-    each_pool(stop_pool, NULL);
 }
 
 static void destroy_pool(cp_pool_t *pool, void *baton)
@@ -886,10 +921,18 @@ void connpool_child_init(apr_pool_t *pchild, server_rec *main_server)
 
 void connpool_child_stopping(apr_pool_t *pchild, int graceful)
 {
-    if (graceful || !connpool_child.is_started) {
+    if (!connpool_child.is_started) {
         return;
     }
-    stop_pools();
+    if (!graceful) {
+        stop_all();
+    }
+    else if (ap_graceful_shutdown_timeout > 0) {
+        __atomic_store_n(
+            &connpool_child.grace_end,
+            cp_clock_after(apr_time_from_sec(ap_graceful_shutdown_timeout)),
+            __ATOMIC_RELAXED);
+    }
 }
 
 cp_query_stats_t *connpool_query_stats(const connpool_query_t *query)

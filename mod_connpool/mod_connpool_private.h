@@ -177,13 +177,15 @@ typedef struct connpool_up_child_t {
 } connpool_up_child_t;
 
 /** The state of this process. All fields are set in child_init (segment and
- * main_server in post_config) and constant afterwards. */
+ * main_server in post_config) and constant afterwards, but the last two. */
 typedef struct connpool_child_t {
     server_rec *main_server;
     cp_segment_t *segment; /* NULL before post_config */
     int slot;              /* ours in the segment */
     cp_loop_t *loop;       /* NULL: fetches run in the request's thread */
     int is_started;
+    int is_stopping;      /* atomic: the child ends at once */
+    cp_clock_t grace_end; /* atomic: of a graceful stop, 0: none */
 } connpool_child_t;
 
 extern connpool_child_t connpool_child;
@@ -322,7 +324,8 @@ void connpool_stream_cut(request_rec *r);
  * connection's own timeout with `left` < 0. */
 void connpool_limit_client_wait(request_rec *r, apr_interval_time_t left);
 
-/** Has the client closed its connection? */
+/** Nobody waits for the answer: the client has closed its connection, or the
+ * child ends at once. */
 int connpool_client_is_gone(request_rec *r);
 
 /* --- handlers --- */

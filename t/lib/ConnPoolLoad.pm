@@ -161,6 +161,7 @@ sub _run {
         my ($status, $body) = $self->_ask($request, \%result);
         if (!$status) {
             push @{$result{lost}}, "$name $i of client $client: $body";
+            last if $body =~ /^connect:/;
         }
         elsif ($status != ($request->{status} // 200)) {
             $result{refused}{"$name $status"}++;

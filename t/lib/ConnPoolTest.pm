@@ -574,13 +574,13 @@ sub _is_answering {
     return read_until($socket, qr/\r\n\r\n/, 2) =~ m{^HTTP/1\.1 \d};
 }
 
-# End the server: TERM, and KILL if it is still there after 10 s. Returns
-# true if it ended by itself, with status 0.
+# End the server: TERM or another signal, and KILL if it is still there after
+# 10 s. Returns true if it ended by itself, with status 0.
 sub stop {
-    my ($self) = @_;
+    my ($self, $signal) = @_;
     my $pid = $self->{pid} // return 1;
     $self->_remember_children;
-    kill 'TERM', $pid;
+    kill $signal // 'TERM', $pid;
     my $is_gone = await(
         sub { waitpid($pid, POSIX::WNOHANG()) == $pid }, 10
     );
