@@ -123,7 +123,9 @@ SKIP: {
             fetch_conf('reject', $here, 'max=2 acquire=200ms overflow=reject'),
             fetch_conf('at_once', $here, 'max=2 acquire=0 overflow=reject'),
             fetch_conf('queue', $here,
-                'max=1 acquire=5s queue=2 overflow=reject')
+                'max=1 acquire=5s queue=2 overflow=reject'),
+            fetch_conf('first', $trap->url('/'), 'perhost=4 acquire=10s'),
+            fetch_conf('second', $trap->url('/'), 'acquire=10s')
         );
         $server->start;
 
@@ -173,6 +175,15 @@ SKIP: {
                 "$name: counted");
             is($numbers->{fallbacks}, 0, "$name: none beside the pool");
         }
+        is_deeply(
+            statuses(
+                all_at_once($server,
+                    map { ("/$_/delay/0.25") x 8 } qw(first second))
+            ),
+            {200 => 16},
+            'perhost=: all are answered'
+        );
+        is($trap->stats->{busy_peak}, 4, 'two upstreams share the first one\'s');
         $server->allow_log(qr/pool '\w+'(?: is exhausted|: no conn|: queue)/);
         $server->done;
     };
@@ -223,7 +234,7 @@ subtest 'addresses' => sub {
         },
     );
     $server->start;
-    $upstream->restart;
+    $_->restart for $upstream, $trap;
     for my $name (sort keys %refused) {
         my $mark   = $server->log_mark;
         my $start  = time;
