@@ -34,6 +34,7 @@ typedef struct entry_t {
 typedef struct slot_t {
     pid_t pid; /* atomic; 0: free */
     cp_loop_stats_t loop;
+    cp_process_stats_t process;
 } slot_t;
 
 struct cp_segment_t {
@@ -60,6 +61,7 @@ static cp_pool_stats_t nobodys_pool;
 static cp_query_stats_t nobodys_query;
 static cp_upstream_stats_t nobodys_upstream;
 static cp_loop_stats_t nobodys_loop;
+static cp_process_stats_t nobodys_process;
 
 static void measure(cp_segment_t *seg, const cp_segment_layout_t *layout)
 {
@@ -192,6 +194,14 @@ cp_loop_stats_t *cp_segment_loop(cp_segment_t *seg, int child)
     return &slot_at(seg, child)->loop;
 }
 
+cp_process_stats_t *cp_segment_process(cp_segment_t *seg, int child)
+{
+    if (child < 0 || child >= seg->layout.children) {
+        return &nobodys_process;
+    }
+    return &slot_at(seg, child)->process;
+}
+
 static void clear(uint64_t *gauge)
 {
     __atomic_store_n(gauge, 0, __ATOMIC_RELAXED);
@@ -229,11 +239,17 @@ static void settle_pool(cp_pool_stats_t *stats)
     clear(&stats->idle);
     clear(&stats->waiting);
     clear(&stats->memory_bytes);
+    clear(&stats->cache_bytes);
+    clear(&stats->schema_bytes);
+    clear(&stats->statement_bytes);
+    clear(&stats->wal_bytes);
+    clear(&stats->waiting_since);
 }
 
 static void settle(cp_segment_t *seg, int child)
 {
     cp_loop_stats_t *loop = cp_segment_loop(seg, child);
+    cp_process_stats_t *process = cp_segment_process(seg, child);
     int pools = used_entries(seg, CP_ENTRY_POOL);
 
     for (int i = 0; i < pools; i++) {
@@ -242,6 +258,10 @@ static void settle(cp_segment_t *seg, int child)
     clear(&loop->running);
     clear(&loop->in_flight);
     clear(&loop->lag_us);
+    clear(&loop->heartbeat);
+    clear(&process->rss_bytes);
+    clear(&process->rss_base_bytes);
+    clear(&process->descriptors);
 }
 
 static int find_slot(cp_segment_t *seg, pid_t pid)
@@ -375,6 +395,27 @@ void cp_segment_sum_loop(cp_segment_t *seg, cp_loop_stats_t *sum)
     for (int i = 0; i < used; i++) {
         cp_loop_stats_merge(sum, cp_segment_loop(seg, i));
     }
+}
+
+void cp_segment_sum_process(cp_segment_t *seg, cp_process_stats_t *sum)
+{
+    int used = used_slots(seg);
+
+    memset(sum, 0, sizeof(*sum));
+    for (int i = 0; i < used; i++) {
+        cp_process_stats_merge(sum, cp_segment_process(seg, i));
+    }
+}
+
+int cp_segment_slots(cp_segment_t *seg)
+{
+    return used_slots(seg);
+}
+
+pid_t cp_segment_owner(cp_segment_t *seg, int child)
+{
+    return child >= 0 && child < used_slots(seg) ? owner_of(slot_at(seg, child))
+                                                 : 0;
 }
 
 int cp_segment_children(cp_segment_t *seg)

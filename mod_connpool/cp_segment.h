@@ -61,6 +61,7 @@ cp_query_stats_t *cp_segment_query(cp_segment_t *seg, int child, int entry);
 cp_upstream_stats_t *cp_segment_upstream(cp_segment_t *seg, int child,
                                          int entry);
 cp_loop_stats_t *cp_segment_loop(cp_segment_t *seg, int child);
+cp_process_stats_t *cp_segment_process(cp_segment_t *seg, int child);
 
 /** Set *sum to the sum over all children, living and ended; 0 throughout for
  * an entry that does not exist. Counters never fall, whatever is folded or
@@ -71,6 +72,12 @@ void cp_segment_sum_query(cp_segment_t *seg, int entry, cp_query_stats_t *sum);
 void cp_segment_sum_upstream(cp_segment_t *seg, int entry,
                              cp_upstream_stats_t *sum);
 void cp_segment_sum_loop(cp_segment_t *seg, cp_loop_stats_t *sum);
+void cp_segment_sum_process(cp_segment_t *seg, cp_process_stats_t *sum);
+
+/** Who owns slot `child` (0 up to cp_segment_slots): its pid, or 0. For
+ * reports by child. */
+pid_t cp_segment_owner(cp_segment_t *seg, int child);
+int cp_segment_slots(cp_segment_t *seg);
 
 /** Number of living children that claimed a slot. */
 int cp_segment_children(cp_segment_t *seg);
