@@ -123,6 +123,17 @@ uint64_t cp_histogram_quantile(const cp_histogram_t *h, double q)
     return cp_stats_get(&h->max);
 }
 
+uint64_t cp_histogram_below(const cp_histogram_t *h, uint64_t us)
+{
+    uint64_t count = 0;
+
+    for (unsigned i = 0; i < CP_HISTOGRAM_BUCKETS && bucket_middle(i) <= us;
+         i++) {
+        count += cp_stats_get(&h->bucket[i]);
+    }
+    return count;
+}
+
 /* Only one thread merges into a struct, so no locked instruction is needed;
  * the store is atomic because others may read. */
 static void accumulate(uint64_t *into, uint64_t value)

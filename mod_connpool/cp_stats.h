@@ -151,6 +151,10 @@ uint64_t cp_histogram_count(const cp_histogram_t *h);
  * values lies: the bucket's middle, never above max. 0 when empty. */
 uint64_t cp_histogram_quantile(const cp_histogram_t *h, double q);
 
+/** How many values are at most `us`, to the precision of a bucket; grows with
+ * us, and never exceeds the count. */
+uint64_t cp_histogram_below(const cp_histogram_t *h, uint64_t us);
+
 /** into += from, for any of the structs above; maxima and lag_us become the
  * larger one. from may be written meanwhile, into only by this thread. */
 void cp_pool_stats_merge(cp_pool_stats_t *into, const cp_pool_stats_t *from);

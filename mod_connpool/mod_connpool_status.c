@@ -114,8 +114,8 @@ static int send_style_sheet(request_rec *r)
     return send_report(r, "text/css; charset=utf-8", &buf);
 }
 
-/* Without ?format= a program that asks for JSON, and not for a page, gets it.
- */
+/* Without ?format= a program that asks for its own format, and not for a page,
+ * gets it. */
 static const char *wanted_format(request_rec *r, const apr_table_t *args)
 {
     const char *format = apr_table_get(args, "format");
@@ -125,10 +125,13 @@ static const char *wanted_format(request_rec *r, const apr_table_t *args)
         return format;
     }
     apr_table_mergen(r->headers_out, "Vary", "Accept");
-    return accept && ap_strcasestr(accept, "application/json")
-                   && !ap_strcasestr(accept, "text/html")
-               ? "json"
-               : "html";
+    if (!accept || ap_strcasestr(accept, "text/html")) {
+        return "html";
+    }
+    return ap_strcasestr(accept, "application/openmetrics-text") ? "openmetrics"
+           : ap_strcasestr(accept, "application/json")           ? "json"
+           : ap_strcasestr(accept, "text/plain")                 ? "text"
+                                                                 : "html";
 }
 
 /* Seconds, 0 for never, -1 for a value that is none. */
@@ -174,8 +177,19 @@ static int answer(request_rec *r, const apr_table_t *args)
         connpool_status_write_page(&buf, connpool_status_gather(r), refresh);
         return send_report(r, "text/html; charset=utf-8", &buf);
     }
-    return connpool_problem(r, HTTP_BAD_REQUEST, "format is html or json",
-                            NULL);
+    if (strcmp(format, "openmetrics") == 0) {
+        connpool_status_write_metrics(&buf, connpool_status_gather(r), 1);
+        return send_report(r,
+                           "application/openmetrics-text; version=1.0.0; "
+                           "charset=utf-8",
+                           &buf);
+    }
+    if (strcmp(format, "text") == 0) {
+        connpool_status_write_metrics(&buf, connpool_status_gather(r), 0);
+        return send_report(r, "text/plain; version=0.0.4; charset=utf-8", &buf);
+    }
+    return connpool_problem(r, HTTP_BAD_REQUEST,
+                            "format is html, json, openmetrics or text", NULL);
 }
 
 int connpool_status_handler(request_rec *r)

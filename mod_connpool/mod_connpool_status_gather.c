@@ -39,11 +39,13 @@ static uint64_t not_negative(uint64_t value)
     return (int64_t)value < 0 ? 0 : value;
 }
 
-static connpool_spread_t spread_of(const cp_histogram_t *h)
+connpool_spread_t connpool_spread_of(const cp_histogram_t *h)
 {
     return (connpool_spread_t){
         .count = cp_histogram_count(h),
+        .sum = h->sum,
         .p50 = cp_histogram_quantile(h, 0.50),
+        .p90 = cp_histogram_quantile(h, 0.90),
         .p99 = cp_histogram_quantile(h, 0.99),
         .max = h->max,
     };
@@ -101,19 +103,25 @@ static connpool_pool_line_t *add_pool(connpool_status_t *report,
                                       int entry)
 {
     connpool_pool_line_t *line = apr_array_push(report->pools);
-    cp_pool_stats_t sum;
+    cp_pool_stats_t *sum = apr_palloc(report->p, sizeof(*sum));
+    cp_clock_t now = cp_clock_now();
 
-    cp_segment_sum_pool(connpool_child.segment, entry, &sum);
+    cp_segment_sum_pool(connpool_child.segment, entry, sum);
+    line->sum = sum;
     line->name = name;
     line->server = server_label(report, server);
     for (int i = 0; i < CONNPOOL_NUMBERS; i++) {
-        const char *cell = (const char *)&sum + pool_fields[i].offset;
+        const char *cell = (const char *)sum + pool_fields[i].offset;
 
         line->number[i] = not_negative(*(const uint64_t *)(const void *)cell);
     }
-    memcpy(line->closed, sum.closed, sizeof(line->closed));
-    line->acquire = spread_of(&sum.acquire_us);
-    line->hold = spread_of(&sum.hold_us);
+    memcpy(line->closed, sum->closed, sizeof(line->closed));
+    line->acquire = connpool_spread_of(&sum->acquire_us);
+    line->hold = connpool_spread_of(&sum->hold_us);
+    line->create = connpool_spread_of(&sum->create_us);
+    if (sum->waiting_since != 0 && (uint64_t)now > sum->waiting_since) {
+        line->oldest_wait_us = (uint64_t)now - sum->waiting_since;
+    }
     return line;
 }
 
@@ -138,35 +146,37 @@ static void add_upstream(connpool_status_t *report,
                                           up->pool_entry);
     const connpool_server_t *flags = flags_for(report, up->server);
     connpool_upstream_line_t *line = apr_array_push(report->upstreams);
-    cp_upstream_stats_t sum;
+    cp_upstream_stats_t *sum = apr_palloc(report->p, sizeof(*sum));
 
     pool->kind = "http";
     pool->max = up->pool.max;
     pool->state = state_of(report, pool, flags->engine && flags->http_pool,
                            up->pool.max);
 
-    cp_segment_sum_upstream(connpool_child.segment, up->entry, &sum);
+    cp_segment_sum_upstream(connpool_child.segment, up->entry, sum);
+    line->sum = sum;
     line->name = up->name;
     line->server = pool->server;
-    line->count = sum.count;
-    line->errors = sum.errors;
-    line->reused = sum.reused;
-    line->retries = sum.retries;
-    line->us = spread_of(&sum.us);
+    line->count = sum->count;
+    line->errors = sum->errors;
+    line->reused = sum->reused;
+    line->retries = sum->retries;
+    line->us = connpool_spread_of(&sum->us);
 }
 
 static void add_query(connpool_status_t *report, const connpool_query_t *query)
 {
     connpool_query_line_t *line = apr_array_push(report->queries);
-    cp_query_stats_t sum;
+    cp_query_stats_t *sum = apr_palloc(report->p, sizeof(*sum));
 
-    cp_segment_sum_query(connpool_child.segment, query->entry, &sum);
+    cp_segment_sum_query(connpool_child.segment, query->entry, sum);
+    line->sum = sum;
     line->name = query->name;
     line->server = server_label(report, query->server);
-    line->count = sum.count;
-    line->errors = sum.errors;
-    line->rows = sum.rows;
-    line->us = spread_of(&sum.us);
+    line->count = sum->count;
+    line->errors = sum->errors;
+    line->rows = sum->rows;
+    line->us = connpool_spread_of(&sum->us);
 }
 
 static void gather_server(connpool_status_t *report,
@@ -200,6 +210,30 @@ static void gather_server(connpool_status_t *report,
     }
 }
 
+static void gather_processes(connpool_status_t *report)
+{
+    cp_segment_t *seg = connpool_child.segment;
+    int slots = cp_segment_slots(seg);
+
+    for (int i = 0; i < slots; i++) {
+        const cp_process_stats_t *process = cp_segment_process(seg, i);
+        uint64_t base = cp_stats_get(&process->rss_base_bytes);
+        pid_t pid = cp_segment_owner(seg, i);
+
+        if (pid != 0) {
+            connpool_child_line_t *line = apr_array_push(report->processes);
+
+            line->pid = pid;
+            line->rss_bytes = cp_stats_get(&process->rss_bytes);
+            line->rss_max_bytes = cp_stats_get(&process->rss_max_bytes);
+            line->growth_bytes = base ? (int64_t)(line->rss_bytes - base) : 0;
+            line->descriptors = cp_stats_get(&process->descriptors);
+        }
+    }
+    cp_segment_sum_process(seg, &report->process);
+    report->request = connpool_spread_of(&report->process.request_us);
+}
+
 connpool_status_t *connpool_status_gather(request_rec *r)
 {
     connpool_status_t *report = apr_pcalloc(r->pool, sizeof(*report));
@@ -220,6 +254,9 @@ connpool_status_t *connpool_status_gather(request_rec *r)
             gather_server(report, server);
         }
     }
+    report->processes = apr_array_make(r->pool, 8,
+                                       sizeof(connpool_child_line_t));
+    gather_processes(report);
     cp_segment_sum_loop(connpool_child.segment, &report->loop);
     report->loop.running = not_negative(report->loop.running);
     report->loop.in_flight = not_negative(report->loop.in_flight);
