@@ -243,6 +243,7 @@ static void note_open_failure(cp_pool_t *pool, const cp_error_t *err)
     char tail[64];
 
     cp_stats_add(&pool->stats->create_failures, 1);
+    cp_stats_add(&pool->stats->failures[err->cls], 1);
     remember_error(pool, err);
     __atomic_store_n(&pool->is_down, 1, __ATOMIC_RELAXED);
     if (cp_log_allowed(&pool->open_log, COMPLAINT_EVERY, &suppressed)) {
@@ -281,10 +282,13 @@ static apr_status_t connection_open(cp_pool_t *pool, connection_t *conn,
 {
     unsigned generation = __atomic_load_n(&pool->generation, __ATOMIC_ACQUIRE);
     apr_interval_time_t lifetime = pool->config.lifetime;
+    cp_clock_t began;
     apr_status_t rv;
 
     conn->handle = NULL;
+    began = cp_clock_now();
     rv = pool->driver->open(pool->driver_ctx, deadline, &conn->handle, err);
+    cp_histogram_record(&pool->stats->create_us, cp_clock_now() - began);
     if (rv != APR_SUCCESS) {
         place_free(pool, conn);
         note_open_failure(pool, err);
@@ -299,6 +303,7 @@ static apr_status_t connection_open(cp_pool_t *pool, connection_t *conn,
     }
     cp_stats_add(&pool->stats->created, 1);
     cp_stats_add(&pool->stats->open, 1);
+    cp_stats_raise(&pool->stats->open_max, cp_stats_get(&pool->stats->open));
     note_open_success(pool);
     return APR_SUCCESS;
 }
@@ -556,6 +561,7 @@ static apr_status_t borrow_pooled(cp_pool_t *pool, cp_lease_t *lease,
     lease->slot = slot;
     cp_stats_add(&pool->stats->acquired, 1);
     cp_stats_add(&pool->stats->busy, 1);
+    cp_stats_raise(&pool->stats->busy_max, cp_stats_get(&pool->stats->busy));
     return APR_SUCCESS;
 }
 
@@ -963,6 +969,10 @@ apr_status_t cp_pool_create(cp_pool_t **ppool, const cp_pool_config_t *config,
     APR_RING_INIT(&pool->registry, cp_slot_t, link);
     rv = cp_gate_create(&pool->gate, config->max, config->queue,
                         &stats->waiting, p);
+    if (rv == APR_SUCCESS) {
+        cp_gate_tell(pool->gate, &stats->waiting_max,
+                     &stats->waiting_since[config->part]);
+    }
     if (rv == APR_SUCCESS) {
         rv = apr_reslist_create(&pool->slots, config->max, config->max,
                                 config->max, 0, slot_construct, slot_destruct,

@@ -243,7 +243,9 @@ static void settle_pool(cp_pool_stats_t *stats)
     clear(&stats->schema_bytes);
     clear(&stats->statement_bytes);
     clear(&stats->wal_bytes);
-    clear(&stats->waiting_since);
+    for (int i = 0; i < CP_POOL_PARTS; i++) {
+        clear(&stats->waiting_since[i]);
+    }
 }
 
 static void settle(cp_segment_t *seg, int child)

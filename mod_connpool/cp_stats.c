@@ -205,14 +205,12 @@ static void merge_failures(uint64_t *into, const uint64_t *from)
 }
 
 /* The oldest of all: the smallest that is not 0. */
-static void merge_waiting_since(cp_pool_stats_t *into,
-                                const cp_pool_stats_t *from)
+static void merge_waiting_since(uint64_t *into, uint64_t since)
 {
-    uint64_t since = cp_stats_get(&from->waiting_since);
-    uint64_t oldest = cp_stats_get(&into->waiting_since);
+    uint64_t oldest = cp_stats_get(into);
 
     if (since != 0 && (oldest == 0 || since < oldest)) {
-        __atomic_store_n(&into->waiting_since, since, __ATOMIC_RELAXED);
+        __atomic_store_n(into, since, __ATOMIC_RELAXED);
     }
 }
 
@@ -247,7 +245,10 @@ void cp_pool_stats_merge(cp_pool_stats_t *into, const cp_pool_stats_t *from)
     cp_stats_raise(&into->waiting_max, cp_stats_get(&from->waiting_max));
     /* Children see the same file. */
     cp_stats_raise(&into->wal_bytes, cp_stats_get(&from->wal_bytes));
-    merge_waiting_since(into, from);
+    for (int i = 0; i < CP_POOL_PARTS; i++) {
+        merge_waiting_since(&into->waiting_since[i],
+                            cp_stats_get(&from->waiting_since[i]));
+    }
     histogram_merge(&into->acquire_us, &from->acquire_us);
     histogram_merge(&into->hold_us, &from->hold_us);
     histogram_merge(&into->create_us, &from->create_us);

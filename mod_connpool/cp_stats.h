@@ -40,6 +40,9 @@ typedef enum cp_close_reason_t {
 /** "idle", "lifetime", ...: words of the log and of the status. */
 const char *cp_close_reason_name(cp_close_reason_t reason);
 
+/** A database is shown as one pool and is two: readers and the writer. */
+#define CP_POOL_PARTS 2
+
 /** One pool in one child. At rest and under load:
  * acquired == released + busy + abandoned, created == sum(closed) + open. */
 typedef struct cp_pool_stats_t {
@@ -66,9 +69,10 @@ typedef struct cp_pool_stats_t {
     uint64_t cache_bytes;
     uint64_t schema_bytes;
     uint64_t statement_bytes;
-    uint64_t wal_bytes;     /**< gauge: of the file, the same in every child */
-    uint64_t waiting_since; /**< gauge: CLOCK_MONOTONIC, us, of the one who
-                                 waits longest; 0: nobody */
+    uint64_t wal_bytes; /**< gauge: of the file, the same in every child */
+    /** gauge: CLOCK_MONOTONIC, us, of the one who waits longest, 0: nobody;
+     * one cell for each of the pools that are shown as one. */
+    uint64_t waiting_since[CP_POOL_PARTS];
     cp_histogram_t acquire_us;
     cp_histogram_t hold_us;
     cp_histogram_t create_us; /**< opening a connection, failures included */

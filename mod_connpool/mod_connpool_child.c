@@ -15,7 +15,9 @@
  * retained data, and hold no pointer into this module. */
 #include "mod_connpool_private.h"
 
+#include <dirent.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <apr_hash.h>
@@ -407,6 +409,7 @@ static void make_database_pools(connpool_database_t *db, int is_pooled)
         cp_pool_config_t writer = config;
 
         writer.max = 1;
+        writer.part = 1;
         writer.min = 0;
         /* A write beside the queue would wait for the same lock. */
         writer.overflow_max = 0;
@@ -682,6 +685,62 @@ static void verify_database(connpool_database_t *db, void *baton)
     driver->close(db->child->sqlite, verify.conn);
 }
 
+/* --- the child: its own figures --- */
+
+#define BASE_AFTER apr_time_from_sec(60)
+
+static uint64_t count_descriptors(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    uint64_t count = 0;
+
+    if (!dir) {
+        return 0;
+    }
+    while (readdir(dir)) {
+        count++;
+    }
+    closedir(dir);
+    return count > 3 ? count - 3 : 0; /* ".", "..", and the directory's own */
+}
+
+/* "VmRSS:  1234 kB" and "VmHWM:" of /proc/self/status, in bytes. */
+static void read_memory(uint64_t *rss, uint64_t *peak)
+{
+    FILE *file = fopen("/proc/self/status", "re");
+    char line[128];
+
+    *rss = *peak = 0;
+    while (file && fgets(line, sizeof(line), file)) {
+        if (strncmp(line, "VmRSS:", 6) == 0) {
+            *rss = strtoull(line + 6, NULL, 10) * 1024;
+        }
+        else if (strncmp(line, "VmHWM:", 6) == 0) {
+            *peak = strtoull(line + 6, NULL, 10) * 1024;
+        }
+    }
+    if (file) {
+        fclose(file);
+    }
+}
+
+static void measure_process(cp_clock_t started)
+{
+    cp_process_stats_t *stats = cp_segment_process(connpool_child.segment,
+                                                   connpool_child.slot);
+    uint64_t rss, peak;
+
+    read_memory(&rss, &peak);
+    __atomic_store_n(&stats->rss_bytes, rss, __ATOMIC_RELAXED);
+    __atomic_store_n(&stats->rss_max_bytes, peak, __ATOMIC_RELAXED);
+    __atomic_store_n(&stats->descriptors, count_descriptors(),
+                     __ATOMIC_RELAXED);
+    if (cp_clock_now() - started >= BASE_AFTER
+        && cp_stats_get(&stats->rss_base_bytes) == 0) {
+        __atomic_store_n(&stats->rss_base_bytes, rss, __ATOMIC_RELAXED);
+    }
+}
+
 /* Sleep until `until` or until asked to stop; true goes on. */
 static int maintenance_pause(cp_clock_t until)
 {
@@ -700,12 +759,14 @@ static int maintenance_pause(cp_clock_t until)
 static void *maintenance_main(void *data)
 {
     cp_clock_t next_round = 0;
+    cp_clock_t started = cp_clock_now();
 
     each_database(verify_database, NULL);
     do {
         if (cp_clock_left(next_round) == 0) {
             each_database(maintain_database, NULL);
             each_pool(maintain_pool, NULL);
+            measure_process(started);
             next_round = cp_clock_after(MAINTAIN_EVERY);
         }
         if (connpool_child.loop) {

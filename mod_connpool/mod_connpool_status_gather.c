@@ -119,8 +119,13 @@ static connpool_pool_line_t *add_pool(connpool_status_t *report,
     line->acquire = connpool_spread_of(&sum->acquire_us);
     line->hold = connpool_spread_of(&sum->hold_us);
     line->create = connpool_spread_of(&sum->create_us);
-    if (sum->waiting_since != 0 && (uint64_t)now > sum->waiting_since) {
-        line->oldest_wait_us = (uint64_t)now - sum->waiting_since;
+    for (int i = 0; i < CP_POOL_PARTS; i++) {
+        uint64_t since = sum->waiting_since[i];
+
+        if (since != 0 && (uint64_t)now > since
+            && (uint64_t)now - since > line->oldest_wait_us) {
+            line->oldest_wait_us = (uint64_t)now - since;
+        }
     }
     return line;
 }

@@ -150,7 +150,10 @@ apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
     stats = connpool_query_stats(run->query);
     cp_stats_add(&stats->count, 1);
     cp_stats_add(&stats->rows, run->rows);
-    cp_stats_add(&stats->errors, !is_success(rv));
+    if (!is_success(rv)) {
+        cp_stats_add(&stats->errors, 1);
+        cp_stats_add(&stats->failures[err->cls], 1);
+    }
     cp_histogram_record(&stats->us, cp_clock_now() - run->started);
     run->query = NULL;
     return rv;
@@ -160,11 +163,20 @@ static void count_fetch(const connpool_upstream_t *up,
                         const cp_fetch_result_t *result, int is_error)
 {
     cp_upstream_stats_t *stats = connpool_upstream_stats(up);
+    int status_class = result->status / 100;
 
     cp_stats_add(&stats->count, 1);
     cp_stats_add(&stats->errors, is_error || result->status >= 500);
     cp_stats_add(&stats->reused, result->reused);
     cp_stats_add(&stats->retries, result->retries);
+    cp_stats_add(&stats->handshakes, result->handshakes);
+    cp_stats_add(&stats->bytes, result->bytes);
+    cp_stats_add(&stats->statuses[status_class < 6 ? status_class : 5], 1);
+    for (int i = 0; i < CP_SPANS; i++) {
+        if (result->span_us[i] >= 0) {
+            cp_histogram_record(&stats->span_us[i], result->span_us[i]);
+        }
+    }
     cp_histogram_record(&stats->us, result->us);
 }
 
@@ -174,8 +186,13 @@ apr_status_t connpool_run_fetch(request_rec *r, connpool_upstream_t *up,
 {
     cp_fetch_result_t result = {0};
     connpool_hold_t *hold;
+    cp_clock_t began = cp_clock_now();
     apr_status_t rv = connpool_hold_upstream(r, up, 1, &hold, err);
+    apr_interval_time_t waited = cp_clock_now() - began;
 
+    for (int i = 0; i < CP_SPANS; i++) {
+        result.span_us[i] = -1;
+    }
     if (rv == APR_SUCCESS) {
         request->is_one_shot = connpool_hold_is_one_shot(hold);
         rv = cp_fetch_run(up->child->upstream, connpool_hold_connection(hold),
@@ -188,6 +205,8 @@ apr_status_t connpool_run_fetch(request_rec *r, connpool_upstream_t *up,
             connpool_hold_discard(hold, err->cause);
         }
     }
+    result.span_us[CP_SPAN_QUEUE] = waited;
+    result.us += waited;
     /* Who goes away has not found the upstream broken. */
     count_fetch(up, &result, rv != APR_SUCCESS && err->cls != CP_ERR_CANCELLED);
     return rv;
