@@ -246,6 +246,7 @@ static void note_open_failure(cp_pool_t *pool, const cp_error_t *err)
     cp_stats_add(&pool->stats->failures[err->cls], 1);
     remember_error(pool, err);
     __atomic_store_n(&pool->is_down, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&pool->stats->down, 1, __ATOMIC_RELAXED);
     if (cp_log_allowed(&pool->open_log, COMPLAINT_EVERY, &suppressed)) {
         __atomic_store_n(&pool->is_down_logged, 1, __ATOMIC_RELAXED);
         cp_log(CP_LOG_MARK, CP_LOG_ERROR, err->rv,
@@ -263,6 +264,7 @@ static void note_open_success(cp_pool_t *pool)
         return;
     }
     __atomic_store_n(&pool->is_down, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&pool->stats->down, 0, __ATOMIC_RELAXED);
     if (__atomic_exchange_n(&pool->is_down_logged, 0, __ATOMIC_RELAXED)) {
         cp_log(CP_LOG_MARK, CP_LOG_NOTICE, 0, "pool '%s': usable again",
                pool->config.name);

@@ -79,6 +79,43 @@ void cp_segment_sum_process(cp_segment_t *seg, cp_process_stats_t *sum);
 pid_t cp_segment_owner(cp_segment_t *seg, int child);
 int cp_segment_slots(cp_segment_t *seg);
 
+/* --- the last ten minutes, and how pools have been --- */
+
+#define CP_HISTORY_SAMPLES 600
+
+/** All children together, once a second. */
+typedef struct cp_sample_t {
+    uint64_t at; /**< CLOCK_MONOTONIC, us */
+    uint64_t busy;
+    uint64_t waiting;
+    uint64_t requests; /**< total so far: queries and fetches */
+    uint64_t errors;   /**< total so far */
+} cp_sample_t;
+
+/** Is a sample due, and is it this caller's to take? True for one of all
+ * children, at most once a second. */
+int cp_segment_sample_due(cp_segment_t *seg, uint64_t now);
+
+/** Add up what a sample holds. */
+void cp_segment_total(cp_segment_t *seg, cp_sample_t *sample);
+
+/** Append; by the one for whom cp_segment_sample_due was true. */
+void cp_segment_record(cp_segment_t *seg, const cp_sample_t *sample);
+
+/** Copy the newest samples, oldest first, into room for CP_HISTORY_SAMPLES;
+ * returns how many. */
+int cp_segment_history(cp_segment_t *seg, cp_sample_t *samples);
+
+/** How a pool has been, over all children; written by who takes the sample. */
+typedef struct cp_condition_t {
+    uint64_t high_since;  /**< utilisation over 90 % since (us); 0: it is not */
+    uint64_t fallbacks;   /**< seen so far */
+    uint64_t fallback_at; /**< when the last one was seen (us); 0: never */
+} cp_condition_t;
+
+/** A static dummy for entry < 0. */
+cp_condition_t *cp_segment_condition(cp_segment_t *seg, int entry);
+
 /** Number of living children that claimed a slot. */
 int cp_segment_children(cp_segment_t *seg);
 

@@ -235,6 +235,7 @@ void cp_pool_stats_merge(cp_pool_stats_t *into, const cp_pool_stats_t *from)
     accumulate(&into->busy, cp_stats_get(&from->busy));
     accumulate(&into->idle, cp_stats_get(&from->idle));
     accumulate(&into->waiting, cp_stats_get(&from->waiting));
+    accumulate(&into->down, cp_stats_get(&from->down));
     accumulate(&into->memory_bytes, cp_stats_get(&from->memory_bytes));
     accumulate(&into->cache_bytes, cp_stats_get(&from->cache_bytes));
     accumulate(&into->schema_bytes, cp_stats_get(&from->schema_bytes));
@@ -271,6 +272,7 @@ void cp_upstream_stats_merge(cp_upstream_stats_t *into,
     accumulate(&into->reused, get_first(&from->reused));
     accumulate(&into->retries, cp_stats_get(&from->retries));
     accumulate(&into->count, cp_stats_get(&from->count));
+    accumulate(&into->failing, cp_stats_get(&from->failing));
     accumulate(&into->handshakes, cp_stats_get(&from->handshakes));
     accumulate(&into->bytes, cp_stats_get(&from->bytes));
     for (int i = 0; i < 6; i++) {

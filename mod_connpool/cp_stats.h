@@ -65,6 +65,7 @@ typedef struct cp_pool_stats_t {
     uint64_t busy;         /**< gauge */
     uint64_t idle;         /**< gauge: open and in the pool */
     uint64_t waiting;      /**< gauge */
+    uint64_t down;         /**< gauge, 0 or 1: the last open failed */
     uint64_t memory_bytes; /**< gauge, set by maintenance: the next three */
     uint64_t cache_bytes;
     uint64_t schema_bytes;
@@ -107,6 +108,7 @@ typedef struct cp_upstream_stats_t {
     uint64_t retries;
     uint64_t handshakes;  /**< of TLS */
     uint64_t bytes;       /**< of bodies, decompressed */
+    uint64_t failing;     /**< gauge, 0 or 1: the last fetch got no answer */
     uint64_t statuses[6]; /**< [1] is 1xx ... [5] is 5xx; [0]: no answer */
     cp_histogram_t span_us[CP_SPANS];
     cp_histogram_t us; /**< all together */

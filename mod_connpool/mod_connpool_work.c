@@ -51,10 +51,9 @@ static apr_status_t begin_run(connpool_run_t *run, const cp_value_t *values,
     }
     /* With max=1 readers have the writer's connection. */
     if (!run->query->is_write && !cp_statement_is_readonly(run->statement)) {
-        return cp_error_set(err, CP_ERR_REFUSED, APR_EACCES,
-                            "the query would write",
-                            "a statement that writes was run to read: %.200s",
-                            run->query->sql);
+        return cp_error_set(
+            err, CP_ERR_REFUSED, APR_EACCES, "the query would write",
+            "a statement that writes was run to read: %.200s", run->query->sql);
     }
     return bind_all(run, values, err);
 }
@@ -169,6 +168,9 @@ static void count_fetch(const connpool_upstream_t *up,
     cp_stats_add(&stats->errors, is_error || result->status >= 500);
     cp_stats_add(&stats->reused, result->reused);
     cp_stats_add(&stats->retries, result->retries);
+    if (result->status == 0 || !is_error) {
+        __atomic_store_n(&stats->failing, is_error ? 1 : 0, __ATOMIC_RELAXED);
+    }
     cp_stats_add(&stats->handshakes, result->handshakes);
     cp_stats_add(&stats->bytes, result->bytes);
     cp_stats_add(&stats->statuses[status_class < 6 ? status_class : 5], 1);
