@@ -28,6 +28,9 @@ static int handler(request_rec *r)
     if (strcmp(r->handler, "connpool-status") == 0) {
         return connpool_status_handler(r);
     }
+    if (strcmp(r->handler, "connpool-health") == 0) {
+        return connpool_health_handler(r);
+    }
     ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
                   "SetHandler %s: there is no such handler", r->handler);
     return DECLINED;

@@ -43,10 +43,6 @@ connpool_child_t connpool_child;
 
 /* --- walking over all definitions --- */
 
-typedef void (*each_database_fn)(connpool_database_t *db, void *baton);
-typedef void (*each_upstream_fn)(connpool_upstream_t *up, void *baton);
-typedef void (*each_query_fn)(connpool_query_t *query, void *baton);
-
 /* A virtual host without a directive of ours shares its main server's config.
  */
 static connpool_server_t *own_config(server_rec *s)
@@ -57,7 +53,7 @@ static connpool_server_t *own_config(server_rec *s)
 }
 
 #define DEFINE_EACH(noun, list)                                                \
-    static void each_##noun(each_##noun##_fn fn, void *baton)                  \
+    void connpool_each_##noun(connpool_each_##noun##_fn fn, void *baton)       \
     {                                                                          \
         for (server_rec *s = connpool_child.main_server; s; s = s->next) {     \
             connpool_server_t *sc = own_config(s);                             \
@@ -106,9 +102,9 @@ static cp_segment_layout_t wanted_layout(void)
     cp_segment_layout_t layout = {{0}, 0};
     int limit = 1;
 
-    each_database(count_database, &layout);
-    each_upstream(count_upstream, &layout);
-    each_query(count_query, &layout);
+    connpool_each_database(count_database, &layout);
+    connpool_each_upstream(count_upstream, &layout);
+    connpool_each_query(count_query, &layout);
     for (int i = 0; i < CP_ENTRY_KINDS; i++) {
         layout.entries[i] += SPARE_ENTRIES;
     }
@@ -171,9 +167,9 @@ static int enter_all(retained_t *retained)
     int is_full = 0;
 
     connpool_child.segment = retained->segment;
-    each_database(enter_database, &is_full);
-    each_upstream(enter_upstream, &is_full);
-    each_query(enter_query, &is_full);
+    connpool_each_database(enter_database, &is_full);
+    connpool_each_upstream(enter_upstream, &is_full);
+    connpool_each_query(enter_query, &is_full);
     return !is_full;
 }
 
@@ -250,7 +246,7 @@ static apr_status_t set_up_locks(retained_t *retained, server_rec *s)
     if (!retained->locks) {
         retained->locks = apr_hash_make(s->process->pool);
     }
-    each_database(set_up_lock, &setup);
+    connpool_each_database(set_up_lock, &setup);
     return setup.rv;
 }
 
@@ -322,9 +318,9 @@ static void announce(server_rec *s, apr_pool_t *ptemp)
     int children = 1, has_writable = 0;
 
     ap_mpm_query(AP_MPMQ_MAX_DAEMONS, &children);
-    each_database(announce_database, &children);
-    each_upstream(announce_upstream, &children);
-    each_database(note_writable, &has_writable);
+    connpool_each_database(announce_database, &children);
+    connpool_each_upstream(announce_upstream, &children);
+    connpool_each_database(note_writable, &has_writable);
     if (risk && has_writable) {
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s, "%s", risk);
     }
@@ -601,8 +597,8 @@ static void each_pool(each_pool_fn fn, void *baton)
 {
     pool_walk_t walk = {fn, baton};
 
-    each_database(walk_database, &walk);
-    each_upstream(walk_upstream, &walk);
+    connpool_each_database(walk_database, &walk);
+    connpool_each_upstream(walk_upstream, &walk);
 }
 
 static void maintain_pool(cp_pool_t *pool, void *baton)
@@ -681,7 +677,7 @@ static void verify_database(connpool_database_t *db, void *baton)
                      err.detail);
         return;
     }
-    each_query(verify_query, &verify);
+    connpool_each_query(verify_query, &verify);
     driver->close(db->child->sqlite, verify.conn);
 }
 
@@ -761,12 +757,13 @@ static void *maintenance_main(void *data)
     cp_clock_t next_round = 0;
     cp_clock_t started = cp_clock_now();
 
-    each_database(verify_database, NULL);
+    connpool_each_database(verify_database, NULL);
     do {
         if (cp_clock_left(next_round) == 0) {
-            each_database(maintain_database, NULL);
+            connpool_each_database(maintain_database, NULL);
             each_pool(maintain_pool, NULL);
             measure_process(started);
+            connpool_health_sample();
             next_round = cp_clock_after(MAINTAIN_EVERY);
         }
         if (connpool_child.loop) {
@@ -887,12 +884,12 @@ void connpool_child_init(apr_pool_t *pchild, server_rec *main_server)
                      "no free slot for this child's counters: it is not "
                      "counted");
     }
-    each_database(build_database, pchild);
-    each_database(count_definition, &databases);
+    connpool_each_database(build_database, pchild);
+    connpool_each_database(count_definition, &databases);
     cp_http_global_init();
     build.host_gates = apr_hash_make(pchild);
     shared_gates = apr_array_make(pchild, 4, sizeof(cp_gate_t *));
-    each_upstream(build_upstream, &build);
+    connpool_each_upstream(build_upstream, &build);
     if (build.count > 0) {
         start_loop(main_server);
     }

@@ -188,6 +188,14 @@ typedef struct connpool_child_t {
 
 extern connpool_child_t connpool_child;
 
+/** Walk over all definitions of all servers. */
+typedef void (*connpool_each_database_fn)(connpool_database_t *db, void *baton);
+typedef void (*connpool_each_upstream_fn)(connpool_upstream_t *up, void *baton);
+typedef void (*connpool_each_query_fn)(connpool_query_t *query, void *baton);
+void connpool_each_database(connpool_each_database_fn fn, void *baton);
+void connpool_each_upstream(connpool_each_upstream_fn fn, void *baton);
+void connpool_each_query(connpool_each_query_fn fn, void *baton);
+
 int connpool_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
                          server_rec *main_server);
 void connpool_child_init(apr_pool_t *pchild, server_rec *main_server);
@@ -326,6 +334,10 @@ int connpool_client_is_gone(request_rec *r);
 int connpool_query_handler(request_rec *r);  /* mod_connpool_query.c */
 int connpool_fetch_handler(request_rec *r);  /* mod_connpool_fetch.c */
 int connpool_status_handler(request_rec *r); /* mod_connpool_status.c */
+int connpool_health_handler(request_rec *r); /* mod_connpool_health.c */
+
+/** Once a second from every child's maintenance; one of them does the work. */
+void connpool_health_sample(void);
 void connpool_status_register(apr_pool_t *p);
 
 /** May this client see the report? Local clients only, unless a Require says

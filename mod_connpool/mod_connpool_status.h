@@ -40,7 +40,8 @@ typedef struct connpool_pool_line_t {
     const char *server; /* "host:port" of a virtual host, NULL: the main one */
     const char *kind;
     const char *state;
-    int max; /* per child */
+    int max;   /* per child */
+    int entry; /* in the segment */
     uint64_t number[CONNPOOL_NUMBERS];
     uint64_t closed[CP_CLOSE_REASONS];
     connpool_spread_t acquire;
@@ -105,6 +106,15 @@ const char *connpool_pool_number_name(connpool_pool_number_t number);
 
 /** The loop belongs to the process, whichever server asks. */
 int connpool_status_loop_is_on(void);
+
+/** What status and health ask first: method, access. *pargs is set when the
+ * request may be answered; else the result is the handler's. */
+int connpool_report_guard(request_rec *r, apr_table_t **pargs);
+
+/** Send a report with the headers of a page that needs nothing from outside;
+ * frees buf. r->status may be set before. */
+int connpool_send_report(request_rec *r, const char *content_type,
+                         cp_buffer_t *buf);
 
 /* --- the page (mod_connpool_status_page.c) --- */
 

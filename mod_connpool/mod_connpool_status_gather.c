@@ -108,6 +108,7 @@ static connpool_pool_line_t *add_pool(connpool_status_t *report,
 
     cp_segment_sum_pool(connpool_child.segment, entry, sum);
     line->sum = sum;
+    line->entry = entry;
     line->name = name;
     line->server = server_label(report, server);
     for (int i = 0; i < CONNPOOL_NUMBERS; i++) {
