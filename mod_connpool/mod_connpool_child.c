@@ -4,7 +4,7 @@
  *
  *  parent, post_config (real pass):  shared segment, write locks, NOTICE lines
  *  child_init:       1 log sink  2 slot in the segment  3 locks  4 pools
- *                    5 loop  6 maintenance thread (warm-up, query check)
+ *                    5 loop  6 maintenance thread (mod_connpool_maintain.c)
  *  child_stopping:   graceful: nothing yet, requests in flight need everything
  *                    at once:  refuse new work, wake all waiters
  *  pchild's pre-cleanup: stop the maintenance thread and the loop, close
@@ -15,9 +15,6 @@
  * retained data, and hold no pointer into this module. */
 #include "mod_connpool_private.h"
 
-#include <dirent.h>
-#include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include <apr_hash.h>
@@ -26,12 +23,10 @@
 #include <util_mutex.h>
 #include <unixd.h>
 
-#define RETAINED_KEY    "mod_connpool"
-#define LOCK_TYPE       "connpool"
-#define SPARE_ENTRIES   16
-#define SPARE_CHILDREN  8
-#define MAINTAIN_EVERY  apr_time_from_sec(1)
-#define SUPERVISE_EVERY apr_time_from_msec(250)
+#define RETAINED_KEY   "mod_connpool"
+#define LOCK_TYPE      "connpool"
+#define SPARE_ENTRIES  16
+#define SPARE_CHILDREN 8
 
 typedef struct retained_t {
     cp_segment_t *segment;
@@ -550,20 +545,10 @@ static void start_loop(server_rec *s)
     }
 }
 
-/* --- the child: maintenance --- */
-
-static struct {
-    pthread_t thread;
-    int is_running; /* the starting thread's alone */
-    pthread_mutex_t lock;
-    pthread_cond_t wake;
-    int is_stopping; /* lock */
-} maintenance;
-
-typedef void (*each_pool_fn)(cp_pool_t *pool, void *baton);
+/* --- the child: begin and end --- */
 
 typedef struct pool_walk_t {
-    each_pool_fn fn;
+    connpool_each_pool_fn fn;
     void *baton;
 } pool_walk_t;
 
@@ -593,220 +578,21 @@ static void walk_upstream(connpool_upstream_t *up, void *baton)
     }
 }
 
-static void each_pool(each_pool_fn fn, void *baton)
+void connpool_each_pool_of(connpool_database_t *db, connpool_each_pool_fn fn,
+                           void *baton)
+{
+    pool_walk_t walk = {fn, baton};
+
+    walk_database(db, &walk);
+}
+
+void connpool_each_pool(connpool_each_pool_fn fn, void *baton)
 {
     pool_walk_t walk = {fn, baton};
 
     connpool_each_database(walk_database, &walk);
     connpool_each_upstream(walk_upstream, &walk);
 }
-
-static void maintain_pool(cp_pool_t *pool, void *baton)
-{
-    cp_pool_maintain(pool);
-}
-
-static void add_memory(void *conn, void *baton)
-{
-    *(apr_size_t *)baton += cp_sqlite_memory(conn);
-}
-
-static void flush_pool(cp_pool_t *pool, void *baton)
-{
-    cp_pool_flush(pool, "the database file was replaced");
-}
-
-static void add_pool_memory(cp_pool_t *pool, void *baton)
-{
-    cp_pool_each_idle(pool, add_memory, baton);
-}
-
-static void maintain_database(connpool_database_t *db, void *baton)
-{
-    pool_walk_t flush = {flush_pool, NULL};
-    apr_size_t memory = 0;
-    pool_walk_t weigh = {add_pool_memory, &memory};
-
-    if (cp_sqlite_file_changed(db->child->sqlite)) {
-        walk_database(db, &flush);
-    }
-    walk_database(db, &weigh);
-    __atomic_store_n(
-        &cp_segment_pool(connpool_child.segment, connpool_child.slot, db->entry)
-             ->memory_bytes,
-        memory, __ATOMIC_RELAXED);
-}
-
-typedef struct verify_t {
-    const connpool_database_t *database;
-    void *conn;
-} verify_t;
-
-static void verify_query(connpool_query_t *query, void *baton)
-{
-    const verify_t *verify = baton;
-    cp_statement_t *statement;
-    cp_error_t err;
-
-    if (query->database != verify->database) {
-        return;
-    }
-    if (cp_statement_prepare(verify->conn, query->sql, &statement, &err)
-        != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_ERR, 0, query->server,
-                     "ConnPoolQuery %s at %s cannot be prepared: %s",
-                     query->name, query->where, err.detail);
-        return;
-    }
-    cp_statement_finish(statement);
-}
-
-/* SQL is checked lexically at configtest; here it meets its database, through
- * a connection of its own that no counter knows. */
-static void verify_database(connpool_database_t *db, void *baton)
-{
-    const cp_driver_t *driver = db->sqlite.is_readonly ? &cp_sqlite_reader
-                                                       : &cp_sqlite_writer;
-    verify_t verify = {db, NULL};
-    cp_error_t err;
-
-    if (driver->open(db->child->sqlite, cp_clock_after(db->timeout),
-                     &verify.conn, &err)
-        != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_ERR, 0, db->server, "%s: %s", err.cause,
-                     err.detail);
-        return;
-    }
-    connpool_each_query(verify_query, &verify);
-    driver->close(db->child->sqlite, verify.conn);
-}
-
-/* --- the child: its own figures --- */
-
-#define BASE_AFTER apr_time_from_sec(60)
-
-static uint64_t count_descriptors(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    uint64_t count = 0;
-
-    if (!dir) {
-        return 0;
-    }
-    while (readdir(dir)) {
-        count++;
-    }
-    closedir(dir);
-    return count > 3 ? count - 3 : 0; /* ".", "..", and the directory's own */
-}
-
-/* "VmRSS:  1234 kB" and "VmHWM:" of /proc/self/status, in bytes. */
-static void read_memory(uint64_t *rss, uint64_t *peak)
-{
-    FILE *file = fopen("/proc/self/status", "re");
-    char line[128];
-
-    *rss = *peak = 0;
-    while (file && fgets(line, sizeof(line), file)) {
-        if (strncmp(line, "VmRSS:", 6) == 0) {
-            *rss = strtoull(line + 6, NULL, 10) * 1024;
-        }
-        else if (strncmp(line, "VmHWM:", 6) == 0) {
-            *peak = strtoull(line + 6, NULL, 10) * 1024;
-        }
-    }
-    if (file) {
-        fclose(file);
-    }
-}
-
-static void measure_process(cp_clock_t started)
-{
-    cp_process_stats_t *stats = cp_segment_process(connpool_child.segment,
-                                                   connpool_child.slot);
-    uint64_t rss, peak;
-
-    read_memory(&rss, &peak);
-    __atomic_store_n(&stats->rss_bytes, rss, __ATOMIC_RELAXED);
-    __atomic_store_n(&stats->rss_max_bytes, peak, __ATOMIC_RELAXED);
-    __atomic_store_n(&stats->descriptors, count_descriptors(),
-                     __ATOMIC_RELAXED);
-    if (cp_clock_now() - started >= BASE_AFTER
-        && cp_stats_get(&stats->rss_base_bytes) == 0) {
-        __atomic_store_n(&stats->rss_base_bytes, rss, __ATOMIC_RELAXED);
-    }
-}
-
-/* Sleep until `until` or until asked to stop; true goes on. */
-static int maintenance_pause(cp_clock_t until)
-{
-    struct timespec ts = cp_clock_timespec(until);
-    int goes_on;
-
-    pthread_mutex_lock(&maintenance.lock);
-    while (!maintenance.is_stopping && cp_clock_left(until) > 0) {
-        pthread_cond_timedwait(&maintenance.wake, &maintenance.lock, &ts);
-    }
-    goes_on = !maintenance.is_stopping;
-    pthread_mutex_unlock(&maintenance.lock);
-    return goes_on;
-}
-
-static void *maintenance_main(void *data)
-{
-    cp_clock_t next_round = 0;
-    cp_clock_t started = cp_clock_now();
-
-    connpool_each_database(verify_database, NULL);
-    do {
-        if (cp_clock_left(next_round) == 0) {
-            connpool_each_database(maintain_database, NULL);
-            each_pool(maintain_pool, NULL);
-            measure_process(started);
-            connpool_health_sample();
-            next_round = cp_clock_after(MAINTAIN_EVERY);
-        }
-        if (connpool_child.loop) {
-            cp_loop_supervise(connpool_child.loop);
-        }
-    } while (maintenance_pause(cp_clock_after(
-        connpool_child.loop ? SUPERVISE_EVERY : MAINTAIN_EVERY)));
-    return NULL;
-}
-
-static void start_maintenance(server_rec *s)
-{
-    pthread_condattr_t attr;
-    int rc;
-
-    pthread_mutex_init(&maintenance.lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&maintenance.wake, &attr);
-    pthread_condattr_destroy(&attr);
-    maintenance.is_stopping = 0;
-    rc = pthread_create(&maintenance.thread, NULL, maintenance_main, NULL);
-    maintenance.is_running = rc == 0;
-    if (rc != 0) {
-        ap_log_error(APLOG_MARK, APLOG_ERR, rc, s,
-                     "no maintenance thread: idle connections stay open");
-    }
-}
-
-static void stop_maintenance(void)
-{
-    if (!maintenance.is_running) {
-        return;
-    }
-    pthread_mutex_lock(&maintenance.lock);
-    maintenance.is_stopping = 1;
-    pthread_cond_signal(&maintenance.wake);
-    pthread_mutex_unlock(&maintenance.lock);
-    pthread_join(maintenance.thread, NULL);
-    maintenance.is_running = 0;
-}
-
-/* --- the child: begin and end --- */
 
 static void log_sink(void *baton, const char *file, int line,
                      cp_log_level_t level, apr_status_t rv, const char *text)
@@ -832,7 +618,7 @@ static void stop_pools(void)
     for (int i = 0; i < shared_gates->nelts; i++) {
         cp_gate_close(APR_ARRAY_IDX(shared_gates, i, cp_gate_t *));
     }
-    each_pool(stop_pool, NULL);
+    connpool_each_pool(stop_pool, NULL);
 }
 
 static void destroy_pool(cp_pool_t *pool, void *baton)
@@ -852,12 +638,12 @@ static apr_status_t child_exit(void *data)
         return APR_SUCCESS;
     }
     connpool_child.is_started = 0;
-    stop_maintenance();
+    connpool_maintenance_stop();
     if (connpool_child.loop) {
         cp_loop_stop(connpool_child.loop);
     }
     stop_pools();
-    each_pool(destroy_pool, NULL);
+    connpool_each_pool(destroy_pool, NULL);
     return APR_SUCCESS;
 }
 
@@ -898,7 +684,7 @@ void connpool_child_init(apr_pool_t *pchild, server_rec *main_server)
     }
     connpool_child.is_started = 1;
     apr_pool_pre_cleanup_register(pchild, NULL, child_exit);
-    start_maintenance(main_server);
+    connpool_maintenance_start(main_server);
 }
 
 void connpool_child_stopping(apr_pool_t *pchild, int graceful)

@@ -117,6 +117,9 @@ typedef struct connpool_server_t {
     int http_cleanup;
     int db_max;
     int server_status;
+    apr_int64_t memory;       /* main server only */
+    apr_interval_time_t slow; /* 0: nothing is slow */
+    int server_timing;
 
     /* Defined in this very server, in order. */
     apr_array_header_t *databases; /* connpool_database_t * */
@@ -184,6 +187,8 @@ typedef struct connpool_child_t {
     int slot;              /* ours in the segment */
     cp_loop_t *loop;       /* NULL: fetches run in the request's thread */
     int is_started;
+    uint64_t pool_bytes;   /* atomic: of idle connections, once a second */
+    uint64_t buffer_bytes; /* atomic: of answers that are being collected */
 } connpool_child_t;
 
 extern connpool_child_t connpool_child;
@@ -195,6 +200,21 @@ typedef void (*connpool_each_query_fn)(connpool_query_t *query, void *baton);
 void connpool_each_database(connpool_each_database_fn fn, void *baton);
 void connpool_each_upstream(connpool_each_upstream_fn fn, void *baton);
 void connpool_each_query(connpool_each_query_fn fn, void *baton);
+
+/** Walk over the pools of a database, or over all of this child. */
+typedef void (*connpool_each_pool_fn)(cp_pool_t *pool, void *baton);
+void connpool_each_pool_of(connpool_database_t *db, connpool_each_pool_fn fn,
+                           void *baton);
+void connpool_each_pool(connpool_each_pool_fn fn, void *baton);
+
+/** The maintenance thread (mod_connpool_maintain.c). */
+void connpool_maintenance_start(server_rec *s);
+void connpool_maintenance_stop(void);
+
+/** ConnPoolMemory in bytes, and whether what is used leaves room for one more
+ * request; counts the refusal. */
+uint64_t connpool_memory_bound(void);
+int connpool_memory_allows(void);
 
 int connpool_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
                          server_rec *main_server);
