@@ -121,7 +121,8 @@ static void close_idle_of(connpool_database_t *db, void *baton)
  * the bound is in use: connpool_memory_allows refuses more. */
 static void keep_memory_bound(void)
 {
-    uint64_t bound = connpool_memory_bound();
+    uint64_t bound = (uint64_t)connpool_server(connpool_child.main_server)
+                         ->memory;
     uint64_t used = 0;
 
     connpool_each_database(add_database_memory, &used);
@@ -146,17 +147,12 @@ static void keep_memory_bound(void)
     __atomic_store_n(&connpool_child.pool_bytes, used, __ATOMIC_RELAXED);
 }
 
-uint64_t connpool_memory_bound(void)
-{
-    return (uint64_t)connpool_server(connpool_child.main_server)->memory;
-}
-
-int connpool_memory_allows(void)
+int connpool_memory_allows(server_rec *s)
 {
     uint64_t used = cp_stats_get(&connpool_child.pool_bytes)
                     + cp_stats_get(&connpool_child.buffer_bytes);
 
-    if (used <= connpool_memory_bound()) {
+    if (used <= (uint64_t)connpool_server(s)->memory) {
         return 1;
     }
     cp_stats_add(

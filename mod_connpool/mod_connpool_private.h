@@ -91,6 +91,7 @@ typedef struct connpool_query_t {
     apr_interval_time_t timeout; /* UNSET: the database's */
     cp_format_t format;
     cp_log_limit_t complaints[CP_ERR_CLASSES]; /* of this child */
+    cp_log_limit_t slow_log;                   /* likewise */
     apr_array_header_t *params;                /* connpool_param_t * */
     int entry;
 } connpool_query_t;
@@ -211,10 +212,9 @@ void connpool_each_pool(connpool_each_pool_fn fn, void *baton);
 void connpool_maintenance_start(server_rec *s);
 void connpool_maintenance_stop(void);
 
-/** ConnPoolMemory in bytes, and whether what is used leaves room for one more
- * request; counts the refusal. */
-uint64_t connpool_memory_bound(void);
-int connpool_memory_allows(void);
+/** Does what this child uses leave room for one more request of server s?
+ * Counts the refusal. */
+int connpool_memory_allows(server_rec *s);
 
 int connpool_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
                          server_rec *main_server);
@@ -255,6 +255,20 @@ void connpool_hold_release(connpool_hold_t *hold);
 /** Give back broken: it is closed once nobody shares it any more. */
 void connpool_hold_discard(connpool_hold_t *hold, const char *why);
 
+/** What a request has spent so far, its subrequests included; microseconds. */
+typedef struct connpool_account_t {
+    apr_interval_time_t wait; /**< for connections */
+    apr_interval_time_t db;   /**< with connections of databases */
+    apr_interval_time_t http; /**< with upstreams */
+    int fallbacks;            /**< one-shot connections */
+} connpool_account_t;
+
+/** Of the outermost request; never NULL. */
+connpool_account_t *connpool_account(request_rec *r);
+
+/** Before the log is written: the account as notes, for LogFormat. */
+int connpool_log_account(request_rec *r);
+
 /* --- running queries (mod_connpool_work.c) --- */
 
 /** One execution of a named query. Caller's storage, zeroed. */
@@ -263,7 +277,9 @@ typedef struct connpool_run_t {
     connpool_query_t *query;
     connpool_hold_t *hold;
     cp_statement_t *statement;
-    cp_clock_t started;
+    const cp_value_t *values; /* of the declared parameters */
+    cp_clock_t asked;         /* for a connection */
+    cp_clock_t started;       /* with the connection */
     cp_clock_t deadline;
     int in_transaction;
     int is_nested; /* its transaction lies within that of another */
@@ -323,6 +339,9 @@ int connpool_problem(request_rec *r, int status, const char *detail,
  * the query or upstream, whose `complaints` limit the lines per class. */
 int connpool_problem_of(request_rec *r, const char *what, const cp_error_t *err,
                         cp_log_limit_t *complaints);
+
+/** " (3 more like this since the last line)", "" for 0. */
+const char *connpool_suppressed(apr_pool_t *p, uint64_t count);
 
 /** HTTP status of an error class. */
 int connpool_status_of(cp_error_class_t cls);
