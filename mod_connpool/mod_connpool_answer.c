@@ -15,8 +15,7 @@
 
 /* --- problems --- */
 
-/* Milliseconds so far, for the browser's developer tools. */
-static void add_server_timing(request_rec *r)
+void connpool_add_server_timing(request_rec *r)
 {
     const connpool_account_t *account;
 
@@ -124,7 +123,7 @@ int connpool_problem(request_rec *r, int status, const char *detail,
 
     r->status = status;
     r->status_line = NULL;
-    add_server_timing(r);
+    connpool_add_server_timing(r);
     if (status == HTTP_SERVICE_UNAVAILABLE) {
         apr_table_setn(r->headers_out, "Retry-After", RETRY_AFTER);
     }
@@ -228,7 +227,7 @@ static void set_body_headers(request_rec *r, const char *content_type)
     ap_set_content_type(r, content_type);
     apr_table_setn(r->headers_out, "X-Content-Type-Options", "nosniff");
     apr_table_setn(r->headers_out, "Cache-Control", "no-cache");
-    add_server_timing(r);
+    connpool_add_server_timing(r);
 }
 
 int connpool_send_whole(request_rec *r, const char *content_type,

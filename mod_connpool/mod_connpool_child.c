@@ -603,8 +603,8 @@ static void log_sink(void *baton, const char *file, int line,
         [CP_LOG_DEBUG] = APLOG_DEBUG,
     };
 
-    ap_log_error_(file, line, APLOG_MODULE_INDEX, levels[level], rv, baton,
-                  "%s", text);
+    ap_log_error_(file, line, APLOG_MODULE_INDEX, levels[level],
+                  rv == APR_EGENERAL ? 0 : rv, baton, "%s", text);
 }
 
 static void stop_pool(cp_pool_t *pool, void *baton)

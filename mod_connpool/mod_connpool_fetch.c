@@ -66,6 +66,7 @@ static apr_status_t on_head(void *baton, int status,
         }
     }
     apr_table_setn(r->headers_out, "X-Content-Type-Options", "nosniff");
+    connpool_add_server_timing(r);
     r->status = status;
     r->status_line = NULL;
     if (status == HTTP_OK) {

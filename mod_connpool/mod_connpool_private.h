@@ -340,6 +340,9 @@ int connpool_problem(request_rec *r, int status, const char *detail,
 int connpool_problem_of(request_rec *r, const char *what, const cp_error_t *err,
                         cp_log_limit_t *complaints);
 
+/** The account so far as the header Server-Timing, if that is wanted. */
+void connpool_add_server_timing(request_rec *r);
+
 /** " (3 more like this since the last line)", "" for 0. */
 const char *connpool_suppressed(apr_pool_t *p, uint64_t count);
 
