@@ -903,8 +903,10 @@ void cp_pool_maintain(cp_pool_t *pool)
 void cp_pool_flush(cp_pool_t *pool, const char *why)
 {
     __atomic_add_fetch(&pool->generation, 1, __ATOMIC_ACQ_REL);
-    cp_log(CP_LOG_MARK, CP_LOG_NOTICE, 0, "pool '%s': flushed: %s",
-           pool->config.name, why);
+    if (why) {
+        cp_log(CP_LOG_MARK, CP_LOG_NOTICE, 0, "pool '%s': flushed: %s",
+               pool->config.name, why);
+    }
     sweep(pool);
 }
 

@@ -70,7 +70,8 @@ void cp_pool_release(cp_lease_t *lease);
 /** Give it back broken: it is closed. `why` goes to the log. */
 void cp_pool_discard(cp_lease_t *lease, const char *why);
 
-/** Close what is idle now, and what is busy when it comes back. */
+/** Close what is idle now, and what is busy when it comes back. `why` goes to
+ * the log; NULL: nothing does. */
 void cp_pool_flush(cp_pool_t *pool, const char *why);
 
 /** One round of maintenance: close what is idle or old, open up to min, report

@@ -53,6 +53,7 @@ struct cp_segment_t {
 
     /* The ring: samples [head - CP_HISTORY_SAMPLES, head) can be read. */
     uint64_t next_sample_at; /* atomic */
+    uint64_t next_probe_at;  /* atomic */
     uint64_t head;           /* atomic: samples ever taken */
     cp_sample_t history[CP_HISTORY_SAMPLES];
 };
@@ -270,7 +271,7 @@ static void settle(cp_segment_t *seg, int child)
         settle_pool(cp_segment_pool(seg, child, i));
     }
     for (int i = 0; i < used_entries(seg, CP_ENTRY_UPSTREAM); i++) {
-        clear(&cp_segment_upstream(seg, child, i)->failing);
+        clear(&cp_segment_upstream(seg, child, i)->failing_at);
     }
     clear(&loop->running);
     clear(&loop->in_flight);
@@ -280,7 +281,9 @@ static void settle(cp_segment_t *seg, int child)
     clear(&process->rss_base_bytes);
     clear(&process->descriptors);
 }
+    clear(&process->rss_max_bytes);
 
+    clear(&process->memory_bytes);
 static int find_slot(cp_segment_t *seg, pid_t pid)
 {
     int used = used_slots(seg);
@@ -424,14 +427,25 @@ void cp_segment_sum_process(cp_segment_t *seg, cp_process_stats_t *sum)
     }
 }
 
-int cp_segment_sample_due(cp_segment_t *seg, uint64_t now)
+/* True once a second, for whoever comes first. */
+static int is_due(uint64_t *next_at, uint64_t now)
 {
-    uint64_t due = __atomic_load_n(&seg->next_sample_at, __ATOMIC_ACQUIRE);
+    uint64_t due = __atomic_load_n(next_at, __ATOMIC_ACQUIRE);
 
     return now >= due
-           && __atomic_compare_exchange_n(&seg->next_sample_at, &due,
-                                          now + APR_USEC_PER_SEC, 0,
-                                          __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+           && __atomic_compare_exchange_n(next_at, &due, now + APR_USEC_PER_SEC,
+                                          0, __ATOMIC_ACQ_REL,
+                                          __ATOMIC_RELAXED);
+}
+
+int cp_segment_sample_due(cp_segment_t *seg, uint64_t now)
+{
+    return is_due(&seg->next_sample_at, now);
+}
+
+int cp_segment_probe_due(cp_segment_t *seg, uint64_t now)
+{
+    return is_due(&seg->next_probe_at, now);
 }
 
 static uint64_t gauge(const uint64_t *cell)

@@ -10,6 +10,7 @@
 
 #include <apr_errno.h>
 
+#include "cp_condition.h"
 #include "cp_stats.h"
 
 typedef struct cp_segment_t cp_segment_t;
@@ -106,14 +107,12 @@ void cp_segment_record(cp_segment_t *seg, const cp_sample_t *sample);
  * returns how many. */
 int cp_segment_history(cp_segment_t *seg, cp_sample_t *samples);
 
-/** How a pool has been, over all children; written by who takes the sample. */
-typedef struct cp_condition_t {
-    uint64_t high_since;  /**< utilisation over 90 % since (us); 0: it is not */
-    uint64_t fallbacks;   /**< seen so far */
-    uint64_t fallback_at; /**< when the last one was seen (us); 0: never */
-} cp_condition_t;
+/** May this caller probe? True for one of all children, at most once a second.
+ */
+int cp_segment_probe_due(cp_segment_t *seg, uint64_t now);
 
-/** A static dummy for entry < 0. */
+/** How a pool has been; written by who takes the sample. A static dummy for an
+ * entry that does not exist. */
 cp_condition_t *cp_segment_condition(cp_segment_t *seg, int entry);
 
 /** Number of living children that claimed a slot. */

@@ -884,6 +884,11 @@ void cp_sqlite_shrink(void *connection)
     sqlite3_db_release_memory(conn->handle);
 }
 
+uint64_t cp_sqlite_memory_used(void)
+{
+    return (uint64_t)sqlite3_memory_used();
+}
+
 apr_off_t cp_sqlite_wal_bytes(cp_sqlite_t *db)
 {
     char path[APR_PATH_MAX];

@@ -63,6 +63,9 @@ void cp_sqlite_weigh(void *conn, cp_sqlite_weight_t *sum);
 /** Give back what an idle connection can do without. */
 void cp_sqlite_shrink(void *conn);
 
+/** Bytes that SQLite uses in this process, for connections in use as well. */
+uint64_t cp_sqlite_memory_used(void);
+
 /** Size of the write-ahead log's file, 0 without one. */
 apr_off_t cp_sqlite_wal_bytes(cp_sqlite_t *db);
 

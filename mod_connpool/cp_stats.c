@@ -272,7 +272,7 @@ void cp_upstream_stats_merge(cp_upstream_stats_t *into,
     accumulate(&into->reused, get_first(&from->reused));
     accumulate(&into->retries, cp_stats_get(&from->retries));
     accumulate(&into->count, cp_stats_get(&from->count));
-    accumulate(&into->failing, cp_stats_get(&from->failing));
+    cp_stats_raise(&into->failing_at, cp_stats_get(&from->failing_at));
     accumulate(&into->handshakes, cp_stats_get(&from->handshakes));
     accumulate(&into->bytes, cp_stats_get(&from->bytes));
     for (int i = 0; i < 6; i++) {
@@ -300,6 +300,7 @@ void cp_process_stats_merge(cp_process_stats_t *into,
 {
     accumulate(&into->rss_bytes, cp_stats_get(&from->rss_bytes));
     accumulate(&into->rss_base_bytes, cp_stats_get(&from->rss_base_bytes));
+    accumulate(&into->memory_bytes, cp_stats_get(&from->memory_bytes));
     accumulate(&into->descriptors, cp_stats_get(&from->descriptors));
     accumulate(&into->refused_memory, cp_stats_get(&from->refused_memory));
     accumulate(&into->shrunk, cp_stats_get(&from->shrunk));

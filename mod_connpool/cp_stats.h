@@ -108,7 +108,9 @@ typedef struct cp_upstream_stats_t {
     uint64_t retries;
     uint64_t handshakes;  /**< of TLS */
     uint64_t bytes;       /**< of bodies, decompressed */
-    uint64_t failing;     /**< gauge, 0 or 1: the last fetch got no answer */
+    /** gauge: CLOCK_MONOTONIC, us, of the last fetch when that got no answer;
+     * 0: it did. */
+    uint64_t failing_at;
     uint64_t statuses[6]; /**< [1] is 1xx ... [5] is 5xx; [0]: no answer */
     cp_histogram_t span_us[CP_SPANS];
     cp_histogram_t us; /**< all together */
@@ -133,6 +135,7 @@ typedef struct cp_loop_stats_t {
     uint64_t restarts;
     uint64_t iterations;
     uint64_t heartbeat;   /**< CLOCK_MONOTONIC, us, of the last iteration */
+    uint64_t memory_bytes;   /**< what ConnPoolMemory bounds */
     uint64_t inline_runs; /**< fetches run without a loop because it was lost */
 } cp_loop_stats_t;
 
@@ -161,8 +164,9 @@ uint64_t cp_histogram_quantile(const cp_histogram_t *h, double q);
  * us, and never exceeds the count. */
 uint64_t cp_histogram_below(const cp_histogram_t *h, uint64_t us);
 
-/** into += from, for any of the structs above; maxima and lag_us become the
- * larger one. from may be written meanwhile, into only by this thread. */
+/** into += from, for any of the structs above; maxima, times and lag_us become
+ * the larger one, waiting_since the oldest. from may be written meanwhile, into
+ * only by this thread. */
 void cp_pool_stats_merge(cp_pool_stats_t *into, const cp_pool_stats_t *from);
 void cp_query_stats_merge(cp_query_stats_t *into, const cp_query_stats_t *from);
 void cp_upstream_stats_merge(cp_upstream_stats_t *into,

@@ -65,15 +65,32 @@ DEFINE_EACH(query, queries)
 
 /* --- the parent: shared segment --- */
 
-/* "" for the main server, "host:port" for a virtual one. */
-static const char *server_key(server_rec *s)
+static const char *host_and_port(apr_pool_t *p, const server_rec *s)
 {
+    return apr_psprintf(p, "%s:%u",
+                        s->server_hostname ? s->server_hostname : "?",
+                        (unsigned)(s->addrs ? s->addrs->host_port : s->port));
+}
+
+const char *connpool_server_key(apr_pool_t *p, const server_rec *s)
+{
+    const char *key;
+    int same = 1;
+
     if (!s->is_virtual) {
         return "";
     }
-    return apr_psprintf(s->process->pconf, "%s:%u",
-                        s->server_hostname ? s->server_hostname : "?",
-                        s->addrs ? s->addrs->host_port : s->port);
+    key = host_and_port(p, s);
+    for (const server_rec *other = connpool_child.main_server->next;
+         other && other != s; other = other->next) {
+        same += strcmp(host_and_port(p, other), key) == 0;
+    }
+    return same > 1 ? apr_psprintf(p, "%s#%d", key, same) : key;
+}
+
+static const char *server_key(const server_rec *s)
+{
+    return connpool_server_key(s->process->pconf, s);
 }
 
 static void count_database(connpool_database_t *db, void *baton)
@@ -302,6 +319,29 @@ static void announce_upstream(connpool_upstream_t *up, void *baton)
                  up->name, up->pool.max, children, children * up->pool.max);
 }
 
+static void add_caches(connpool_database_t *db, void *baton)
+{
+    *(apr_int64_t *)baton += (apr_int64_t)db->pool.max * db->sqlite.cache;
+}
+
+/* A bound that the page caches alone can reach is no mistake, but it makes
+ * connections close and requests fail under load. */
+static void warn_of_memory(server_rec *s, apr_pool_t *ptemp)
+{
+    apr_int64_t bound = connpool_server(s)->memory;
+    apr_int64_t worst = 0;
+
+    connpool_each_database(add_caches, &worst);
+    if (worst > bound) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                     "ConnPoolMemory %s: the page caches of all databases can "
+                     "take %s in each child: lower max= or cache=, or raise "
+                     "the bound",
+                     cp_params_show_size(ptemp, bound),
+                     cp_params_show_size(ptemp, worst));
+    }
+}
+
 static void note_writable(connpool_database_t *db, void *baton)
 {
     *(int *)baton |= !db->sqlite.is_readonly;
@@ -316,6 +356,7 @@ static void announce(server_rec *s, apr_pool_t *ptemp)
     connpool_each_database(announce_database, &children);
     connpool_each_upstream(announce_upstream, &children);
     connpool_each_database(note_writable, &has_writable);
+    warn_of_memory(s, ptemp);
     if (risk && has_writable) {
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s, "%s", risk);
     }
@@ -396,11 +437,12 @@ static void make_database_pools(connpool_database_t *db, int is_pooled)
     int has_writer = !db->sqlite.is_readonly;
 
     config.is_pooled = is_pooled;
+    config.part = is_pooled ? 0 : 2;
     if (has_writer && db->pool.max > 1) {
         cp_pool_config_t writer = config;
 
         writer.max = 1;
-        writer.part = 1;
+        writer.part = config.part + 1;
         writer.min = 0;
         /* A write beside the queue would wait for the same lock. */
         writer.overflow_max = 0;
@@ -517,6 +559,7 @@ static void build_upstream(connpool_upstream_t *up, void *baton)
     for (int is_pooled = 0; is_pooled < 2; is_pooled++) {
         if (needed[is_pooled]) {
             config.is_pooled = is_pooled;
+            config.part = is_pooled ? 0 : 2;
             make_pool(&up->child->pool[is_pooled], &config, &cp_http_driver,
                       up->child->upstream,
                       cp_segment_pool(connpool_child.segment,

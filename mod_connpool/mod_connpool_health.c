@@ -7,11 +7,7 @@
 
 #include "mod_connpool_json.h"
 
-#define BUSY_PERCENT    90
-#define BUSY_FOR        apr_time_from_sec(30)
-#define FALLBACK_MEMORY apr_time_from_sec(30)
-#define PROBE_EVERY     apr_time_from_sec(1)
-#define PROBE_TIME      apr_time_from_sec(2)
+#define PROBE_TIME apr_time_from_sec(2)
 
 typedef enum health_t {
     HEALTH_OK,
@@ -28,33 +24,24 @@ static health_t worse(health_t a, health_t b)
 
 /* --- the sample --- */
 
-static void observe(int entry, int max, cp_clock_t now)
+/* usable: how many connections of a child one kind of work can get. */
+static void observe(int entry, int usable, cp_clock_t now)
 {
-    cp_condition_t *condition = cp_segment_condition(connpool_child.segment,
-                                                     entry);
     int children = cp_segment_children(connpool_child.segment);
-    uint64_t limit = (uint64_t)max * (uint64_t)(children > 0 ? children : 1);
+    cp_observation_t seen;
     cp_pool_stats_t sum;
 
     cp_segment_sum_pool(connpool_child.segment, entry, &sum);
-    if (sum.busy * 100 <= limit * BUSY_PERCENT) {
-        __atomic_store_n(&condition->high_since, 0, __ATOMIC_RELAXED);
-    }
-    else if (cp_stats_get(&condition->high_since) == 0) {
-        __atomic_store_n(&condition->high_since, (uint64_t)now,
-                         __ATOMIC_RELAXED);
-    }
-    if (sum.fallbacks != cp_stats_get(&condition->fallbacks)) {
-        __atomic_store_n(&condition->fallbacks, sum.fallbacks,
-                         __ATOMIC_RELAXED);
-        __atomic_store_n(&condition->fallback_at, (uint64_t)now,
-                         __ATOMIC_RELAXED);
-    }
+    seen.busy = sum.busy;
+    seen.limit = (uint64_t)usable * (uint64_t)(children > 0 ? children : 1);
+    seen.fallbacks = sum.fallbacks;
+    cp_condition_observe(cp_segment_condition(connpool_child.segment, entry),
+                         &seen, now);
 }
 
 static void observe_database(connpool_database_t *db, void *baton)
 {
-    observe(db->entry, db->pool.max, *(cp_clock_t *)baton);
+    observe(db->entry, connpool_status_usable(db), *(cp_clock_t *)baton);
 }
 
 static void observe_upstream(connpool_upstream_t *up, void *baton)
@@ -121,15 +108,15 @@ static void probe_upstream(request_rec *r, connpool_upstream_t *up)
     connpool_run_fetch(r, up, &request, &sink, &err);
 }
 
-/* ?live=1: at most once a second in a child, however often it is asked. */
+/* ?live=1: at most once a second in the whole server, however often it is
+ * asked. */
 static void probe_all(request_rec *r)
 {
-    static cp_log_limit_t limit;
     const connpool_server_t *sc = connpool_server(r->server);
     apr_hash_index_t *i;
-    uint64_t skipped;
 
-    if (!cp_log_allowed(&limit, PROBE_EVERY, &skipped)) {
+    if (!cp_segment_probe_due(connpool_child.segment,
+                              (uint64_t)cp_clock_now())) {
         return;
     }
     for (i = apr_hash_first(r->pool, sc->all_databases); i;
@@ -153,8 +140,6 @@ static verdict_t judge_pool(const connpool_pool_line_t *line, cp_clock_t now)
 {
     const cp_condition_t *condition = cp_segment_condition(
         connpool_child.segment, line->entry);
-    uint64_t high_since = cp_stats_get(&condition->high_since);
-    uint64_t fallback_at = cp_stats_get(&condition->fallback_at);
 
     if (line->sum->down > 0 && line->sum->open == 0) {
         return (verdict_t){HEALTH_DOWN, "no connection can be opened"};
@@ -162,18 +147,20 @@ static verdict_t judge_pool(const connpool_pool_line_t *line, cp_clock_t now)
     if (line->sum->down > 0) {
         return (verdict_t){HEALTH_DEGRADED, "a connection could not be opened"};
     }
-    if (high_since != 0 && (uint64_t)now - high_since >= BUSY_FOR) {
+    if (cp_condition_is_strained(condition, now)) {
         return (verdict_t){HEALTH_DEGRADED, "over 90 % busy for 30 seconds"};
     }
-    if (fallback_at != 0 && (uint64_t)now - fallback_at < FALLBACK_MEMORY) {
+    if (cp_condition_fell_back(condition, now)) {
         return (verdict_t){HEALTH_DEGRADED, "one-shot connections were used"};
     }
     return (verdict_t){HEALTH_OK, NULL};
 }
 
-static verdict_t judge_upstream(const connpool_upstream_line_t *line)
+/* For a while only: nobody may ask again, and the upstream may be back. */
+static verdict_t judge_upstream(const connpool_upstream_line_t *line,
+                                cp_clock_t now)
 {
-    return line->sum->failing > 0
+    return cp_condition_is_recent(line->sum->failing_at, now)
                ? (verdict_t){HEALTH_DEGRADED, "the last fetch got no answer"}
                : (verdict_t){HEALTH_OK, NULL};
 }
@@ -201,7 +188,7 @@ static verdict_t judge(const connpool_status_t *report,
     const connpool_upstream_line_t *up = upstream_of(report, line);
 
     if (verdict.health == HEALTH_OK && up && strcmp(line->kind, "http") == 0) {
-        verdict = judge_upstream(up);
+        verdict = judge_upstream(up, now);
     }
     return verdict;
 }

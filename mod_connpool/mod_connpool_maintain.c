@@ -9,8 +9,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define MAINTAIN_EVERY  apr_time_from_sec(1)
-#define SUPERVISE_EVERY apr_time_from_msec(250)
+#define MAINTAIN_EVERY   apr_time_from_sec(1)
+#define SUPERVISE_EVERY  apr_time_from_msec(250)
+#define SHRINK_LOG_EVERY apr_time_from_sec(10)
 
 static struct {
     pthread_t thread;
@@ -85,11 +86,21 @@ static void maintain_database(connpool_database_t *db, void *baton)
 
 /* --- the memory bound --- */
 
-static void add_database_memory(connpool_database_t *db, void *baton)
+static cp_process_stats_t *process_stats(void)
 {
-    *(uint64_t *)baton += cp_stats_get(
-        &cp_segment_pool(connpool_child.segment, connpool_child.slot, db->entry)
-             ->memory_bytes);
+    return cp_segment_process(connpool_child.segment, connpool_child.slot);
+}
+
+/* What is idle and what is in use. */
+static uint64_t memory_used(void)
+{
+    return cp_sqlite_memory_used() + cp_stats_get(&connpool_child.buffer_bytes);
+}
+
+static int is_within_bound(void)
+{
+    return memory_used()
+           <= (uint64_t)connpool_server(connpool_child.main_server)->memory;
 }
 
 static void shrink_connection(void *conn, void *baton)
@@ -109,7 +120,7 @@ static void shrink_database(connpool_database_t *db, void *baton)
 
 static void close_idle(cp_pool_t *pool, void *baton)
 {
-    cp_pool_flush(pool, "ConnPoolMemory is reached");
+    cp_pool_flush(pool, NULL);
 }
 
 static void close_idle_of(connpool_database_t *db, void *baton)
@@ -118,48 +129,44 @@ static void close_idle_of(connpool_database_t *db, void *baton)
 }
 
 /* Caches first, then the connections themselves. What then still stands above
- * the bound is in use: connpool_memory_allows refuses more. */
-static void keep_memory_bound(void)
+ * the bound is in use. */
+static int make_room(void)
 {
-    uint64_t bound = (uint64_t)connpool_server(connpool_child.main_server)
-                         ->memory;
-    uint64_t used = 0;
+    static cp_log_limit_t limit;
+    uint64_t suppressed;
+    uint64_t before = memory_used();
 
-    connpool_each_database(add_database_memory, &used);
-    __atomic_store_n(&connpool_child.pool_bytes, used, __ATOMIC_RELAXED);
-    if (used + cp_stats_get(&connpool_child.buffer_bytes) <= bound) {
-        return;
-    }
-    cp_stats_add(
-        &cp_segment_process(connpool_child.segment, connpool_child.slot)
-             ->shrunk,
-        1);
+    cp_stats_add(&process_stats()->shrunk, 1);
     connpool_each_database(shrink_database, NULL);
-    connpool_each_database(maintain_database, NULL);
-    used = 0;
-    connpool_each_database(add_database_memory, &used);
-    if (used + cp_stats_get(&connpool_child.buffer_bytes) > bound) {
+    if (!is_within_bound()) {
         connpool_each_database(close_idle_of, NULL);
-        connpool_each_database(maintain_database, NULL);
-        used = 0;
-        connpool_each_database(add_database_memory, &used);
     }
-    __atomic_store_n(&connpool_child.pool_bytes, used, __ATOMIC_RELAXED);
+    if (cp_log_allowed(&limit, SHRINK_LOG_EVERY, &suppressed)) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, connpool_child.main_server,
+                     "ConnPoolMemory is reached: idle connections gave back "
+                     "memory, %" APR_UINT64_T_FMT " bytes became "
+                     "%" APR_UINT64_T_FMT " (%" APR_UINT64_T_FMT
+                     " more times since the last line)",
+                     before, memory_used(), suppressed);
+    }
+    return is_within_bound();
 }
 
-int connpool_memory_allows(server_rec *s)
+int connpool_memory_allows(void)
 {
-    uint64_t used = cp_stats_get(&connpool_child.pool_bytes)
-                    + cp_stats_get(&connpool_child.buffer_bytes);
-
-    if (used <= (uint64_t)connpool_server(s)->memory) {
+    if (is_within_bound() || make_room()) {
         return 1;
     }
-    cp_stats_add(
-        &cp_segment_process(connpool_child.segment, connpool_child.slot)
-             ->refused_memory,
-        1);
+    cp_stats_add(&process_stats()->refused_memory, 1);
     return 0;
+}
+
+static void keep_memory_bound(void)
+{
+    if (!is_within_bound()) {
+        make_room();
+    }
+    set_gauge(&process_stats()->memory_bytes, memory_used());
 }
 
 /* --- the queries' check --- */
@@ -249,8 +256,7 @@ static void read_memory(uint64_t *rss, uint64_t *peak)
 
 static void measure_process(cp_clock_t started)
 {
-    cp_process_stats_t *stats = cp_segment_process(connpool_child.segment,
-                                                   connpool_child.slot);
+    cp_process_stats_t *stats = process_stats();
     uint64_t rss, peak;
 
     read_memory(&rss, &peak);

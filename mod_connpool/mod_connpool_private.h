@@ -188,11 +188,15 @@ typedef struct connpool_child_t {
     int slot;              /* ours in the segment */
     cp_loop_t *loop;       /* NULL: fetches run in the request's thread */
     int is_started;
-    uint64_t pool_bytes;   /* atomic: of idle connections, once a second */
     uint64_t buffer_bytes; /* atomic: of answers that are being collected */
 } connpool_child_t;
 
 extern connpool_child_t connpool_child;
+
+/** What tells a server from all others in the counters: "" for the main one,
+ * "host:port" for a virtual host, "host:port#2" for the second one so called.
+ */
+const char *connpool_server_key(apr_pool_t *p, const server_rec *s);
 
 /** Walk over all definitions of all servers. */
 typedef void (*connpool_each_database_fn)(connpool_database_t *db, void *baton);
@@ -212,9 +216,9 @@ void connpool_each_pool(connpool_each_pool_fn fn, void *baton);
 void connpool_maintenance_start(server_rec *s);
 void connpool_maintenance_stop(void);
 
-/** Does what this child uses leave room for one more request of server s?
- * Counts the refusal. */
-int connpool_memory_allows(server_rec *s);
+/** Does what this child uses leave room for one more request? Shrinks what
+ * is idle before it says no; counts both. */
+int connpool_memory_allows(void);
 
 int connpool_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
                          server_rec *main_server);

@@ -121,7 +121,7 @@ static apr_status_t hold_pool(request_rec *r, cp_pool_t *pool,
         *phold = hold;
         return APR_SUCCESS;
     }
-    if (!connpool_memory_allows(r->server)) {
+    if (!connpool_memory_allows()) {
         return cp_error_set(err, CP_ERR_CAPACITY, APR_ENOMEM,
                             "the memory bound is reached",
                             "ConnPoolMemory: this child uses more");

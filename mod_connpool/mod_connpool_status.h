@@ -77,6 +77,7 @@ typedef struct connpool_child_line_t {
     pid_t pid;
     uint64_t rss_bytes;
     uint64_t rss_max_bytes;
+    uint64_t memory_bytes; /* what ConnPoolMemory bounds */
     int64_t growth_bytes; /* since a minute after its start; 0: too young */
     uint64_t descriptors;
 } connpool_child_line_t;
@@ -90,6 +91,7 @@ typedef struct connpool_status_t {
     apr_array_header_t *queries;   /* connpool_query_line_t */
     apr_array_header_t *upstreams; /* connpool_upstream_line_t */
     apr_array_header_t *processes; /* connpool_child_line_t */
+    uint64_t memory_bound; /* of each child */
     cp_loop_stats_t loop;
     cp_process_stats_t process;
     connpool_spread_t request;
@@ -100,6 +102,10 @@ typedef struct connpool_status_t {
 connpool_status_t *connpool_status_gather(request_rec *r);
 
 connpool_spread_t connpool_spread_of(const cp_histogram_t *h);
+
+/** How many of a database's connections in a child one kind of work can get:
+ * all, less what is set aside for the writer. */
+int connpool_status_usable(const connpool_database_t *db);
 
 /** The name of a pool's number in JSON. */
 const char *connpool_pool_number_name(connpool_pool_number_t number);

@@ -10,16 +10,19 @@
 typedef struct number_field_t {
     const char *name; /* in JSON */
     size_t offset;    /* in cp_pool_stats_t */
+    int is_gauge;
 } number_field_t;
 
 #define FIELD(number, member)                                                  \
-    [number] = {#member, offsetof(cp_pool_stats_t, member)}
+    [number] = {#member, offsetof(cp_pool_stats_t, member), 0}
+#define GAUGE(number, member)                                                  \
+    [number] = {#member, offsetof(cp_pool_stats_t, member), 1}
 
 static const number_field_t pool_fields[CONNPOOL_NUMBERS] = {
-    FIELD(CONNPOOL_OPEN, open),
-    FIELD(CONNPOOL_BUSY, busy),
-    FIELD(CONNPOOL_IDLE, idle),
-    FIELD(CONNPOOL_WAITING, waiting),
+    GAUGE(CONNPOOL_OPEN, open),
+    GAUGE(CONNPOOL_BUSY, busy),
+    GAUGE(CONNPOOL_IDLE, idle),
+    GAUGE(CONNPOOL_WAITING, waiting),
     FIELD(CONNPOOL_ACQUIRED, acquired),
     FIELD(CONNPOOL_RELEASED, released),
     FIELD(CONNPOOL_ABANDONED, abandoned),
@@ -29,7 +32,7 @@ static const number_field_t pool_fields[CONNPOOL_NUMBERS] = {
     FIELD(CONNPOOL_CREATED, created),
     FIELD(CONNPOOL_CREATE_FAILURES, create_failures),
     FIELD(CONNPOOL_LEAKS, leaks_suspected),
-    FIELD(CONNPOOL_MEMORY, memory_bytes),
+    GAUGE(CONNPOOL_MEMORY, memory_bytes),
 };
 
 /* A child that stops between two of its counters can leave a gauge below
@@ -54,12 +57,9 @@ connpool_spread_t connpool_spread_of(const cp_histogram_t *h)
 static const char *server_label(const connpool_status_t *report,
                                 const server_rec *s)
 {
-    if (s == connpool_child.main_server) {
-        return NULL;
-    }
-    return apr_psprintf(report->p, "%s:%u",
-                        s->server_hostname ? s->server_hostname : "*",
-                        (unsigned)(s->addrs ? s->addrs->host_port : s->port));
+    const char *key = connpool_server_key(report->p, s);
+
+    return *key ? key : NULL;
 }
 
 /* The main server sees everything; a virtual host what it may use, which is
@@ -114,7 +114,10 @@ static connpool_pool_line_t *add_pool(connpool_status_t *report,
     for (int i = 0; i < CONNPOOL_NUMBERS; i++) {
         const char *cell = (const char *)sum + pool_fields[i].offset;
 
-        line->number[i] = not_negative(*(const uint64_t *)(const void *)cell);
+        memcpy(&line->number[i], cell, sizeof(line->number[i]));
+        if (pool_fields[i].is_gauge) {
+            line->number[i] = not_negative(line->number[i]);
+        }
     }
     memcpy(line->closed, sum->closed, sizeof(line->closed));
     line->acquire = connpool_spread_of(&sum->acquire_us);
@@ -131,18 +134,23 @@ static connpool_pool_line_t *add_pool(connpool_status_t *report,
     return line;
 }
 
+int connpool_status_usable(const connpool_database_t *db)
+{
+    int has_writer_apart = db->pool.max > 1 && !db->sqlite.is_readonly;
+
+    return db->pool.max - has_writer_apart;
+}
+
 static void add_database(connpool_status_t *report,
                          const connpool_database_t *db)
 {
     connpool_pool_line_t *line = add_pool(report, db->name, db->server,
                                           db->entry);
     const connpool_server_t *flags = flags_for(report, db->server);
-    int has_writer_apart = db->pool.max > 1 && !db->sqlite.is_readonly;
-
     line->kind = "sqlite";
     line->max = db->pool.max;
     line->state = state_of(report, line, flags->engine && flags->db_pool,
-                           db->pool.max - has_writer_apart);
+                           connpool_status_usable(db));
 }
 
 static void add_upstream(connpool_status_t *report,
@@ -232,6 +240,7 @@ static void gather_processes(connpool_status_t *report)
             line->pid = pid;
             line->rss_bytes = cp_stats_get(&process->rss_bytes);
             line->rss_max_bytes = cp_stats_get(&process->rss_max_bytes);
+            line->memory_bytes = cp_stats_get(&process->memory_bytes);
             line->growth_bytes = base ? (int64_t)(line->rss_bytes - base) : 0;
             line->descriptors = cp_stats_get(&process->descriptors);
         }
@@ -247,6 +256,8 @@ connpool_status_t *connpool_status_gather(request_rec *r)
     report->p = r->pool;
     report->viewer = connpool_server(r->server);
     report->is_main = r->server == connpool_child.main_server;
+    report->memory_bound = (uint64_t)connpool_server(connpool_child.main_server)
+                               ->memory;
     report->children = cp_segment_children(connpool_child.segment);
     report->pools = apr_array_make(r->pool, 8, sizeof(connpool_pool_line_t));
     report->queries = apr_array_make(r->pool, 8, sizeof(connpool_query_line_t));

@@ -194,6 +194,7 @@ static void json_processes(cp_buffer_t *buf, const connpool_status_t *report)
         connpool_json_number(buf, "", "pid", (uint64_t)line->pid);
         connpool_json_number(buf, ",", "rss_bytes", line->rss_bytes);
         connpool_json_number(buf, ",", "rss_max_bytes", line->rss_max_bytes);
+        connpool_json_number(buf, ",", "memory_bytes", line->memory_bytes);
         apr_snprintf(growth, sizeof(growth), "%" APR_INT64_T_FMT,
                      (apr_int64_t)line->growth_bytes);
         connpool_json_key(buf, ",", "growth_bytes");
@@ -203,6 +204,11 @@ static void json_processes(cp_buffer_t *buf, const connpool_status_t *report)
     }
     connpool_json_put(buf, "]");
     json_spread(buf, "request_us", &report->request);
+    connpool_json_key(buf, ",", "memory");
+    connpool_json_put(buf, "{");
+    connpool_json_number(buf, "", "bound", report->memory_bound);
+    connpool_json_number(buf, ",", "used", report->process.memory_bytes);
+    connpool_json_put(buf, "}");
     connpool_json_number(buf, ",", "memory_shrunk", report->process.shrunk);
     connpool_json_number(buf, ",", "memory_refused",
                          report->process.refused_memory);

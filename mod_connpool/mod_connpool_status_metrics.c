@@ -304,12 +304,13 @@ static const pool_sample_t pool_samples[] = {
                     *line##_end = line + (report)->list->nelts;                \
          line < line##_end; line++)
 
-static uint64_t cell_of(const void *stats, size_t offset)
+/* A gauge may be seen below zero, between two counts of a child that stops. */
+static uint64_t cell_of(const void *stats, size_t offset, type_t type)
 {
     uint64_t value;
 
     memcpy(&value, (const char *)stats + offset, sizeof(value));
-    return (int64_t)value < 0 ? 0 : value; /* a gauge between two counters */
+    return type == GAUGE && (int64_t)value < 0 ? 0 : value;
 }
 
 static void put_pool_samples(writer_t *w, const connpool_status_t *report)
@@ -330,7 +331,8 @@ static void put_pool_samples(writer_t *w, const connpool_status_t *report)
             label_t labels[LABELS_MAX];
 
             pool_labels(labels, line, sample->label, sample->value);
-            put_sample(w, family, labels, cell_of(line->sum, sample->offset));
+            put_sample(w, family, labels,
+                       cell_of(line->sum, sample->offset, family->type));
         }
     }
 }
@@ -533,8 +535,9 @@ static void put_upstream_counters(writer_t *w, const connpool_status_t *report)
             label_t labels[LABELS_MAX];
 
             upstream_labels(labels, line, counter->label, counter->value);
-            put_sample(w, &counter->family, labels,
-                       cell_of(line->sum, counter->offset));
+            put_sample(
+                w, &counter->family, labels,
+                cell_of(line->sum, counter->offset, counter->family.type));
         }
     }
 }
@@ -628,11 +631,16 @@ static void put_processes(writer_t *w, const connpool_status_t *report)
     put_one(w, "connpool_resident_bytes", GAUGE, "bytes",
             "Resident memory of all children.", report->process.rss_bytes);
     put_one(w, "connpool_resident_peak_bytes", GAUGE, "bytes",
-            "Most resident memory that one child ever had.",
+            "Most resident memory that any of the children has had.",
             report->process.rss_max_bytes);
     put_one(w, "connpool_descriptors", GAUGE, "",
             "Open file descriptors of all children.",
             report->process.descriptors);
+    put_one(w, "connpool_memory_bound_bytes", GAUGE, "bytes",
+            "ConnPoolMemory, the bound in each child.", report->memory_bound);
+    put_one(w, "connpool_memory_used_bytes", GAUGE, "bytes",
+            "What ConnPoolMemory bounds, of all children.",
+            report->process.memory_bytes);
     put_one(w, "connpool_memory_shrunk", COUNTER, "",
             "Times that ConnPoolMemory made caches shrink.",
             report->process.shrunk);
