@@ -25,7 +25,6 @@
 
 #include "cp_log.h"
 
-#define HOLDER_SIZE     128
 /* What a driver gets at least, however late the permit came: the 50 ms that an
  * acquire may overrun its deadline, less some for the scheduler. */
 #define DRIVER_GRACE    apr_time_from_msec(40)
@@ -48,8 +47,8 @@ struct cp_slot_t {
     int is_busy;       /* lock */
     int is_overflow;   /* constant */
     int leak_reported; /* lock */
-    cp_clock_t busy_since;    /* lock */
-    char holder[HOLDER_SIZE]; /* lock */
+    cp_clock_t busy_since;       /* lock */
+    char holder[CP_HOLDER_SIZE]; /* lock */
 };
 
 struct cp_pool_t {
@@ -756,7 +755,7 @@ void cp_pool_discard(cp_lease_t *lease, const char *why)
 /* --- maintenance --- */
 
 typedef struct leak_t {
-    char holder[HOLDER_SIZE];
+    char holder[CP_HOLDER_SIZE];
     apr_interval_time_t held;
     cp_clock_t now;
 } leak_t;
@@ -786,6 +785,53 @@ static void report_leaks(cp_pool_t *pool)
                "pool '%s': a connection has been held for %" APR_TIME_T_FMT
                " ms by %s; is it leaked?",
                pool->config.name, apr_time_as_msec(leak.held), leak.holder);
+    }
+}
+
+typedef struct leak_list_t {
+    cp_leak_t leaks[CP_LEAKS_LISTED]; /* oldest first */
+    int count;
+} leak_list_t;
+
+/* Insert what was reported and is still out; the youngest drops out. */
+static int visit_held(cp_pool_t *pool, cp_slot_t *slot, void *baton)
+{
+    leak_list_t *list = baton;
+    uint64_t since = (uint64_t)slot->busy_since;
+    int place = list->count;
+
+    if (!slot->is_busy || !slot->leak_reported) {
+        return 0;
+    }
+    while (place > 0 && list->leaks[place - 1].since > since) {
+        place--;
+    }
+    if (place == CP_LEAKS_LISTED) {
+        return 0;
+    }
+    if (list->count < CP_LEAKS_LISTED) {
+        list->count++;
+    }
+    for (int i = list->count - 1; i > place; i--) {
+        list->leaks[i] = list->leaks[i - 1];
+    }
+    list->leaks[place].since = since;
+    apr_cpystrn(list->leaks[place].holder, slot->holder, CP_HOLDER_SIZE);
+    return 0;
+}
+
+/* The status shows the leaks that are out now. */
+static void list_leaks(cp_pool_t *pool)
+{
+    cp_leak_t *shown = pool->stats->leaks[pool->config.part];
+    leak_list_t list = {0};
+
+    find_slot(pool, visit_held, &list);
+    for (int i = 0; i < CP_LEAKS_LISTED; i++) {
+        if (shown[i].since != list.leaks[i].since
+            || strcmp(shown[i].holder, list.leaks[i].holder) != 0) {
+            cp_leak_write(&shown[i], list.leaks[i].since, list.leaks[i].holder);
+        }
     }
 }
 
@@ -897,6 +943,7 @@ void cp_pool_maintain(cp_pool_t *pool)
 {
     sweep(pool);
     report_leaks(pool);
+    list_leaks(pool);
     warm_up(pool);
 }
 

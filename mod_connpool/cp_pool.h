@@ -19,7 +19,7 @@ typedef struct cp_pool_config_t {
     int max;                     /**< connections at the most, >= 1 */
     int min;                     /**< kept open without traffic */
     int queue;                   /**< waiters at the most */
-    int part;                    /**< which part of the stats' waiting_since */
+    int part;                    /**< which part of what the stats keep apart */
     int is_pooled;               /**< 0: open and close per acquire */
     int overflow_max;            /**< one-shot connections at once, 0: none */
     apr_interval_time_t acquire; /**< longest wait; 0: fail at once */

@@ -258,6 +258,9 @@ static void settle_pool(cp_pool_stats_t *stats)
     clear(&stats->wal_bytes);
     for (int i = 0; i < CP_POOL_PARTS; i++) {
         clear(&stats->waiting_since[i]);
+        for (int k = 0; k < CP_LEAKS_LISTED; k++) {
+            cp_leak_write(&stats->leaks[i][k], 0, NULL);
+        }
     }
 }
 
@@ -278,12 +281,12 @@ static void settle(cp_segment_t *seg, int child)
     clear(&loop->lag_us);
     clear(&loop->heartbeat);
     clear(&process->rss_bytes);
+    clear(&process->rss_max_bytes);
     clear(&process->rss_base_bytes);
+    clear(&process->memory_bytes);
     clear(&process->descriptors);
 }
-    clear(&process->rss_max_bytes);
 
-    clear(&process->memory_bytes);
 static int find_slot(cp_segment_t *seg, pid_t pid)
 {
     int used = used_slots(seg);

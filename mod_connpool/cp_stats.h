@@ -40,8 +40,21 @@ typedef enum cp_close_reason_t {
 /** "idle", "lifetime", ...: words of the log and of the status. */
 const char *cp_close_reason_name(cp_close_reason_t reason);
 
-/** A database is shown as one pool and is two: readers and the writer. */
-#define CP_POOL_PARTS 2
+/** A database is shown as one pool and is up to four: readers and the writer,
+ * and both once more for servers where pooling is off. */
+#define CP_POOL_PARTS 4
+
+/** Connections held longer than leak=, the oldest of each part. */
+#define CP_LEAKS_LISTED 4
+#define CP_HOLDER_SIZE  120
+
+/** One of them. Written by its child's maintenance alone, and read by anybody
+ * through cp_leak_read. */
+typedef struct cp_leak_t {
+    uint64_t since;              /**< CLOCK_MONOTONIC, us, of the acquire; 0:
+                                    none. Atomic, set last and cleared first */
+    char holder[CP_HOLDER_SIZE]; /**< relaxed atomics, byte by byte */
+} cp_leak_t;
 
 /** One pool in one child. At rest and under load:
  * acquired == released + busy + abandoned, created == sum(closed) + open. */
@@ -74,6 +87,7 @@ typedef struct cp_pool_stats_t {
     /** gauge: CLOCK_MONOTONIC, us, of the one who waits longest, 0: nobody;
      * one cell for each of the pools that are shown as one. */
     uint64_t waiting_since[CP_POOL_PARTS];
+    cp_leak_t leaks[CP_POOL_PARTS][CP_LEAKS_LISTED]; /**< not in sums */
     cp_histogram_t acquire_us;
     cp_histogram_t hold_us;
     cp_histogram_t create_us; /**< opening a connection, failures included */
@@ -121,6 +135,7 @@ typedef struct cp_process_stats_t {
     uint64_t rss_bytes;
     uint64_t rss_max_bytes;
     uint64_t rss_base_bytes; /**< a minute after the start, for the trend */
+    uint64_t memory_bytes;   /**< what ConnPoolMemory bounds */
     uint64_t descriptors;
     uint64_t refused_memory;   /**< counter: refused by ConnPoolMemory */
     uint64_t shrunk;           /**< counter: caches released by it */
@@ -135,7 +150,6 @@ typedef struct cp_loop_stats_t {
     uint64_t restarts;
     uint64_t iterations;
     uint64_t heartbeat;   /**< CLOCK_MONOTONIC, us, of the last iteration */
-    uint64_t memory_bytes;   /**< what ConnPoolMemory bounds */
     uint64_t inline_runs; /**< fetches run without a loop because it was lost */
 } cp_loop_stats_t;
 
@@ -174,6 +188,12 @@ void cp_upstream_stats_merge(cp_upstream_stats_t *into,
 void cp_loop_stats_merge(cp_loop_stats_t *into, const cp_loop_stats_t *from);
 void cp_process_stats_merge(cp_process_stats_t *into,
                             const cp_process_stats_t *from);
+
+/** Put a leak into its place, or none (since 0). Longer holders are cut. */
+void cp_leak_write(cp_leak_t *leak, uint64_t since, const char *holder);
+
+/** Copy the leak; false when there is none, or none that stays for so long. */
+int cp_leak_read(const cp_leak_t *leak, cp_leak_t *copy);
 
 /** A high-water mark: *cell becomes value if that is larger. */
 void cp_stats_raise(uint64_t *cell, uint64_t value);

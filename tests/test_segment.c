@@ -646,6 +646,70 @@ START_TEST(claims_at_the_same_time_get_different_slots)
 }
 END_TEST
 
+START_TEST(a_fold_forgets_the_leaks_of_the_dead_child)
+{
+    cp_pool_stats_t *stats;
+    cp_leak_t leak;
+
+    cp_segment_entry(seg, CP_ENTRY_POOL, "", "a");
+    stats = cp_segment_pool(seg, cp_segment_claim(seg, 100), 0);
+    for (int part = 0; part < CP_POOL_PARTS; part++) {
+        cp_leak_write(&stats->leaks[part][CP_LEAKS_LISTED - 1], 5, "/slow");
+        ck_assert(
+            cp_leak_read(&stats->leaks[part][CP_LEAKS_LISTED - 1], &leak));
+        ck_assert_str_eq(leak.holder, "/slow");
+    }
+    cp_segment_fold(seg, 100);
+    for (int part = 0; part < CP_POOL_PARTS; part++) {
+        ck_assert(
+            !cp_leak_read(&stats->leaks[part][CP_LEAKS_LISTED - 1], &leak));
+    }
+}
+END_TEST
+
+static int leak_writes_are_over; /* atomic */
+
+/* Holders of one letter each, which tell what they were written with. */
+static void *write_leaks(void *data)
+{
+    cp_leak_t *leak = data;
+    char holder[CP_HOLDER_SIZE];
+
+    for (uint64_t since = 1;
+         !__atomic_load_n(&leak_writes_are_over, __ATOMIC_RELAXED); since++) {
+        memset(holder, 'a' + (int)(since % 26), sizeof(holder));
+        holder[20 + since % 90] = '\0';
+        cp_leak_write(leak, since, holder);
+    }
+    return NULL;
+}
+
+START_TEST(a_leak_is_read_whole_or_not_at_all)
+{
+    cp_leak_t *leak = &cp_segment_pool(seg, 0, 0)->leaks[0][0];
+    cp_clock_t end = cp_clock_after(PATIENCE);
+    pthread_t thread;
+    int seen = 0;
+
+    leak_writes_are_over = 0;
+    ck_assert_int_eq(pthread_create(&thread, NULL, write_leaks, leak), 0);
+    while (seen < 20000 && cp_clock_left(end) > 0) {
+        cp_leak_t copy;
+
+        if (cp_leak_read(leak, &copy)) {
+            seen++;
+            ck_assert_uint_eq(strlen(copy.holder), 20 + copy.since % 90);
+            for (const char *c = copy.holder; *c; c++) {
+                ck_assert_int_eq(*c, 'a' + (int)(copy.since % 26));
+            }
+        }
+    }
+    __atomic_store_n(&leak_writes_are_over, 1, __ATOMIC_RELAXED);
+    pthread_join(thread, NULL);
+    ck_assert_int_gt(seen, 0);
+}
+END_TEST
+
 Suite *segment_suite(void)
 {
     Suite *suite = suite_create("segment");
@@ -667,6 +731,8 @@ Suite *segment_suite(void)
     tcase_add_test(tc, totals_never_fall_while_children_are_killed);
     tcase_add_test(tc, a_fold_takes_nothing_from_a_child_that_still_counts);
     tcase_add_test(tc, a_sum_is_of_one_moment);
+    tcase_add_test(tc, a_fold_forgets_the_leaks_of_the_dead_child);
+    tcase_add_test(tc, a_leak_is_read_whole_or_not_at_all);
     tcase_add_test(tc, claims_at_the_same_time_get_different_slots);
     suite_add_tcase(suite, tc);
     return suite;
