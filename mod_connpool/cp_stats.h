@@ -87,10 +87,10 @@ typedef struct cp_pool_stats_t {
     /** gauge: CLOCK_MONOTONIC, us, of the one who waits longest, 0: nobody;
      * one cell for each of the pools that are shown as one. */
     uint64_t waiting_since[CP_POOL_PARTS];
-    cp_leak_t leaks[CP_POOL_PARTS][CP_LEAKS_LISTED]; /**< not in sums */
     cp_histogram_t acquire_us;
     cp_histogram_t hold_us;
     cp_histogram_t create_us; /**< opening a connection, failures included */
+    cp_leak_t leaks[CP_POOL_PARTS][CP_LEAKS_LISTED]; /**< not in sums */
 } cp_pool_stats_t;
 
 typedef struct cp_query_stats_t {
@@ -120,8 +120,8 @@ typedef struct cp_upstream_stats_t {
     uint64_t errors;
     uint64_t reused;
     uint64_t retries;
-    uint64_t handshakes;  /**< of TLS */
-    uint64_t bytes;       /**< of bodies, decompressed */
+    uint64_t handshakes; /**< of TLS */
+    uint64_t bytes;      /**< of bodies, decompressed */
     /** gauge: CLOCK_MONOTONIC, us, of the last fetch when that got no answer;
      * 0: it did. */
     uint64_t failing_at;

@@ -35,6 +35,13 @@ typedef struct connpool_spread_t {
     uint64_t max;
 } connpool_spread_t;
 
+/* A connection that is held longer than leak=. */
+typedef struct connpool_leak_line_t {
+    const char *holder; /* what a client sent: escape it */
+    uint64_t held_us;
+    pid_t child;
+} connpool_leak_line_t;
+
 typedef struct connpool_pool_line_t {
     const char *name;
     const char *server; /* "host:port" of a virtual host, NULL: the main one */
@@ -48,6 +55,7 @@ typedef struct connpool_pool_line_t {
     connpool_spread_t hold;
     connpool_spread_t create;
     uint64_t oldest_wait_us;    /* 0: nobody waits */
+    apr_array_header_t *leaks;  /* connpool_leak_line_t, of all children */
     const cp_pool_stats_t *sum; /* all of it */
 } connpool_pool_line_t;
 
@@ -78,7 +86,7 @@ typedef struct connpool_child_line_t {
     uint64_t rss_bytes;
     uint64_t rss_max_bytes;
     uint64_t memory_bytes; /* what ConnPoolMemory bounds */
-    int64_t growth_bytes; /* since a minute after its start; 0: too young */
+    int64_t growth_bytes;  /* since a minute after its start; 0: too young */
     uint64_t descriptors;
 } connpool_child_line_t;
 
@@ -91,7 +99,7 @@ typedef struct connpool_status_t {
     apr_array_header_t *queries;   /* connpool_query_line_t */
     apr_array_header_t *upstreams; /* connpool_upstream_line_t */
     apr_array_header_t *processes; /* connpool_child_line_t */
-    uint64_t memory_bound; /* of each child */
+    uint64_t memory_bound;         /* of each child */
     cp_loop_stats_t loop;
     cp_process_stats_t process;
     connpool_spread_t request;

@@ -98,6 +98,42 @@ static const char *state_of(const connpool_status_t *report,
                : "ok";
 }
 
+static void add_leaks(apr_array_header_t *leaks, const cp_pool_stats_t *stats,
+                      pid_t child, apr_pool_t *p)
+{
+    uint64_t now = (uint64_t)cp_clock_now();
+    cp_leak_t leak;
+
+    for (int part = 0; part < CP_POOL_PARTS; part++) {
+        for (int i = 0; i < CP_LEAKS_LISTED; i++) {
+            if (cp_leak_read(&stats->leaks[part][i], &leak)) {
+                connpool_leak_line_t *line = apr_array_push(leaks);
+
+                line->holder = apr_pstrdup(p, leak.holder);
+                line->held_us = now > leak.since ? now - leak.since : 0;
+                line->child = child;
+            }
+        }
+    }
+}
+
+static apr_array_header_t *gather_leaks(const connpool_status_t *report,
+                                        int entry)
+{
+    cp_segment_t *seg = connpool_child.segment;
+    apr_array_header_t *leaks = apr_array_make(report->p, 0,
+                                               sizeof(connpool_leak_line_t));
+
+    for (int i = 0; entry >= 0 && i < cp_segment_slots(seg); i++) {
+        pid_t child = cp_segment_owner(seg, i);
+
+        if (child != 0) {
+            add_leaks(leaks, cp_segment_pool(seg, i, entry), child, report->p);
+        }
+    }
+    return leaks;
+}
+
 static connpool_pool_line_t *add_pool(connpool_status_t *report,
                                       const char *name, server_rec *server,
                                       int entry)
@@ -123,6 +159,7 @@ static connpool_pool_line_t *add_pool(connpool_status_t *report,
     line->acquire = connpool_spread_of(&sum->acquire_us);
     line->hold = connpool_spread_of(&sum->hold_us);
     line->create = connpool_spread_of(&sum->create_us);
+    line->leaks = gather_leaks(report, entry);
     for (int i = 0; i < CP_POOL_PARTS; i++) {
         uint64_t since = sum->waiting_since[i];
 

@@ -56,6 +56,23 @@ static void json_failures(cp_buffer_t *buf, const char *key,
     connpool_json_put(buf, "}");
 }
 
+static void json_leaks(cp_buffer_t *buf, const apr_array_header_t *leaks)
+{
+    connpool_json_key(buf, ",", "leaks");
+    connpool_json_put(buf, "[");
+    for (int i = 0; i < leaks->nelts; i++) {
+        const connpool_leak_line_t *line = &APR_ARRAY_IDX(leaks, i,
+                                                          connpool_leak_line_t);
+
+        connpool_json_put(buf, i > 0 ? ",{" : "{");
+        connpool_json_text(buf, "", "holder", line->holder);
+        connpool_json_number(buf, ",", "held_us", line->held_us);
+        connpool_json_number(buf, ",", "child", (uint64_t)line->child);
+        connpool_json_put(buf, "}");
+    }
+    connpool_json_put(buf, "]");
+}
+
 static void json_pool_details(cp_buffer_t *buf,
                               const connpool_pool_line_t *line)
 {
@@ -71,6 +88,7 @@ static void json_pool_details(cp_buffer_t *buf,
     connpool_json_number(buf, ",", "schema_bytes", sum->schema_bytes);
     connpool_json_number(buf, ",", "statement_bytes", sum->statement_bytes);
     connpool_json_number(buf, ",", "wal_bytes", sum->wal_bytes);
+    json_leaks(buf, line->leaks);
 }
 
 static void json_pools(cp_buffer_t *buf, const apr_array_header_t *lines)
