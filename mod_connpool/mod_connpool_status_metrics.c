@@ -115,7 +115,7 @@ typedef struct label_t {
     const char *value; /* NULL: the label is left out */
 } label_t;
 
-#define LABELS_MAX 4
+#define LABELS_MAX 5 /* the last one ends them */
 
 static void put_labels(writer_t *w, const label_t *labels, const char *le)
 {
@@ -331,6 +331,10 @@ static void put_pool_samples(writer_t *w, const connpool_status_t *report)
             label_t labels[LABELS_MAX];
 
             pool_labels(labels, line, sample->label, sample->value);
+            if (sample->family == CONNECTIONS) {
+                labels[3] = (label_t){"kind", line->kind};
+                labels[4] = (label_t){NULL, NULL};
+            }
             put_sample(w, family, labels,
                        cell_of(line->sum, sample->offset, family->type));
         }
