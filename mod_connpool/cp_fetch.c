@@ -366,12 +366,42 @@ static apr_status_t explain(run_t *run)
     return error_deadline(run, cause);
 }
 
+/* curl's times all begin with the transfer; 0: the phase did not happen. */
+static apr_interval_time_t between(CURL *easy, CURLINFO from, CURLINFO to)
+{
+    curl_off_t began = 0, ended = 0;
+
+    curl_easy_getinfo(easy, from, &began);
+    curl_easy_getinfo(easy, to, &ended);
+    return ended == 0 ? -1 : ended > began ? ended - began : 0;
+}
+
+static void note_spans(run_t *run)
+{
+    CURL *easy = run->job->easy;
+    apr_interval_time_t *us = run->result->span_us;
+    curl_off_t lookup = 0;
+
+    if (!run->result->reused) {
+        curl_easy_getinfo(easy, CURLINFO_NAMELOOKUP_TIME_T, &lookup);
+        us[CP_SPAN_LOOKUP] = lookup;
+        us[CP_SPAN_TCP] = between(easy, CURLINFO_NAMELOOKUP_TIME_T,
+                                  CURLINFO_CONNECT_TIME_T);
+        us[CP_SPAN_TLS] = between(easy, CURLINFO_CONNECT_TIME_T,
+                                  CURLINFO_APPCONNECT_TIME_T);
+        run->result->handshakes += us[CP_SPAN_TLS] >= 0;
+    }
+    us[CP_SPAN_FIRST_BYTE] = between(easy, CURLINFO_PRETRANSFER_TIME_T,
+                                     CURLINFO_STARTTRANSFER_TIME_T);
+}
+
 static void note_reuse(run_t *run)
 {
     long connects = 1;
 
     curl_easy_getinfo(run->job->easy, CURLINFO_NUM_CONNECTS, &connects);
     run->result->reused = connects == 0;
+    note_spans(run);
 }
 
 /* What the whole fetch does after an attempt. */
@@ -515,6 +545,9 @@ apr_status_t cp_fetch_run(cp_upstream_t *upstream, void *conn, cp_loop_t *loop,
     apr_status_t rv;
 
     memset(result, 0, sizeof(*result));
+    for (int i = 0; i < CP_SPANS; i++) {
+        result->span_us[i] = -1;
+    }
     cp_error_clear(err);
     if (request->total > 0 && (total <= 0 || request->total < total)) {
         total = request->total;

@@ -10,6 +10,7 @@ typedef struct waiter_t waiter_t;
 struct waiter_t {
     APR_RING_ENTRY(waiter_t) link;
     pthread_cond_t cond;
+    cp_clock_t since;
     apr_status_t verdict; /* APR_INCOMPLETE while undecided; gate->lock */
 };
 
@@ -22,6 +23,8 @@ struct cp_gate_t {
     int max_waiting;
     int is_closed;
     uint64_t *waiting_gauge;
+    uint64_t *waiting_max;   /* NULL: nobody wants to know */
+    uint64_t *waiting_since; /* likewise */
 };
 
 static apr_status_t gate_cleanup(void *data)
@@ -50,6 +53,32 @@ apr_status_t cp_gate_create(cp_gate_t **pgate, int capacity, int max_waiting,
     return APR_SUCCESS;
 }
 
+void cp_gate_tell(cp_gate_t *gate, uint64_t *waiting_max,
+                  uint64_t *waiting_since)
+{
+    gate->waiting_max = waiting_max;
+    gate->waiting_since = waiting_since;
+}
+
+/* The queue has changed. Gate is locked, so nobody else writes the cells. */
+static void tell_queue(cp_gate_t *gate)
+{
+    uint64_t since = 0;
+
+    if (!gate->waiting_since) {
+        return;
+    }
+    if (!APR_RING_EMPTY(&gate->queue, waiter_t, link)) {
+        since = (uint64_t)APR_RING_FIRST(&gate->queue)->since;
+    }
+    __atomic_store_n(gate->waiting_since, since, __ATOMIC_RELAXED);
+    if ((uint64_t)gate->waiting
+        > __atomic_load_n(gate->waiting_max, __ATOMIC_RELAXED)) {
+        __atomic_store_n(gate->waiting_max, (uint64_t)gate->waiting,
+                         __ATOMIC_RELAXED);
+    }
+}
+
 static void count_waiting(cp_gate_t *gate, int delta)
 {
     gate->waiting += delta;
@@ -64,6 +93,7 @@ static void dismiss(cp_gate_t *gate, waiter_t *waiter, apr_status_t verdict)
 {
     APR_RING_REMOVE(waiter, link);
     count_waiting(gate, -1);
+    tell_queue(gate);
     waiter->verdict = verdict;
 }
 
@@ -80,7 +110,9 @@ static apr_status_t queue_up(cp_gate_t *gate, cp_clock_t deadline)
     pthread_condattr_destroy(&attr);
     self.verdict = APR_INCOMPLETE;
     APR_RING_INSERT_TAIL(&gate->queue, &self, waiter_t, link);
+    self.since = cp_clock_now();
     count_waiting(gate, 1);
+    tell_queue(gate);
 
     while (self.verdict == APR_INCOMPLETE) {
         int rc = pthread_cond_timedwait(&self.cond, &gate->lock, &until);

@@ -93,6 +93,10 @@ typedef struct cp_fetch_result_t {
     int reused;        /**< ran over a socket that was open already */
     int retries;
     int ran_inline; /**< without the loop */
+    int handshakes; /**< of TLS */
+    /** Of the last attempt; -1 for a phase that did not happen. The queue is
+     * for the caller to fill in. */
+    apr_interval_time_t span_us[CP_SPANS];
     apr_interval_time_t us;
 } cp_fetch_result_t;
 

@@ -342,6 +342,9 @@ static void drain_inbox(cp_generation_t *gen)
 static void beat(cp_generation_t *gen)
 {
     __atomic_store_n(&gen->heartbeat, cp_clock_now(), __ATOMIC_RELAXED);
+    __atomic_store_n(&gen->stats->heartbeat, (uint64_t)gen->heartbeat,
+                     __ATOMIC_RELAXED);
+    cp_stats_add(&gen->stats->iterations, 1);
 }
 
 cp_order_t cp_generation_order(const cp_generation_t *gen)

@@ -25,7 +25,6 @@
 
 #include "cp_log.h"
 
-#define HOLDER_SIZE     128
 /* What a driver gets at least, however late the permit came: the 50 ms that an
  * acquire may overrun its deadline, less some for the scheduler. */
 #define DRIVER_GRACE    apr_time_from_msec(40)
@@ -48,8 +47,8 @@ struct cp_slot_t {
     int is_busy;       /* lock */
     int is_overflow;   /* constant */
     int leak_reported; /* lock */
-    cp_clock_t busy_since;    /* lock */
-    char holder[HOLDER_SIZE]; /* lock */
+    cp_clock_t busy_since;       /* lock */
+    char holder[CP_HOLDER_SIZE]; /* lock */
 };
 
 struct cp_pool_t {
@@ -243,8 +242,10 @@ static void note_open_failure(cp_pool_t *pool, const cp_error_t *err)
     char tail[64];
 
     cp_stats_add(&pool->stats->create_failures, 1);
+    cp_stats_add(&pool->stats->failures[err->cls], 1);
     remember_error(pool, err);
     __atomic_store_n(&pool->is_down, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&pool->stats->down, 1, __ATOMIC_RELAXED);
     if (cp_log_allowed(&pool->open_log, COMPLAINT_EVERY, &suppressed)) {
         __atomic_store_n(&pool->is_down_logged, 1, __ATOMIC_RELAXED);
         cp_log(CP_LOG_MARK, CP_LOG_ERROR, err->rv,
@@ -262,6 +263,7 @@ static void note_open_success(cp_pool_t *pool)
         return;
     }
     __atomic_store_n(&pool->is_down, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&pool->stats->down, 0, __ATOMIC_RELAXED);
     if (__atomic_exchange_n(&pool->is_down_logged, 0, __ATOMIC_RELAXED)) {
         cp_log(CP_LOG_MARK, CP_LOG_NOTICE, 0, "pool '%s': usable again",
                pool->config.name);
@@ -281,10 +283,13 @@ static apr_status_t connection_open(cp_pool_t *pool, connection_t *conn,
 {
     unsigned generation = __atomic_load_n(&pool->generation, __ATOMIC_ACQUIRE);
     apr_interval_time_t lifetime = pool->config.lifetime;
+    cp_clock_t began;
     apr_status_t rv;
 
     conn->handle = NULL;
+    began = cp_clock_now();
     rv = pool->driver->open(pool->driver_ctx, deadline, &conn->handle, err);
+    cp_histogram_record(&pool->stats->create_us, cp_clock_now() - began);
     if (rv != APR_SUCCESS) {
         place_free(pool, conn);
         note_open_failure(pool, err);
@@ -299,6 +304,7 @@ static apr_status_t connection_open(cp_pool_t *pool, connection_t *conn,
     }
     cp_stats_add(&pool->stats->created, 1);
     cp_stats_add(&pool->stats->open, 1);
+    cp_stats_raise(&pool->stats->open_max, cp_stats_get(&pool->stats->open));
     note_open_success(pool);
     return APR_SUCCESS;
 }
@@ -556,6 +562,7 @@ static apr_status_t borrow_pooled(cp_pool_t *pool, cp_lease_t *lease,
     lease->slot = slot;
     cp_stats_add(&pool->stats->acquired, 1);
     cp_stats_add(&pool->stats->busy, 1);
+    cp_stats_raise(&pool->stats->busy_max, cp_stats_get(&pool->stats->busy));
     return APR_SUCCESS;
 }
 
@@ -748,7 +755,7 @@ void cp_pool_discard(cp_lease_t *lease, const char *why)
 /* --- maintenance --- */
 
 typedef struct leak_t {
-    char holder[HOLDER_SIZE];
+    char holder[CP_HOLDER_SIZE];
     apr_interval_time_t held;
     cp_clock_t now;
 } leak_t;
@@ -778,6 +785,53 @@ static void report_leaks(cp_pool_t *pool)
                "pool '%s': a connection has been held for %" APR_TIME_T_FMT
                " ms by %s; is it leaked?",
                pool->config.name, apr_time_as_msec(leak.held), leak.holder);
+    }
+}
+
+typedef struct leak_list_t {
+    cp_leak_t leaks[CP_LEAKS_LISTED]; /* oldest first */
+    int count;
+} leak_list_t;
+
+/* Insert what was reported and is still out; the youngest drops out. */
+static int visit_held(cp_pool_t *pool, cp_slot_t *slot, void *baton)
+{
+    leak_list_t *list = baton;
+    uint64_t since = (uint64_t)slot->busy_since;
+    int place = list->count;
+
+    if (!slot->is_busy || !slot->leak_reported) {
+        return 0;
+    }
+    while (place > 0 && list->leaks[place - 1].since > since) {
+        place--;
+    }
+    if (place == CP_LEAKS_LISTED) {
+        return 0;
+    }
+    if (list->count < CP_LEAKS_LISTED) {
+        list->count++;
+    }
+    for (int i = list->count - 1; i > place; i--) {
+        list->leaks[i] = list->leaks[i - 1];
+    }
+    list->leaks[place].since = since;
+    apr_cpystrn(list->leaks[place].holder, slot->holder, CP_HOLDER_SIZE);
+    return 0;
+}
+
+/* The status shows the leaks that are out now. */
+static void list_leaks(cp_pool_t *pool)
+{
+    cp_leak_t *shown = pool->stats->leaks[pool->config.part];
+    leak_list_t list = {0};
+
+    find_slot(pool, visit_held, &list);
+    for (int i = 0; i < CP_LEAKS_LISTED; i++) {
+        if (shown[i].since != list.leaks[i].since
+            || strcmp(shown[i].holder, list.leaks[i].holder) != 0) {
+            cp_leak_write(&shown[i], list.leaks[i].since, list.leaks[i].holder);
+        }
     }
 }
 
@@ -889,14 +943,17 @@ void cp_pool_maintain(cp_pool_t *pool)
 {
     sweep(pool);
     report_leaks(pool);
+    list_leaks(pool);
     warm_up(pool);
 }
 
 void cp_pool_flush(cp_pool_t *pool, const char *why)
 {
     __atomic_add_fetch(&pool->generation, 1, __ATOMIC_ACQ_REL);
-    cp_log(CP_LOG_MARK, CP_LOG_NOTICE, 0, "pool '%s': flushed: %s",
-           pool->config.name, why);
+    if (why) {
+        cp_log(CP_LOG_MARK, CP_LOG_NOTICE, 0, "pool '%s': flushed: %s",
+               pool->config.name, why);
+    }
     sweep(pool);
 }
 
@@ -963,6 +1020,10 @@ apr_status_t cp_pool_create(cp_pool_t **ppool, const cp_pool_config_t *config,
     APR_RING_INIT(&pool->registry, cp_slot_t, link);
     rv = cp_gate_create(&pool->gate, config->max, config->queue,
                         &stats->waiting, p);
+    if (rv == APR_SUCCESS) {
+        cp_gate_tell(pool->gate, &stats->waiting_max,
+                     &stats->waiting_since[config->part]);
+    }
     if (rv == APR_SUCCESS) {
         rv = apr_reslist_create(&pool->slots, config->max, config->max,
                                 config->max, 0, slot_construct, slot_destruct,

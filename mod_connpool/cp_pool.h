@@ -19,6 +19,7 @@ typedef struct cp_pool_config_t {
     int max;                     /**< connections at the most, >= 1 */
     int min;                     /**< kept open without traffic */
     int queue;                   /**< waiters at the most */
+    int part;                    /**< which part of what the stats keep apart */
     int is_pooled;               /**< 0: open and close per acquire */
     int overflow_max;            /**< one-shot connections at once, 0: none */
     apr_interval_time_t acquire; /**< longest wait; 0: fail at once */
@@ -69,7 +70,8 @@ void cp_pool_release(cp_lease_t *lease);
 /** Give it back broken: it is closed. `why` goes to the log. */
 void cp_pool_discard(cp_lease_t *lease, const char *why);
 
-/** Close what is idle now, and what is busy when it comes back. */
+/** Close what is idle now, and what is busy when it comes back. `why` goes to
+ * the log; NULL: nothing does. */
 void cp_pool_flush(cp_pool_t *pool, const char *why);
 
 /** One round of maintenance: close what is idle or old, open up to min, report

@@ -12,6 +12,7 @@
  *
  *     cp_segment_t                 offsets and high-water marks
  *     entry_t    [all entries]     the directory, kind after kind
+ *     cp_condition_t [pools]       how each pool has been
  *     child slot [children]        slot_t, pools, queries, upstreams
  */
 #include "cp_segment.h"
@@ -34,11 +35,13 @@ typedef struct entry_t {
 typedef struct slot_t {
     pid_t pid; /* atomic; 0: free */
     cp_loop_stats_t loop;
+    cp_process_stats_t process;
 } slot_t;
 
 struct cp_segment_t {
     cp_segment_layout_t layout;
     size_t directory[CP_ENTRY_KINDS]; /* offsets in the segment */
+    size_t conditions;
     size_t slots;
     size_t stats[CP_ENTRY_KINDS]; /* offsets in a slot */
     size_t slot_size;
@@ -47,6 +50,12 @@ struct cp_segment_t {
     /* Atomic, these only grow. Pages behind them are never touched. */
     int used_entries[CP_ENTRY_KINDS];
     int used_slots;
+
+    /* The ring: samples [head - CP_HISTORY_SAMPLES, head) can be read. */
+    uint64_t next_sample_at; /* atomic */
+    uint64_t next_probe_at;  /* atomic */
+    uint64_t head;           /* atomic: samples ever taken */
+    cp_sample_t history[CP_HISTORY_SAMPLES];
 };
 
 static const size_t stats_size[CP_ENTRY_KINDS] = {
@@ -60,6 +69,8 @@ static cp_pool_stats_t nobodys_pool;
 static cp_query_stats_t nobodys_query;
 static cp_upstream_stats_t nobodys_upstream;
 static cp_loop_stats_t nobodys_loop;
+static cp_process_stats_t nobodys_process;
+static cp_condition_t nobodys_condition;
 
 static void measure(cp_segment_t *seg, const cp_segment_layout_t *layout)
 {
@@ -75,6 +86,9 @@ static void measure(cp_segment_t *seg, const cp_segment_layout_t *layout)
         seg->stats[kind] = slot_end;
         slot_end += entries * stats_size[kind];
     }
+    seg->conditions = end;
+    end += ALIGNED((size_t)layout->entries[CP_ENTRY_POOL]
+                   * sizeof(cp_condition_t));
     seg->slots = end;
     seg->slot_size = slot_end;
     seg->size = end + (size_t)layout->children * slot_end;
@@ -192,6 +206,14 @@ cp_loop_stats_t *cp_segment_loop(cp_segment_t *seg, int child)
     return &slot_at(seg, child)->loop;
 }
 
+cp_process_stats_t *cp_segment_process(cp_segment_t *seg, int child)
+{
+    if (child < 0 || child >= seg->layout.children) {
+        return &nobodys_process;
+    }
+    return &slot_at(seg, child)->process;
+}
+
 static void clear(uint64_t *gauge)
 {
     __atomic_store_n(gauge, 0, __ATOMIC_RELAXED);
@@ -228,20 +250,41 @@ static void settle_pool(cp_pool_stats_t *stats)
     clear(&stats->busy);
     clear(&stats->idle);
     clear(&stats->waiting);
+    clear(&stats->down);
     clear(&stats->memory_bytes);
+    clear(&stats->cache_bytes);
+    clear(&stats->schema_bytes);
+    clear(&stats->statement_bytes);
+    clear(&stats->wal_bytes);
+    for (int i = 0; i < CP_POOL_PARTS; i++) {
+        clear(&stats->waiting_since[i]);
+        for (int k = 0; k < CP_LEAKS_LISTED; k++) {
+            cp_leak_write(&stats->leaks[i][k], 0, NULL);
+        }
+    }
 }
 
 static void settle(cp_segment_t *seg, int child)
 {
     cp_loop_stats_t *loop = cp_segment_loop(seg, child);
+    cp_process_stats_t *process = cp_segment_process(seg, child);
     int pools = used_entries(seg, CP_ENTRY_POOL);
 
     for (int i = 0; i < pools; i++) {
         settle_pool(cp_segment_pool(seg, child, i));
     }
+    for (int i = 0; i < used_entries(seg, CP_ENTRY_UPSTREAM); i++) {
+        clear(&cp_segment_upstream(seg, child, i)->failing_at);
+    }
     clear(&loop->running);
     clear(&loop->in_flight);
     clear(&loop->lag_us);
+    clear(&loop->heartbeat);
+    clear(&process->rss_bytes);
+    clear(&process->rss_max_bytes);
+    clear(&process->rss_base_bytes);
+    clear(&process->memory_bytes);
+    clear(&process->descriptors);
 }
 
 static int find_slot(cp_segment_t *seg, pid_t pid)
@@ -375,6 +418,125 @@ void cp_segment_sum_loop(cp_segment_t *seg, cp_loop_stats_t *sum)
     for (int i = 0; i < used; i++) {
         cp_loop_stats_merge(sum, cp_segment_loop(seg, i));
     }
+}
+
+void cp_segment_sum_process(cp_segment_t *seg, cp_process_stats_t *sum)
+{
+    int used = used_slots(seg);
+
+    memset(sum, 0, sizeof(*sum));
+    for (int i = 0; i < used; i++) {
+        cp_process_stats_merge(sum, cp_segment_process(seg, i));
+    }
+}
+
+/* True once a second, for whoever comes first. */
+static int is_due(uint64_t *next_at, uint64_t now)
+{
+    uint64_t due = __atomic_load_n(next_at, __ATOMIC_ACQUIRE);
+
+    return now >= due
+           && __atomic_compare_exchange_n(next_at, &due, now + APR_USEC_PER_SEC,
+                                          0, __ATOMIC_ACQ_REL,
+                                          __ATOMIC_RELAXED);
+}
+
+int cp_segment_sample_due(cp_segment_t *seg, uint64_t now)
+{
+    return is_due(&seg->next_sample_at, now);
+}
+
+int cp_segment_probe_due(cp_segment_t *seg, uint64_t now)
+{
+    return is_due(&seg->next_probe_at, now);
+}
+
+static uint64_t gauge(const uint64_t *cell)
+{
+    uint64_t value = cp_stats_get(cell);
+
+    return (int64_t)value < 0 ? 0 : value;
+}
+
+void cp_segment_total(cp_segment_t *seg, cp_sample_t *sample)
+{
+    int used = used_slots(seg);
+
+    memset(sample, 0, sizeof(*sample));
+    for (int child = 0; child < used; child++) {
+        for (int i = 0; i < used_entries(seg, CP_ENTRY_POOL); i++) {
+            const cp_pool_stats_t *pool = cp_segment_pool(seg, child, i);
+
+            sample->busy += gauge(&pool->busy);
+            sample->waiting += gauge(&pool->waiting);
+        }
+        for (int i = 0; i < used_entries(seg, CP_ENTRY_QUERY); i++) {
+            const cp_query_stats_t *query = cp_segment_query(seg, child, i);
+
+            sample->requests += cp_stats_get(&query->count);
+            sample->errors += cp_stats_get(&query->errors);
+        }
+        for (int i = 0; i < used_entries(seg, CP_ENTRY_UPSTREAM); i++) {
+            const cp_upstream_stats_t *up = cp_segment_upstream(seg, child, i);
+
+            sample->requests += cp_stats_get(&up->count);
+            sample->errors += cp_stats_get(&up->errors);
+        }
+    }
+}
+
+void cp_segment_record(cp_segment_t *seg, const cp_sample_t *sample)
+{
+    uint64_t head = cp_stats_get(&seg->head);
+    cp_sample_t *place = &seg->history[head % CP_HISTORY_SAMPLES];
+
+    __atomic_store_n(&place->at, sample->at, __ATOMIC_RELAXED);
+    __atomic_store_n(&place->busy, sample->busy, __ATOMIC_RELAXED);
+    __atomic_store_n(&place->waiting, sample->waiting, __ATOMIC_RELAXED);
+    __atomic_store_n(&place->requests, sample->requests, __ATOMIC_RELAXED);
+    __atomic_store_n(&place->errors, sample->errors, __ATOMIC_RELAXED);
+    __atomic_store_n(&seg->head, head + 1, __ATOMIC_RELEASE);
+}
+
+int cp_segment_history(cp_segment_t *seg, cp_sample_t *samples)
+{
+    uint64_t head = __atomic_load_n(&seg->head, __ATOMIC_ACQUIRE);
+    /* The oldest one may be overwritten while we read. */
+    uint64_t first = head >= CP_HISTORY_SAMPLES ? head - CP_HISTORY_SAMPLES + 1
+                                                : 0;
+    int n = 0;
+
+    for (uint64_t i = first; i < head; i++, n++) {
+        const cp_sample_t *from = &seg->history[i % CP_HISTORY_SAMPLES];
+
+        samples[n].at = cp_stats_get(&from->at);
+        samples[n].busy = cp_stats_get(&from->busy);
+        samples[n].waiting = cp_stats_get(&from->waiting);
+        samples[n].requests = cp_stats_get(&from->requests);
+        samples[n].errors = cp_stats_get(&from->errors);
+    }
+    return n;
+}
+
+cp_condition_t *cp_segment_condition(cp_segment_t *seg, int entry)
+{
+    cp_condition_t *conditions = (cp_condition_t *)(void *)((char *)seg
+                                                            + seg->conditions);
+
+    return entry >= 0 && entry < seg->layout.entries[CP_ENTRY_POOL]
+               ? &conditions[entry]
+               : &nobodys_condition;
+}
+
+int cp_segment_slots(cp_segment_t *seg)
+{
+    return used_slots(seg);
+}
+
+pid_t cp_segment_owner(cp_segment_t *seg, int child)
+{
+    return child >= 0 && child < used_slots(seg) ? owner_of(slot_at(seg, child))
+                                                 : 0;
 }
 
 int cp_segment_children(cp_segment_t *seg)

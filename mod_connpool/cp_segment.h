@@ -10,6 +10,7 @@
 
 #include <apr_errno.h>
 
+#include "cp_condition.h"
 #include "cp_stats.h"
 
 typedef struct cp_segment_t cp_segment_t;
@@ -61,6 +62,7 @@ cp_query_stats_t *cp_segment_query(cp_segment_t *seg, int child, int entry);
 cp_upstream_stats_t *cp_segment_upstream(cp_segment_t *seg, int child,
                                          int entry);
 cp_loop_stats_t *cp_segment_loop(cp_segment_t *seg, int child);
+cp_process_stats_t *cp_segment_process(cp_segment_t *seg, int child);
 
 /** Set *sum to the sum over all children, living and ended; 0 throughout for
  * an entry that does not exist. Counters never fall, whatever is folded or
@@ -71,6 +73,47 @@ void cp_segment_sum_query(cp_segment_t *seg, int entry, cp_query_stats_t *sum);
 void cp_segment_sum_upstream(cp_segment_t *seg, int entry,
                              cp_upstream_stats_t *sum);
 void cp_segment_sum_loop(cp_segment_t *seg, cp_loop_stats_t *sum);
+void cp_segment_sum_process(cp_segment_t *seg, cp_process_stats_t *sum);
+
+/** Who owns slot `child` (0 up to cp_segment_slots): its pid, or 0. For
+ * reports by child. */
+pid_t cp_segment_owner(cp_segment_t *seg, int child);
+int cp_segment_slots(cp_segment_t *seg);
+
+/* --- the last ten minutes, and how pools have been --- */
+
+#define CP_HISTORY_SAMPLES 600
+
+/** All children together, once a second. */
+typedef struct cp_sample_t {
+    uint64_t at; /**< CLOCK_MONOTONIC, us */
+    uint64_t busy;
+    uint64_t waiting;
+    uint64_t requests; /**< total so far: queries and fetches */
+    uint64_t errors;   /**< total so far */
+} cp_sample_t;
+
+/** Is a sample due, and is it this caller's to take? True for one of all
+ * children, at most once a second. */
+int cp_segment_sample_due(cp_segment_t *seg, uint64_t now);
+
+/** Add up what a sample holds. */
+void cp_segment_total(cp_segment_t *seg, cp_sample_t *sample);
+
+/** Append; by the one for whom cp_segment_sample_due was true. */
+void cp_segment_record(cp_segment_t *seg, const cp_sample_t *sample);
+
+/** Copy the newest samples, oldest first, into room for CP_HISTORY_SAMPLES;
+ * returns how many. */
+int cp_segment_history(cp_segment_t *seg, cp_sample_t *samples);
+
+/** May this caller probe? True for one of all children, at most once a second.
+ */
+int cp_segment_probe_due(cp_segment_t *seg, uint64_t now);
+
+/** How a pool has been; written by who takes the sample. A static dummy for an
+ * entry that does not exist. */
+cp_condition_t *cp_segment_condition(cp_segment_t *seg, int entry);
 
 /** Number of living children that claimed a slot. */
 int cp_segment_children(cp_segment_t *seg);

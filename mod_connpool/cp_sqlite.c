@@ -877,20 +877,42 @@ const char *cp_sqlite_version_risk(apr_pool_t *p)
         sqlite3_libversion());
 }
 
-apr_size_t cp_sqlite_memory(void *connection)
+static apr_size_t db_status(sqlite3 *handle, int what)
 {
-    static const int kinds[] = {SQLITE_DBSTATUS_CACHE_USED,
-                                SQLITE_DBSTATUS_SCHEMA_USED,
-                                SQLITE_DBSTATUS_STMT_USED};
+    int now = 0, high = 0;
+
+    return sqlite3_db_status(handle, what, &now, &high, 0) == SQLITE_OK
+               ? (apr_size_t)now
+               : 0;
+}
+
+void cp_sqlite_weigh(void *connection, cp_sqlite_weight_t *sum)
+{
     sqlite3 *handle = ((cp_sqlite_conn_t *)connection)->handle;
-    apr_size_t sum = 0;
 
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-        int now = 0, high = 0;
+    sum->cache += db_status(handle, SQLITE_DBSTATUS_CACHE_USED);
+    sum->schema += db_status(handle, SQLITE_DBSTATUS_SCHEMA_USED);
+    sum->statements += db_status(handle, SQLITE_DBSTATUS_STMT_USED);
+}
 
-        if (sqlite3_db_status(handle, kinds[i], &now, &high, 0) == SQLITE_OK) {
-            sum += (apr_size_t)now;
-        }
-    }
-    return sum;
+void cp_sqlite_shrink(void *connection)
+{
+    cp_sqlite_conn_t *conn = connection;
+
+    cp_statement_free_all(conn);
+    sqlite3_db_release_memory(conn->handle);
+}
+
+uint64_t cp_sqlite_memory_used(void)
+{
+    return (uint64_t)sqlite3_memory_used();
+}
+
+apr_off_t cp_sqlite_wal_bytes(cp_sqlite_t *db)
+{
+    char path[APR_PATH_MAX];
+    struct stat st;
+
+    apr_snprintf(path, sizeof(path), "%s-wal", db->config.path);
+    return stat(path, &st) == 0 ? st.st_size : 0;
 }

@@ -54,8 +54,24 @@ const char *cp_sqlite_version_risk(apr_pool_t *p);
 
 const char *cp_sqlite_version(void);
 
-/** Bytes held by page cache, schema and statements of a connection. */
-apr_size_t cp_sqlite_memory(void *conn);
+/** Bytes held by a connection, or by several. */
+typedef struct cp_sqlite_weight_t {
+    apr_size_t cache;
+    apr_size_t schema;
+    apr_size_t statements;
+} cp_sqlite_weight_t;
+
+/** Add what a connection holds. */
+void cp_sqlite_weigh(void *conn, cp_sqlite_weight_t *sum);
+
+/** Give back what an idle connection can do without. */
+void cp_sqlite_shrink(void *conn);
+
+/** Bytes that SQLite uses in this process, for connections in use as well. */
+uint64_t cp_sqlite_memory_used(void);
+
+/** Size of the write-ahead log's file, 0 without one. */
+apr_off_t cp_sqlite_wal_bytes(cp_sqlite_t *db);
 
 /** The native handle; its owner stays the connection. */
 struct sqlite3 *cp_sqlite_handle(void *conn);

@@ -27,12 +27,12 @@ struct cp_sqlite_conn_t {
     cp_clock_t deadline;
     cp_clock_t busy_until; /* 0: not waiting for a lock */
     int is_writer;
-    int locks;         /* how often the server-wide lock is entered */
-    int is_broken;     /* damaged file, I/O error: do not reuse */
-    int is_internal;   /* our own statements pass the authorizer */
-    int is_compiling;  /* a statement of cp_statement_prepare */
-    int was_denied;    /* the authorizer refused something since it was 0 */
-    int is_exposed;    /* somebody has its handle, and statements of his own */
+    int locks;        /* how often the server-wide lock is entered */
+    int is_broken;    /* damaged file, I/O error: do not reuse */
+    int is_internal;  /* our own statements pass the authorizer */
+    int is_compiling; /* a statement of cp_statement_prepare */
+    int was_denied;   /* the authorizer refused something since it was 0 */
+    int is_exposed;   /* somebody has its handle, and statements of his own */
     int statements_out;
     int wal_pages;     /* length of the log after the last commit */
     int checkpoint_at; /* length from which a checkpoint is due */

@@ -54,7 +54,7 @@ static uint64_t bucket_middle(unsigned bucket)
     return low + ((UINT64_C(1) << octave) >> 1);
 }
 
-static void raise_to(uint64_t *cell, uint64_t value)
+void cp_stats_raise(uint64_t *cell, uint64_t value)
 {
     uint64_t seen = cp_stats_get(cell);
 
@@ -69,7 +69,7 @@ void cp_histogram_record(cp_histogram_t *h, apr_interval_time_t us)
     uint64_t value = us > 0 ? (uint64_t)us : 0;
 
     /* The maximum first: a quantile must not be cut to an older one. */
-    raise_to(&h->max, value);
+    cp_stats_raise(&h->max, value);
     cp_stats_add(&h->sum, (int64_t)value);
     cp_stats_add(&h->bucket[bucket_of(value)], 1);
 }
@@ -123,6 +123,17 @@ uint64_t cp_histogram_quantile(const cp_histogram_t *h, double q)
     return cp_stats_get(&h->max);
 }
 
+uint64_t cp_histogram_below(const cp_histogram_t *h, uint64_t us)
+{
+    uint64_t count = 0;
+
+    for (unsigned i = 0; i < CP_HISTOGRAM_BUCKETS && bucket_middle(i) <= us;
+         i++) {
+        count += cp_stats_get(&h->bucket[i]);
+    }
+    return count;
+}
+
 /* Only one thread merges into a struct, so no locked instruction is needed;
  * the store is atomic because others may read. */
 static void accumulate(uint64_t *into, uint64_t value)
@@ -144,7 +155,7 @@ static void histogram_merge(cp_histogram_t *into, const cp_histogram_t *from)
         accumulate(&into->bucket[i], cp_stats_get(&from->bucket[i]));
     }
     accumulate(&into->sum, cp_stats_get(&from->sum));
-    raise_to(&into->max, cp_stats_get(&from->max));
+    cp_stats_raise(&into->max, cp_stats_get(&from->max));
 }
 
 /* What comes into a pool and what leaves it. */
@@ -186,6 +197,23 @@ static void read_steady_flow(flow_t *flow, const cp_pool_stats_t *from)
     }
 }
 
+static void merge_failures(uint64_t *into, const uint64_t *from)
+{
+    for (int i = 0; i < CP_ERR_CLASSES; i++) {
+        accumulate(&into[i], cp_stats_get(&from[i]));
+    }
+}
+
+/* The oldest of all: the smallest that is not 0. */
+static void merge_waiting_since(uint64_t *into, uint64_t since)
+{
+    uint64_t oldest = cp_stats_get(into);
+
+    if (since != 0 && (oldest == 0 || since < oldest)) {
+        __atomic_store_n(into, since, __ATOMIC_RELAXED);
+    }
+}
+
 void cp_pool_stats_merge(cp_pool_stats_t *into, const cp_pool_stats_t *from)
 {
     flow_t flow;
@@ -207,9 +235,24 @@ void cp_pool_stats_merge(cp_pool_stats_t *into, const cp_pool_stats_t *from)
     accumulate(&into->busy, cp_stats_get(&from->busy));
     accumulate(&into->idle, cp_stats_get(&from->idle));
     accumulate(&into->waiting, cp_stats_get(&from->waiting));
+    accumulate(&into->down, cp_stats_get(&from->down));
     accumulate(&into->memory_bytes, cp_stats_get(&from->memory_bytes));
+    accumulate(&into->cache_bytes, cp_stats_get(&from->cache_bytes));
+    accumulate(&into->schema_bytes, cp_stats_get(&from->schema_bytes));
+    accumulate(&into->statement_bytes, cp_stats_get(&from->statement_bytes));
+    merge_failures(into->failures, from->failures);
+    cp_stats_raise(&into->busy_max, cp_stats_get(&from->busy_max));
+    cp_stats_raise(&into->open_max, cp_stats_get(&from->open_max));
+    cp_stats_raise(&into->waiting_max, cp_stats_get(&from->waiting_max));
+    /* Children see the same file. */
+    cp_stats_raise(&into->wal_bytes, cp_stats_get(&from->wal_bytes));
+    for (int i = 0; i < CP_POOL_PARTS; i++) {
+        merge_waiting_since(&into->waiting_since[i],
+                            cp_stats_get(&from->waiting_since[i]));
+    }
     histogram_merge(&into->acquire_us, &from->acquire_us);
     histogram_merge(&into->hold_us, &from->hold_us);
+    histogram_merge(&into->create_us, &from->create_us);
 }
 
 void cp_query_stats_merge(cp_query_stats_t *into, const cp_query_stats_t *from)
@@ -217,6 +260,8 @@ void cp_query_stats_merge(cp_query_stats_t *into, const cp_query_stats_t *from)
     accumulate(&into->errors, get_first(&from->errors));
     accumulate(&into->count, cp_stats_get(&from->count));
     accumulate(&into->rows, cp_stats_get(&from->rows));
+    accumulate(&into->slow, cp_stats_get(&from->slow));
+    merge_failures(into->failures, from->failures);
     histogram_merge(&into->us, &from->us);
 }
 
@@ -227,6 +272,15 @@ void cp_upstream_stats_merge(cp_upstream_stats_t *into,
     accumulate(&into->reused, get_first(&from->reused));
     accumulate(&into->retries, cp_stats_get(&from->retries));
     accumulate(&into->count, cp_stats_get(&from->count));
+    cp_stats_raise(&into->failing_at, cp_stats_get(&from->failing_at));
+    accumulate(&into->handshakes, cp_stats_get(&from->handshakes));
+    accumulate(&into->bytes, cp_stats_get(&from->bytes));
+    for (int i = 0; i < 6; i++) {
+        accumulate(&into->statuses[i], cp_stats_get(&from->statuses[i]));
+    }
+    for (int i = 0; i < CP_SPANS; i++) {
+        histogram_merge(&into->span_us[i], &from->span_us[i]);
+    }
     histogram_merge(&into->us, &from->us);
 }
 
@@ -235,6 +289,59 @@ void cp_loop_stats_merge(cp_loop_stats_t *into, const cp_loop_stats_t *from)
     accumulate(&into->running, cp_stats_get(&from->running));
     accumulate(&into->in_flight, cp_stats_get(&from->in_flight));
     accumulate(&into->restarts, cp_stats_get(&from->restarts));
+    accumulate(&into->iterations, cp_stats_get(&from->iterations));
+    cp_stats_raise(&into->heartbeat, cp_stats_get(&from->heartbeat));
     accumulate(&into->inline_runs, cp_stats_get(&from->inline_runs));
-    raise_to(&into->lag_us, cp_stats_get(&from->lag_us));
+    cp_stats_raise(&into->lag_us, cp_stats_get(&from->lag_us));
+}
+
+void cp_process_stats_merge(cp_process_stats_t *into,
+                            const cp_process_stats_t *from)
+{
+    accumulate(&into->rss_bytes, cp_stats_get(&from->rss_bytes));
+    accumulate(&into->rss_base_bytes, cp_stats_get(&from->rss_base_bytes));
+    accumulate(&into->memory_bytes, cp_stats_get(&from->memory_bytes));
+    accumulate(&into->descriptors, cp_stats_get(&from->descriptors));
+    accumulate(&into->refused_memory, cp_stats_get(&from->refused_memory));
+    accumulate(&into->shrunk, cp_stats_get(&from->shrunk));
+    cp_stats_raise(&into->rss_max_bytes, cp_stats_get(&from->rss_max_bytes));
+    histogram_merge(&into->request_us, &from->request_us);
+}
+
+/* A sequence lock whose sequence is `since`: readers accept the holder when
+ * there was one before and the same one after they had copied it. */
+void cp_leak_write(cp_leak_t *leak, uint64_t since, const char *holder)
+{
+    size_t length = since ? strnlen(holder, CP_HOLDER_SIZE - 1) : 0;
+
+    __atomic_store_n(&leak->since, 0, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    for (size_t i = 0; i < length; i++) {
+        __atomic_store_n(&leak->holder[i], holder[i], __ATOMIC_RELAXED);
+    }
+    __atomic_store_n(&leak->holder[length], '\0', __ATOMIC_RELAXED);
+    __atomic_store_n(&leak->since, since, __ATOMIC_RELEASE);
+}
+
+int cp_leak_read(const cp_leak_t *leak, cp_leak_t *copy)
+{
+    copy->since = __atomic_load_n(&leak->since, __ATOMIC_ACQUIRE);
+    for (size_t i = 0; i < CP_HOLDER_SIZE; i++) {
+        copy->holder[i] = __atomic_load_n(&leak->holder[i], __ATOMIC_RELAXED);
+    }
+    copy->holder[CP_HOLDER_SIZE - 1] = '\0';
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return copy->since != 0
+           && copy->since == __atomic_load_n(&leak->since, __ATOMIC_RELAXED);
+}
+
+const char *cp_span_name(cp_span_t span)
+{
+    static const char *const names[CP_SPANS] = {
+        [CP_SPAN_QUEUE] = "queue",           [CP_SPAN_LOOKUP] = "lookup",
+        [CP_SPAN_TCP] = "connect",           [CP_SPAN_TLS] = "tls",
+        [CP_SPAN_FIRST_BYTE] = "first_byte",
+    };
+
+    return span < CP_SPANS ? names[span] : "unknown";
 }

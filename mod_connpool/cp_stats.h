@@ -9,6 +9,8 @@
 
 #include <apr_time.h>
 
+#include "cp_error.h"
+
 /** HDR-style: below 16 us one bucket each; above, 16 buckets an octave, so a
  * bucket's middle is at most 3.2 % from any value in it. Values are whole
  * microseconds up to 2^32 (71 minutes); larger ones count in the last bucket.
@@ -38,6 +40,22 @@ typedef enum cp_close_reason_t {
 /** "idle", "lifetime", ...: words of the log and of the status. */
 const char *cp_close_reason_name(cp_close_reason_t reason);
 
+/** A database is shown as one pool and is up to four: readers and the writer,
+ * and both once more for servers where pooling is off. */
+#define CP_POOL_PARTS 4
+
+/** Connections held longer than leak=, the oldest of each part. */
+#define CP_LEAKS_LISTED 4
+#define CP_HOLDER_SIZE  120
+
+/** One of them. Written by its child's maintenance alone, and read by anybody
+ * through cp_leak_read. */
+typedef struct cp_leak_t {
+    uint64_t since;              /**< CLOCK_MONOTONIC, us, of the acquire; 0:
+                                    none. Atomic, set last and cleared first */
+    char holder[CP_HOLDER_SIZE]; /**< relaxed atomics, byte by byte */
+} cp_leak_t;
+
 /** One pool in one child. At rest and under load:
  * acquired == released + busy + abandoned, created == sum(closed) + open. */
 typedef struct cp_pool_stats_t {
@@ -52,29 +70,77 @@ typedef struct cp_pool_stats_t {
     uint64_t create_failures;
     uint64_t leaks_suspected;
     uint64_t closed[CP_CLOSE_REASONS];
+    uint64_t failures[CP_ERR_CLASSES]; /**< create_failures by their cause */
+    uint64_t busy_max;     /**< most ever busy at once in one child */
+    uint64_t open_max;     /**< most ever open at once in one child */
+    uint64_t waiting_max;  /**< most ever waiting at once in one child */
     uint64_t open;         /**< gauge */
     uint64_t busy;         /**< gauge */
     uint64_t idle;         /**< gauge: open and in the pool */
     uint64_t waiting;      /**< gauge */
-    uint64_t memory_bytes; /**< gauge, set by maintenance */
+    uint64_t down;         /**< gauge, 0 or 1: the last open failed */
+    uint64_t memory_bytes; /**< gauge, set by maintenance: the next three */
+    uint64_t cache_bytes;
+    uint64_t schema_bytes;
+    uint64_t statement_bytes;
+    uint64_t wal_bytes; /**< gauge: of the file, the same in every child */
+    /** gauge: CLOCK_MONOTONIC, us, of the one who waits longest, 0: nobody;
+     * one cell for each of the pools that are shown as one. */
+    uint64_t waiting_since[CP_POOL_PARTS];
     cp_histogram_t acquire_us;
     cp_histogram_t hold_us;
+    cp_histogram_t create_us; /**< opening a connection, failures included */
+    cp_leak_t leaks[CP_POOL_PARTS][CP_LEAKS_LISTED]; /**< not in sums */
 } cp_pool_stats_t;
 
 typedef struct cp_query_stats_t {
     uint64_t count;
     uint64_t errors; /**< answers of 5xx, and 4xx found by the database */
     uint64_t rows;
-    cp_histogram_t us;
+    uint64_t slow;                     /**< took longer than ConnPoolSlowLog */
+    uint64_t failures[CP_ERR_CLASSES]; /**< errors by their cause */
+    cp_histogram_t us;                 /**< from its connection to its end */
 } cp_query_stats_t;
+
+/** Phases of a fetch, each on its own. */
+typedef enum cp_span_t {
+    CP_SPAN_QUEUE,      /**< waiting for a connection of the pool */
+    CP_SPAN_LOOKUP,     /**< of the name */
+    CP_SPAN_TCP,        /**< connecting */
+    CP_SPAN_TLS,        /**< shaking hands */
+    CP_SPAN_FIRST_BYTE, /**< from the request to the first byte */
+    CP_SPANS
+} cp_span_t;
+
+/** "queue", "lookup", "connect", "tls", "first_byte". */
+const char *cp_span_name(cp_span_t span);
 
 typedef struct cp_upstream_stats_t {
     uint64_t count;
     uint64_t errors;
     uint64_t reused;
     uint64_t retries;
-    cp_histogram_t us;
+    uint64_t handshakes; /**< of TLS */
+    uint64_t bytes;      /**< of bodies, decompressed */
+    /** gauge: CLOCK_MONOTONIC, us, of the last fetch when that got no answer;
+     * 0: it did. */
+    uint64_t failing_at;
+    uint64_t statuses[6]; /**< [1] is 1xx ... [5] is 5xx; [0]: no answer */
+    cp_histogram_t span_us[CP_SPANS];
+    cp_histogram_t us; /**< all together */
 } cp_upstream_stats_t;
+
+/** One child as a process. Gauges, set by maintenance. */
+typedef struct cp_process_stats_t {
+    uint64_t rss_bytes;
+    uint64_t rss_max_bytes;
+    uint64_t rss_base_bytes; /**< a minute after the start, for the trend */
+    uint64_t memory_bytes;   /**< what ConnPoolMemory bounds */
+    uint64_t descriptors;
+    uint64_t refused_memory;   /**< counter: refused by ConnPoolMemory */
+    uint64_t shrunk;           /**< counter: caches released by it */
+    cp_histogram_t request_us; /**< our handlers, from end to end */
+} cp_process_stats_t;
 
 /** The loop of one child. */
 typedef struct cp_loop_stats_t {
@@ -82,6 +148,8 @@ typedef struct cp_loop_stats_t {
     uint64_t in_flight; /**< gauge */
     uint64_t lag_us;    /**< gauge: how late the last wake-up was */
     uint64_t restarts;
+    uint64_t iterations;
+    uint64_t heartbeat;   /**< CLOCK_MONOTONIC, us, of the last iteration */
     uint64_t inline_runs; /**< fetches run without a loop because it was lost */
 } cp_loop_stats_t;
 
@@ -106,12 +174,28 @@ uint64_t cp_histogram_count(const cp_histogram_t *h);
  * values lies: the bucket's middle, never above max. 0 when empty. */
 uint64_t cp_histogram_quantile(const cp_histogram_t *h, double q);
 
-/** into += from, for any of the structs above; maxima and lag_us become the
- * larger one. from may be written meanwhile, into only by this thread. */
+/** How many values are at most `us`, to the precision of a bucket; grows with
+ * us, and never exceeds the count. */
+uint64_t cp_histogram_below(const cp_histogram_t *h, uint64_t us);
+
+/** into += from, for any of the structs above; maxima, times and lag_us become
+ * the larger one, waiting_since the oldest. from may be written meanwhile, into
+ * only by this thread. */
 void cp_pool_stats_merge(cp_pool_stats_t *into, const cp_pool_stats_t *from);
 void cp_query_stats_merge(cp_query_stats_t *into, const cp_query_stats_t *from);
 void cp_upstream_stats_merge(cp_upstream_stats_t *into,
                              const cp_upstream_stats_t *from);
 void cp_loop_stats_merge(cp_loop_stats_t *into, const cp_loop_stats_t *from);
+void cp_process_stats_merge(cp_process_stats_t *into,
+                            const cp_process_stats_t *from);
+
+/** Put a leak into its place, or none (since 0). Longer holders are cut. */
+void cp_leak_write(cp_leak_t *leak, uint64_t since, const char *holder);
+
+/** Copy the leak; false when there is none, or none that stays for so long. */
+int cp_leak_read(const cp_leak_t *leak, cp_leak_t *copy);
+
+/** A high-water mark: *cell becomes value if that is larger. */
+void cp_stats_raise(uint64_t *cell, uint64_t value);
 
 #endif

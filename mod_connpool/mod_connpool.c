@@ -14,19 +14,35 @@ static int pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
     return rv == APR_SUCCESS ? connpool_pre_config(pconf, plog, ptemp) : rv;
 }
 
+/* Handlers that answer with work of ours: their time is recorded. */
+static int timed(int (*work)(request_rec *r), request_rec *r)
+{
+    cp_clock_t began = cp_clock_now();
+    int status = work(r);
+
+    cp_histogram_record(
+        &cp_segment_process(connpool_child.segment, connpool_child.slot)
+             ->request_us,
+        cp_clock_now() - began);
+    return status;
+}
+
 static int handler(request_rec *r)
 {
     if (!r->handler || strncmp(r->handler, "connpool-", 9) != 0) {
         return DECLINED;
     }
     if (strcmp(r->handler, "connpool-query") == 0) {
-        return connpool_query_handler(r);
+        return timed(connpool_query_handler, r);
     }
     if (strcmp(r->handler, "connpool-fetch") == 0) {
-        return connpool_fetch_handler(r);
+        return timed(connpool_fetch_handler, r);
     }
     if (strcmp(r->handler, "connpool-status") == 0) {
         return connpool_status_handler(r);
+    }
+    if (strcmp(r->handler, "connpool-health") == 0) {
+        return connpool_health_handler(r);
     }
     ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
                   "SetHandler %s: there is no such handler", r->handler);
@@ -42,6 +58,7 @@ static void register_hooks(apr_pool_t *p)
     ap_hook_child_stopping(connpool_child_stopping, NULL, NULL,
                            APR_HOOK_MIDDLE);
     ap_hook_child_status(connpool_child_status, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_log_transaction(connpool_log_account, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_handler(handler, NULL, NULL, APR_HOOK_MIDDLE);
     connpool_status_register(p);
     connpool_trailer_register();

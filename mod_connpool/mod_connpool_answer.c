@@ -15,6 +15,21 @@
 
 /* --- problems --- */
 
+void connpool_add_server_timing(request_rec *r)
+{
+    const connpool_account_t *account;
+
+    if (!connpool_server(r->server)->server_timing) {
+        return;
+    }
+    account = connpool_account(r);
+    apr_table_setn(
+        r->headers_out, "Server-Timing",
+        apr_psprintf(r->pool, "wait;dur=%.3f, db;dur=%.3f, http;dur=%.3f",
+                     (double)account->wait / 1000, (double)account->db / 1000,
+                     (double)account->http / 1000));
+}
+
 int connpool_status_of(cp_error_class_t cls)
 {
     switch (cls) {
@@ -111,6 +126,7 @@ int connpool_problem(request_rec *r, int status, const char *detail,
 
     r->status = status;
     r->status_line = NULL;
+    connpool_add_server_timing(r);
     if (status == HTTP_SERVICE_UNAVAILABLE) {
         apr_table_setn(r->headers_out, "Retry-After", RETRY_AFTER);
     }
@@ -120,6 +136,15 @@ int connpool_problem(request_rec *r, int status, const char *detail,
     ap_set_content_length(r, (apr_off_t)buf.size);
     pass_buffer(r, &buf, 1);
     return OK;
+}
+
+const char *connpool_suppressed(apr_pool_t *p, uint64_t count)
+{
+    return count == 0 ? ""
+                      : apr_psprintf(p,
+                                     " (%" APR_UINT64_T_FMT
+                                     " more like this since the last line)",
+                                     count);
 }
 
 /* One line per class and COMPLAIN_EVERY for what goes wrong with every request
@@ -136,17 +161,11 @@ static void complain(request_rec *r, const char *what, const cp_error_t *err,
                                  &suppressed)
                     ? APLOG_ERR
                     : APLOG_DEBUG;
-    const char *repeats = "";
 
-    if (suppressed > 0) {
-        repeats = apr_psprintf(r->pool,
-                               " (%" APR_UINT64_T_FMT
-                               " more like this since the last line)",
-                               suppressed);
-    }
     ap_log_rerror(APLOG_MARK, level, err->rv == APR_EGENERAL ? 0 : err->rv, r,
                   "%s: %s (%s): %s%s", what, err->cause,
-                  cp_error_class_name(err->cls), err->detail, repeats);
+                  cp_error_class_name(err->cls), err->detail,
+                  connpool_suppressed(r->pool, suppressed));
 }
 
 int connpool_problem_of(request_rec *r, const char *what, const cp_error_t *err,
@@ -211,6 +230,7 @@ static void set_body_headers(request_rec *r, const char *content_type)
     ap_set_content_type(r, content_type);
     apr_table_setn(r->headers_out, "X-Content-Type-Options", "nosniff");
     apr_table_setn(r->headers_out, "Cache-Control", "no-cache");
+    connpool_add_server_timing(r);
 }
 
 int connpool_send_whole(request_rec *r, const char *content_type,

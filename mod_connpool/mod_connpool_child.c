@@ -4,7 +4,7 @@
  *
  *  parent, post_config (real pass):  shared segment, write locks, NOTICE lines
  *  child_init:       1 log sink  2 slot in the segment  3 locks  4 pools
- *                    5 loop  6 maintenance thread (warm-up, query check)
+ *                    5 loop  6 maintenance thread (mod_connpool_maintain.c)
  *  child_stopping:   graceful: nothing yet, requests in flight need everything
  *                    at once:  refuse new work, wake all waiters, interrupt
  *                    queries, cancel fetches: the MPM waits for its threads
@@ -16,8 +16,6 @@
  * retained data, and hold no pointer into this module. */
 #include "mod_connpool_private.h"
 
-#include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include <apr_hash.h>
@@ -28,12 +26,10 @@
 #include <util_mutex.h>
 #include <unixd.h>
 
-#define RETAINED_KEY    "mod_connpool"
-#define LOCK_TYPE       "connpool"
-#define SPARE_ENTRIES   16
-#define SPARE_CHILDREN  8
-#define MAINTAIN_EVERY  apr_time_from_sec(1)
-#define SUPERVISE_EVERY apr_time_from_msec(250)
+#define RETAINED_KEY   "mod_connpool"
+#define LOCK_TYPE      "connpool"
+#define SPARE_ENTRIES  16
+#define SPARE_CHILDREN 8
 
 typedef struct retained_t {
     cp_segment_t *segment;
@@ -45,10 +41,6 @@ connpool_child_t connpool_child;
 
 /* --- walking over all definitions --- */
 
-typedef void (*each_database_fn)(connpool_database_t *db, void *baton);
-typedef void (*each_upstream_fn)(connpool_upstream_t *up, void *baton);
-typedef void (*each_query_fn)(connpool_query_t *query, void *baton);
-
 /* A virtual host without a directive of ours shares its main server's config.
  */
 static connpool_server_t *own_config(server_rec *s)
@@ -59,7 +51,7 @@ static connpool_server_t *own_config(server_rec *s)
 }
 
 #define DEFINE_EACH(noun, list)                                                \
-    static void each_##noun(each_##noun##_fn fn, void *baton)                  \
+    void connpool_each_##noun(connpool_each_##noun##_fn fn, void *baton)       \
     {                                                                          \
         for (server_rec *s = connpool_child.main_server; s; s = s->next) {     \
             connpool_server_t *sc = own_config(s);                             \
@@ -76,15 +68,32 @@ DEFINE_EACH(query, queries)
 
 /* --- the parent: shared segment --- */
 
-/* "" for the main server, "host:port" for a virtual one. */
-static const char *server_key(server_rec *s)
+static const char *host_and_port(apr_pool_t *p, const server_rec *s)
 {
+    return apr_psprintf(p, "%s:%u",
+                        s->server_hostname ? s->server_hostname : "?",
+                        (unsigned)(s->addrs ? s->addrs->host_port : s->port));
+}
+
+const char *connpool_server_key(apr_pool_t *p, const server_rec *s)
+{
+    const char *key;
+    int same = 1;
+
     if (!s->is_virtual) {
         return "";
     }
-    return apr_psprintf(s->process->pconf, "%s:%u",
-                        s->server_hostname ? s->server_hostname : "?",
-                        s->addrs ? s->addrs->host_port : s->port);
+    key = host_and_port(p, s);
+    for (const server_rec *other = connpool_child.main_server->next;
+         other && other != s; other = other->next) {
+        same += strcmp(host_and_port(p, other), key) == 0;
+    }
+    return same > 1 ? apr_psprintf(p, "%s#%d", key, same) : key;
+}
+
+static const char *server_key(const server_rec *s)
+{
+    return connpool_server_key(s->process->pconf, s);
 }
 
 static void count_database(connpool_database_t *db, void *baton)
@@ -108,9 +117,9 @@ static cp_segment_layout_t wanted_layout(void)
     cp_segment_layout_t layout = {{0}, 0};
     int limit = 1;
 
-    each_database(count_database, &layout);
-    each_upstream(count_upstream, &layout);
-    each_query(count_query, &layout);
+    connpool_each_database(count_database, &layout);
+    connpool_each_upstream(count_upstream, &layout);
+    connpool_each_query(count_query, &layout);
     for (int i = 0; i < CP_ENTRY_KINDS; i++) {
         layout.entries[i] += SPARE_ENTRIES;
     }
@@ -173,9 +182,9 @@ static int enter_all(retained_t *retained)
     int is_full = 0;
 
     connpool_child.segment = retained->segment;
-    each_database(enter_database, &is_full);
-    each_upstream(enter_upstream, &is_full);
-    each_query(enter_query, &is_full);
+    connpool_each_database(enter_database, &is_full);
+    connpool_each_upstream(enter_upstream, &is_full);
+    connpool_each_query(enter_query, &is_full);
     return !is_full;
 }
 
@@ -252,7 +261,7 @@ static apr_status_t set_up_locks(retained_t *retained, server_rec *s)
     if (!retained->locks) {
         retained->locks = apr_hash_make(s->process->pool);
     }
-    each_database(set_up_lock, &setup);
+    connpool_each_database(set_up_lock, &setup);
     return setup.rv;
 }
 
@@ -313,6 +322,29 @@ static void announce_upstream(connpool_upstream_t *up, void *baton)
                  up->name, up->pool.max, children, children * up->pool.max);
 }
 
+static void add_caches(connpool_database_t *db, void *baton)
+{
+    *(apr_int64_t *)baton += (apr_int64_t)db->pool.max * db->sqlite.cache;
+}
+
+/* A bound that the page caches alone can reach is no mistake, but it makes
+ * connections close and requests fail under load. */
+static void warn_of_memory(server_rec *s, apr_pool_t *ptemp)
+{
+    apr_int64_t bound = connpool_server(s)->memory;
+    apr_int64_t worst = 0;
+
+    connpool_each_database(add_caches, &worst);
+    if (worst > bound) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                     "ConnPoolMemory %s: the page caches of all databases can "
+                     "take %s in each child: lower max= or cache=, or raise "
+                     "the bound",
+                     cp_params_show_size(ptemp, bound),
+                     cp_params_show_size(ptemp, worst));
+    }
+}
+
 static void note_writable(connpool_database_t *db, void *baton)
 {
     *(int *)baton |= !db->sqlite.is_readonly;
@@ -324,9 +356,10 @@ static void announce(server_rec *s, apr_pool_t *ptemp)
     int children = 1, has_writable = 0;
 
     ap_mpm_query(AP_MPMQ_MAX_DAEMONS, &children);
-    each_database(announce_database, &children);
-    each_upstream(announce_upstream, &children);
-    each_database(note_writable, &has_writable);
+    connpool_each_database(announce_database, &children);
+    connpool_each_upstream(announce_upstream, &children);
+    connpool_each_database(note_writable, &has_writable);
+    warn_of_memory(s, ptemp);
     if (risk && has_writable) {
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s, "%s", risk);
     }
@@ -407,10 +440,12 @@ static void make_database_pools(connpool_database_t *db, int is_pooled)
     int has_writer = !db->sqlite.is_readonly;
 
     config.is_pooled = is_pooled;
+    config.part = is_pooled ? 0 : 2;
     if (has_writer && db->pool.max > 1) {
         cp_pool_config_t writer = config;
 
         writer.max = 1;
+        writer.part = config.part + 1;
         writer.min = 0;
         /* A write beside the queue would wait for the same lock. */
         writer.overflow_max = 0;
@@ -527,6 +562,7 @@ static void build_upstream(connpool_upstream_t *up, void *baton)
     for (int is_pooled = 0; is_pooled < 2; is_pooled++) {
         if (needed[is_pooled]) {
             config.is_pooled = is_pooled;
+            config.part = is_pooled ? 0 : 2;
             make_pool(&up->child->pool[is_pooled], &config, &cp_http_driver,
                       up->child->upstream,
                       cp_segment_pool(connpool_child.segment,
@@ -555,20 +591,10 @@ static void start_loop(server_rec *s)
     }
 }
 
-/* --- the child: maintenance --- */
-
-static struct {
-    pthread_t thread;
-    int is_running; /* the starting thread's alone */
-    pthread_mutex_t lock;
-    pthread_cond_t wake;
-    int is_stopping; /* lock */
-} maintenance;
-
-typedef void (*each_pool_fn)(cp_pool_t *pool, void *baton);
+/* --- the child: begin and end --- */
 
 typedef struct pool_walk_t {
-    each_pool_fn fn;
+    connpool_each_pool_fn fn;
     void *baton;
 } pool_walk_t;
 
@@ -598,107 +624,20 @@ static void walk_upstream(connpool_upstream_t *up, void *baton)
     }
 }
 
-static void each_pool(each_pool_fn fn, void *baton)
+void connpool_each_pool_of(connpool_database_t *db, connpool_each_pool_fn fn,
+                           void *baton)
 {
     pool_walk_t walk = {fn, baton};
 
-    each_database(walk_database, &walk);
-    each_upstream(walk_upstream, &walk);
+    walk_database(db, &walk);
 }
 
-static void maintain_pool(cp_pool_t *pool, void *baton)
+void connpool_each_pool(connpool_each_pool_fn fn, void *baton)
 {
-    cp_pool_maintain(pool);
-}
+    pool_walk_t walk = {fn, baton};
 
-static void add_memory(void *conn, void *baton)
-{
-    *(apr_size_t *)baton += cp_sqlite_memory(conn);
-}
-
-static void flush_pool(cp_pool_t *pool, void *baton)
-{
-    cp_pool_flush(pool, "the database file was replaced");
-}
-
-static void add_pool_memory(cp_pool_t *pool, void *baton)
-{
-    cp_pool_each_idle(pool, add_memory, baton);
-}
-
-static void maintain_database(connpool_database_t *db, void *baton)
-{
-    pool_walk_t flush = {flush_pool, NULL};
-    apr_size_t memory = 0;
-    pool_walk_t weigh = {add_pool_memory, &memory};
-
-    if (cp_sqlite_file_changed(db->child->sqlite)) {
-        walk_database(db, &flush);
-    }
-    walk_database(db, &weigh);
-    __atomic_store_n(
-        &cp_segment_pool(connpool_child.segment, connpool_child.slot, db->entry)
-             ->memory_bytes,
-        memory, __ATOMIC_RELAXED);
-}
-
-typedef struct verify_t {
-    const connpool_database_t *database;
-    void *conn;
-} verify_t;
-
-static void verify_query(connpool_query_t *query, void *baton)
-{
-    const verify_t *verify = baton;
-    cp_statement_t *statement;
-    cp_error_t err;
-
-    if (query->database != verify->database) {
-        return;
-    }
-    if (cp_statement_prepare(verify->conn, query->sql, &statement, &err)
-        != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_ERR, 0, query->server,
-                     "ConnPoolQuery %s at %s cannot be prepared: %s",
-                     query->name, query->where, err.detail);
-        return;
-    }
-    cp_statement_finish(statement);
-}
-
-/* SQL is checked lexically at configtest; here it meets its database, through
- * a connection of its own that no counter knows. */
-static void verify_database(connpool_database_t *db, void *baton)
-{
-    const cp_driver_t *driver = db->sqlite.is_readonly ? &cp_sqlite_reader
-                                                       : &cp_sqlite_writer;
-    verify_t verify = {db, NULL};
-    cp_error_t err;
-
-    if (driver->open(db->child->sqlite, cp_clock_after(db->timeout),
-                     &verify.conn, &err)
-        != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_ERR, 0, db->server, "%s: %s", err.cause,
-                     err.detail);
-        return;
-    }
-    each_query(verify_query, &verify);
-    driver->close(db->child->sqlite, verify.conn);
-}
-
-/* Sleep until `until` or until asked to stop; true goes on. */
-static int maintenance_pause(cp_clock_t until)
-{
-    struct timespec ts = cp_clock_timespec(until);
-    int goes_on;
-
-    pthread_mutex_lock(&maintenance.lock);
-    while (!maintenance.is_stopping && cp_clock_left(until) > 0) {
-        pthread_cond_timedwait(&maintenance.wake, &maintenance.lock, &ts);
-    }
-    goes_on = !maintenance.is_stopping;
-    pthread_mutex_unlock(&maintenance.lock);
-    return goes_on;
+    connpool_each_database(walk_database, &walk);
+    connpool_each_upstream(walk_upstream, &walk);
 }
 
 static void stop_pool(cp_pool_t *pool, void *baton)
@@ -712,7 +651,7 @@ static void stop_pools(void)
     for (int i = 0; i < shared_gates->nelts; i++) {
         cp_gate_close(APR_ARRAY_IDX(shared_gates, i, cp_gate_t *));
     }
-    each_pool(stop_pool, NULL);
+    connpool_each_pool(stop_pool, NULL);
 }
 
 static void interrupt_database(connpool_database_t *db, void *baton)
@@ -727,13 +666,13 @@ static void stop_all(void)
 {
     __atomic_store_n(&connpool_child.is_stopping, 1, __ATOMIC_RELAXED);
     stop_pools();
-    each_database(interrupt_database, NULL);
+    connpool_each_database(interrupt_database, NULL);
 }
 
 /* A graceful stop gives requests GracefulShutdownTimeout, and then the MPM
  * would wait for a thread that hangs until it kills the child. After a graceful
  * restart they may take as long as they like. */
-static void end_grace(void)
+void connpool_child_end_grace(void)
 {
     cp_clock_t end = __atomic_load_n(&connpool_child.grace_end,
                                      __ATOMIC_RELAXED);
@@ -746,100 +685,6 @@ static void end_grace(void)
     }
 }
 
-#ifdef CONNPOOL_TESTING
-/* Faults on demand: a test leaves a file of this name, with a number or
- * nothing in it, and one child finds and removes it. */
-static int take_fault(const char *name, int *pnumber)
-{
-    const char *dir = getenv("CONNPOOL_TEST_FAULTS");
-    char path[APR_PATH_MAX];
-    FILE *file;
-
-    if (!dir) {
-        return 0;
-    }
-    apr_snprintf(path, sizeof(path), "%s/%s", dir, name);
-    file = fopen(path, "r");
-    if (!file) {
-        return 0;
-    }
-    if (fscanf(file, "%d", pnumber) != 1) {
-        *pnumber = 0;
-    }
-    fclose(file);
-    return unlink(path) == 0;
-}
-
-static void cause_faults(cp_loop_t *loop)
-{
-    int number;
-
-    if (take_fault("loop-die", &number)) {
-        cp_loop_test_die(loop);
-    }
-    if (take_fault("loop-stall", &number)) {
-        cp_loop_test_stall(loop, apr_time_from_msec(number));
-    }
-}
-#endif
-
-static void *maintenance_main(void *data)
-{
-    cp_clock_t next_round = 0;
-
-    each_database(verify_database, NULL);
-    do {
-        if (cp_clock_left(next_round) == 0) {
-            each_database(maintain_database, NULL);
-            each_pool(maintain_pool, NULL);
-            next_round = cp_clock_after(MAINTAIN_EVERY);
-        }
-        if (connpool_child.loop) {
-#ifdef CONNPOOL_TESTING
-            cause_faults(connpool_child.loop);
-#endif
-            cp_loop_supervise(connpool_child.loop);
-        }
-        end_grace();
-    } while (maintenance_pause(cp_clock_after(
-        connpool_child.loop ? SUPERVISE_EVERY : MAINTAIN_EVERY)));
-    return NULL;
-}
-
-static void start_maintenance(server_rec *s)
-{
-    pthread_condattr_t attr;
-    int rc;
-
-    pthread_mutex_init(&maintenance.lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&maintenance.wake, &attr);
-    pthread_condattr_destroy(&attr);
-    maintenance.is_stopping = 0;
-    rc = pthread_create(&maintenance.thread, NULL, maintenance_main, NULL);
-    maintenance.is_running = rc == 0;
-    if (rc != 0) {
-        ap_log_error(APLOG_MARK, APLOG_ERR, rc, s,
-                     "no maintenance thread: idle connections stay open");
-    }
-}
-
-static void stop_maintenance(void)
-{
-    if (!maintenance.is_running) {
-        return;
-    }
-    pthread_mutex_lock(&maintenance.lock);
-    maintenance.is_stopping = 1;
-    pthread_cond_signal(&maintenance.wake);
-    pthread_mutex_unlock(&maintenance.lock);
-    pthread_join(maintenance.thread, NULL);
-    maintenance.is_running = 0;
-}
-
-/* --- the child: begin and end --- */
-
 static void log_sink(void *baton, const char *file, int line,
                      cp_log_level_t level, apr_status_t rv, const char *text)
 {
@@ -849,8 +694,8 @@ static void log_sink(void *baton, const char *file, int line,
         [CP_LOG_DEBUG] = APLOG_DEBUG,
     };
 
-    ap_log_error_(file, line, APLOG_MODULE_INDEX, levels[level], rv, baton,
-                  "%s", text);
+    ap_log_error_(file, line, APLOG_MODULE_INDEX, levels[level],
+                  rv == APR_EGENERAL ? 0 : rv, baton, "%s", text);
 }
 
 static void destroy_pool(cp_pool_t *pool, void *baton)
@@ -870,12 +715,12 @@ static apr_status_t child_exit(void *data)
         return APR_SUCCESS;
     }
     connpool_child.is_started = 0;
-    stop_maintenance();
+    connpool_maintenance_stop();
     if (connpool_child.loop) {
         cp_loop_stop(connpool_child.loop);
     }
     stop_pools();
-    each_pool(destroy_pool, NULL);
+    connpool_each_pool(destroy_pool, NULL);
     return APR_SUCCESS;
 }
 
@@ -902,12 +747,12 @@ void connpool_child_init(apr_pool_t *pchild, server_rec *main_server)
                      "no free slot for this child's counters: it is not "
                      "counted");
     }
-    each_database(build_database, pchild);
-    each_database(count_definition, &databases);
+    connpool_each_database(build_database, pchild);
+    connpool_each_database(count_definition, &databases);
     cp_http_global_init();
     build.host_gates = apr_hash_make(pchild);
     shared_gates = apr_array_make(pchild, 4, sizeof(cp_gate_t *));
-    each_upstream(build_upstream, &build);
+    connpool_each_upstream(build_upstream, &build);
     if (build.count > 0) {
         start_loop(main_server);
     }
@@ -916,7 +761,7 @@ void connpool_child_init(apr_pool_t *pchild, server_rec *main_server)
     }
     connpool_child.is_started = 1;
     apr_pool_pre_cleanup_register(pchild, NULL, child_exit);
-    start_maintenance(main_server);
+    connpool_maintenance_start(main_server);
 }
 
 void connpool_child_stopping(apr_pool_t *pchild, int graceful)

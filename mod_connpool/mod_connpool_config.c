@@ -32,6 +32,9 @@ void *connpool_create_server_config(apr_pool_t *p, server_rec *s)
     sc->http_cleanup = CONNPOOL_UNSET;
     sc->db_max = CONNPOOL_UNSET;
     sc->server_status = CONNPOOL_UNSET;
+    sc->memory = CONNPOOL_UNSET;
+    sc->slow = CONNPOOL_UNSET;
+    sc->server_timing = CONNPOOL_UNSET;
     sc->databases = apr_array_make(p, 2, sizeof(connpool_database_t *));
     sc->upstreams = apr_array_make(p, 2, sizeof(connpool_upstream_t *));
     sc->queries = apr_array_make(p, 8, sizeof(connpool_query_t *));
@@ -62,6 +65,9 @@ void *connpool_merge_server_config(apr_pool_t *p, void *basev, void *addv)
     INHERIT(http_cleanup);
     INHERIT(db_max);
     INHERIT(server_status);
+    INHERIT(memory);
+    INHERIT(slow);
+    INHERIT(server_timing);
     /* By pointer: a virtual host shares the pools, it never doubles them. */
     sc->all_databases = apr_hash_overlay(p, add->all_databases,
                                          base->all_databases);
@@ -906,6 +912,11 @@ static const option_t settings[] = {
     {"ConnPoolDBMax", OPTION_INT, SERVER(db_max), 1, 1000, NULL},
     {"ConnPoolServerStatus", OPTION_CHOICE, SERVER(server_status), 0, 0,
      report_names},
+    {"ConnPoolMemory", OPTION_SIZE, SERVER(memory), 1024 * 1024,
+     APR_INT64_C(1) << 40, NULL},
+    {"ConnPoolSlowLog", OPTION_DURATION, SERVER(slow), 0,
+     apr_time_from_sec(3600), NULL},
+    {"ConnPoolServerTiming", OPTION_FLAG, SERVER(server_timing), 0, 0, NULL},
     {NULL, OPTION_INT, 0, 0, 0, NULL},
 };
 
@@ -1015,6 +1026,9 @@ static void complete_server(connpool_server_t *sc)
     set_default(&sc->http_cleanup, 1);
     set_default(&sc->db_max, 10);
     set_default(&sc->server_status, CONNPOOL_REPORT_ON);
+    set_default_time(&sc->memory, 20 * 1024 * 1024);
+    set_default_time(&sc->slow, apr_time_from_msec(250));
+    set_default(&sc->server_timing, 0);
 }
 
 /* --- the check of the whole
@@ -1200,6 +1214,10 @@ const command_rec connpool_commands[] = {
     SETTING("ConnPoolHTTPCleanup",
             "On or Off: drop idle connections that the upstream closed"),
     SETTING("ConnPoolDBMax", "connections per database and child"),
+    AP_INIT_TAKE1("ConnPoolMemory", cmd_global_setting, NULL, RSRC_CONF,
+                  "memory of pools and buffers in each child"),
+    SETTING("ConnPoolSlowLog", "log queries that take longer; 0: none"),
+    SETTING("ConnPoolServerTiming", "On or Off: the header Server-Timing"),
     SETTING("ConnPoolServerStatus", "On, Off or Full: in mod_status's report"),
     AP_INIT_RAW_ARGS("ConnPoolDatabase", cmd_database, NULL, RSRC_CONF,
                      "NAME sqlite:PATH [key=value ...]"),

@@ -86,6 +86,7 @@ static apr_status_t on_head(void *baton, int status,
         pass_on(r, &headers[i]);
     }
     apr_table_setn(r->headers_out, "X-Content-Type-Options", "nosniff");
+    connpool_add_server_timing(r);
     r->status = status;
     r->status_line = NULL;
     /* Conditions speak of the outer answer, not of a part of it. */

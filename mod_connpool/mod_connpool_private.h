@@ -91,6 +91,7 @@ typedef struct connpool_query_t {
     apr_interval_time_t timeout; /* UNSET: the database's */
     cp_format_t format;
     cp_log_limit_t complaints[CP_ERR_CLASSES]; /* of this child */
+    cp_log_limit_t slow_log;                   /* likewise */
     apr_array_header_t *params;                /* connpool_param_t * */
     int entry;
 } connpool_query_t;
@@ -117,6 +118,9 @@ typedef struct connpool_server_t {
     int http_cleanup;
     int db_max;
     int server_status;
+    apr_int64_t memory;       /* main server only */
+    apr_interval_time_t slow; /* 0: nothing is slow */
+    int server_timing;
 
     /* Defined in this very server, in order. */
     apr_array_header_t *databases; /* connpool_database_t * */
@@ -177,18 +181,50 @@ typedef struct connpool_up_child_t {
 } connpool_up_child_t;
 
 /** The state of this process. All fields are set in child_init (segment and
- * main_server in post_config) and constant afterwards, but the last two. */
+ * main_server in post_config) and constant afterwards, but the last three. */
 typedef struct connpool_child_t {
     server_rec *main_server;
     cp_segment_t *segment; /* NULL before post_config */
     int slot;              /* ours in the segment */
     cp_loop_t *loop;       /* NULL: fetches run in the request's thread */
     int is_started;
-    int is_stopping;      /* atomic: the child ends at once */
-    cp_clock_t grace_end; /* atomic: of a graceful stop, 0: none */
+    int is_stopping;       /* atomic: the child ends at once */
+    cp_clock_t grace_end;  /* atomic: of a graceful stop, 0: none */
+    uint64_t buffer_bytes; /* atomic: of answers that are being collected */
 } connpool_child_t;
 
 extern connpool_child_t connpool_child;
+
+/** What tells a server from all others in the counters: "" for the main one,
+ * "host:port" for a virtual host, "host:port#2" for the second one so called.
+ */
+const char *connpool_server_key(apr_pool_t *p, const server_rec *s);
+
+/** Walk over all definitions of all servers. */
+typedef void (*connpool_each_database_fn)(connpool_database_t *db, void *baton);
+typedef void (*connpool_each_upstream_fn)(connpool_upstream_t *up, void *baton);
+typedef void (*connpool_each_query_fn)(connpool_query_t *query, void *baton);
+void connpool_each_database(connpool_each_database_fn fn, void *baton);
+void connpool_each_upstream(connpool_each_upstream_fn fn, void *baton);
+void connpool_each_query(connpool_each_query_fn fn, void *baton);
+
+/** Walk over the pools of a database, or over all of this child. */
+typedef void (*connpool_each_pool_fn)(cp_pool_t *pool, void *baton);
+void connpool_each_pool_of(connpool_database_t *db, connpool_each_pool_fn fn,
+                           void *baton);
+void connpool_each_pool(connpool_each_pool_fn fn, void *baton);
+
+/** From the maintenance thread: end what hangs when a graceful stop's time is
+ * over. */
+void connpool_child_end_grace(void);
+
+/** The maintenance thread (mod_connpool_maintain.c). */
+void connpool_maintenance_start(server_rec *s);
+void connpool_maintenance_stop(void);
+
+/** Does what this child uses leave room for one more request? Shrinks what
+ * is idle before it says no; counts both. */
+int connpool_memory_allows(void);
 
 int connpool_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
                          server_rec *main_server);
@@ -229,6 +265,20 @@ void connpool_hold_release(connpool_hold_t *hold);
 /** Give back broken: it is closed once nobody shares it any more. */
 void connpool_hold_discard(connpool_hold_t *hold, const char *why);
 
+/** What a request has spent so far, its subrequests included; microseconds. */
+typedef struct connpool_account_t {
+    apr_interval_time_t wait; /**< for connections */
+    apr_interval_time_t db;   /**< with connections of databases */
+    apr_interval_time_t http; /**< with upstreams */
+    int fallbacks;            /**< one-shot connections */
+} connpool_account_t;
+
+/** Of the outermost request; never NULL. */
+connpool_account_t *connpool_account(request_rec *r);
+
+/** Before the log is written: the account as notes, for LogFormat. */
+int connpool_log_account(request_rec *r);
+
 /* --- running queries (mod_connpool_work.c) --- */
 
 /** One execution of a named query. Caller's storage, zeroed. */
@@ -237,7 +287,9 @@ typedef struct connpool_run_t {
     connpool_query_t *query;
     connpool_hold_t *hold;
     cp_statement_t *statement;
-    cp_clock_t started;
+    const cp_value_t *values; /* of the declared parameters */
+    cp_clock_t asked;         /* for a connection */
+    cp_clock_t started;       /* with the connection */
     cp_clock_t deadline;
     int in_transaction;
     int is_nested; /* its transaction lies within that of another */
@@ -298,6 +350,12 @@ int connpool_problem(request_rec *r, int status, const char *detail,
 int connpool_problem_of(request_rec *r, const char *what, const cp_error_t *err,
                         cp_log_limit_t *complaints);
 
+/** The account so far as the header Server-Timing, if that is wanted. */
+void connpool_add_server_timing(request_rec *r);
+
+/** " (3 more like this since the last line)", "" for 0. */
+const char *connpool_suppressed(apr_pool_t *p, uint64_t count);
+
 /** HTTP status of an error class. */
 int connpool_status_of(cp_error_class_t cls);
 
@@ -333,6 +391,10 @@ int connpool_client_is_gone(request_rec *r);
 int connpool_query_handler(request_rec *r);  /* mod_connpool_query.c */
 int connpool_fetch_handler(request_rec *r);  /* mod_connpool_fetch.c */
 int connpool_status_handler(request_rec *r); /* mod_connpool_status.c */
+int connpool_health_handler(request_rec *r); /* mod_connpool_health.c */
+
+/** Once a second from every child's maintenance; one of them does the work. */
+void connpool_health_sample(void);
 void connpool_status_register(apr_pool_t *p);
 
 /** May this client see the report? Local clients only, unless a Require says

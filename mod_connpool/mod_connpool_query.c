@@ -21,7 +21,8 @@ typedef struct answer_t {
     cp_encoder_t *encoder; /* NULL before the first row is asked for */
     cp_value_t *row;
     cp_buffer_t buf;
-    apr_int64_t sent; /* bytes already streamed, or in the file */
+    apr_size_t counted; /* bytes of buf that the child's figures know of */
+    apr_int64_t sent;   /* bytes already streamed, or in the file */
     int is_streaming;
     apr_file_t *file;      /* NULL: none is needed */
     const char *truncated; /* "rows", "bytes", NULL */
@@ -169,10 +170,21 @@ static apr_status_t spill(answer_t *a)
     return APR_SUCCESS;
 }
 
+/* ConnPoolMemory wants to know what answers in the making hold. */
+static void count_buffer(answer_t *a)
+{
+    if (a->buf.capacity != a->counted) {
+        cp_stats_add(&connpool_child.buffer_bytes,
+                     (int64_t)a->buf.capacity - (int64_t)a->counted);
+        a->counted = a->buf.capacity;
+    }
+}
+
 static apr_status_t make_room(answer_t *a)
 {
     int is_held = !a->is_streaming && !a->file;
 
+    count_buffer(a);
     if (a->query->is_write
         || a->buf.size < (is_held ? HELD_BYTES : STREAM_BYTES)) {
         return APR_SUCCESS;
@@ -311,6 +323,7 @@ static int finish_whole(answer_t *a, apr_status_t rv)
 
 static int run_query(answer_t *a, const cp_value_t *values)
 {
+    int status;
     apr_status_t rv = connpool_run_open(&a->run, a->r, a->query, values,
                                         &a->err);
 
@@ -322,7 +335,9 @@ static int run_query(answer_t *a, const cp_value_t *values)
         }
         rv = connpool_run_close(&a->run, rv, &a->err);
     }
-    return a->is_streaming ? finish_stream(a, rv) : finish_whole(a, rv);
+    status = a->is_streaming ? finish_stream(a, rv) : finish_whole(a, rv);
+    count_buffer(a);
+    return status;
 }
 
 int connpool_query_handler(request_rec *r)

@@ -25,6 +25,25 @@ static request_rec *outermost(request_rec *r)
     return r;
 }
 
+/* What the outermost request carries. */
+typedef struct state_t {
+    connpool_hold_t *holds;
+    connpool_account_t account;
+} state_t;
+
+static state_t *state_of(request_rec *r)
+{
+    request_rec *top = outermost(r);
+    state_t *state = ap_get_module_config(top->request_config,
+                                          &connpool_module);
+
+    if (!state) {
+        state = apr_pcalloc(top->pool, sizeof(*state));
+        ap_set_module_config(top->request_config, &connpool_module, state);
+    }
+    return state;
+}
+
 static void give_back(connpool_hold_t *hold)
 {
     hold->shares = 0;
@@ -62,9 +81,9 @@ static connpool_hold_t *find_shareable(connpool_hold_t *hold,
 /* One whose connection was given back, or a new one. The cleanup is registered
  * before anything that uses the connection registers its own, so it runs after
  * those. */
-static connpool_hold_t *vacant_hold(request_rec *top, connpool_hold_t *first)
+static connpool_hold_t *vacant_hold(request_rec *top, state_t *state)
 {
-    connpool_hold_t *hold = first;
+    connpool_hold_t *hold = state->holds;
 
     while (hold && hold->lease.slot) {
         hold = hold->next;
@@ -72,8 +91,8 @@ static connpool_hold_t *vacant_hold(request_rec *top, connpool_hold_t *first)
     if (!hold) {
         hold = apr_pcalloc(top->pool, sizeof(*hold));
         hold->p = top->pool;
-        hold->next = first;
-        ap_set_module_config(top->request_config, &connpool_module, hold);
+        hold->next = state->holds;
+        state->holds = hold;
         apr_pool_cleanup_register(top->pool, hold, hold_cleanup,
                                   apr_pool_cleanup_null);
     }
@@ -85,9 +104,10 @@ static apr_status_t hold_pool(request_rec *r, cp_pool_t *pool,
                               connpool_hold_t **phold, cp_error_t *err)
 {
     request_rec *top = outermost(r);
-    connpool_hold_t *first = ap_get_module_config(top->request_config,
-                                                  &connpool_module);
-    connpool_hold_t *hold = is_exclusive ? NULL : find_shareable(first, pool);
+    state_t *state = state_of(r);
+    connpool_hold_t *hold = is_exclusive ? NULL
+                                         : find_shareable(state->holds, pool);
+    cp_clock_t asked;
     apr_status_t rv;
 
     *phold = NULL;
@@ -101,9 +121,17 @@ static apr_status_t hold_pool(request_rec *r, cp_pool_t *pool,
         *phold = hold;
         return APR_SUCCESS;
     }
-    hold = vacant_hold(top, first);
+    if (!connpool_memory_allows()) {
+        return cp_error_set(err, CP_ERR_CAPACITY, APR_ENOMEM,
+                            "the memory bound is reached",
+                            "ConnPoolMemory: this child uses more");
+    }
+    hold = vacant_hold(top, state);
+    asked = cp_clock_now();
     rv = cp_pool_acquire(pool, &hold->lease, holder ? holder : r->uri, err);
+    state->account.wait += cp_clock_now() - asked;
     if (rv == APR_SUCCESS) {
+        state->account.fallbacks += cp_lease_is_overflow(&hold->lease);
         hold->pool = pool;
         hold->shares = 1;
         hold->is_exclusive = is_exclusive;
@@ -194,4 +222,30 @@ void connpool_hold_discard(connpool_hold_t *hold, const char *why)
     /* Who shares it still has the handle in his hands. */
     hold->why_broken = apr_pstrdup(hold->p, why ? why : "no reason was given");
     connpool_hold_release(hold);
+}
+
+connpool_account_t *connpool_account(request_rec *r)
+{
+    return &state_of(r)->account;
+}
+
+static void set_note(request_rec *r, const char *name, apr_int64_t value)
+{
+    apr_table_setn(r->notes, name,
+                   apr_psprintf(r->pool, "%" APR_INT64_T_FMT, value));
+}
+
+/* LogFormat reads the notes of the last of a chain of internal redirects. */
+int connpool_log_account(request_rec *r)
+{
+    const state_t *state = ap_get_module_config(outermost(r)->request_config,
+                                                &connpool_module);
+
+    for (; state && r; r = r->next) {
+        set_note(r, "connpool-wait-us", state->account.wait);
+        set_note(r, "connpool-db-us", state->account.db);
+        set_note(r, "connpool-http-us", state->account.http);
+        set_note(r, "connpool-fallback", state->account.fallbacks);
+    }
+    return DECLINED;
 }

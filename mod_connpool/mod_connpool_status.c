@@ -22,9 +22,14 @@
 static int names_report(apr_pool_t *p, const ap_directive_t *directive)
 {
     const char *args = directive->args;
+    const char *handler;
 
-    return ap_cstr_casecmp(directive->directive, "SetHandler") == 0
-           && strcmp(ap_getword_conf(p, &args), "connpool-status") == 0;
+    if (ap_cstr_casecmp(directive->directive, "SetHandler") != 0) {
+        return 0;
+    }
+    handler = ap_getword_conf(p, &args);
+    return strcmp(handler, "connpool-status") == 0
+           || strcmp(handler, "connpool-health") == 0;
 }
 
 static int is_about_report(apr_pool_t *p, const ap_directive_t *require)
@@ -87,8 +92,8 @@ int connpool_status_access(request_rec *r)
 /* --- the handler ------------------------------------------------------------
  */
 
-static int send_report(request_rec *r, const char *content_type,
-                       cp_buffer_t *buf)
+int connpool_send_report(request_rec *r, const char *content_type,
+                         cp_buffer_t *buf)
 {
     ap_set_content_type(r, content_type);
     ap_set_content_length(r, (apr_off_t)buf->size);
@@ -111,11 +116,11 @@ static int send_style_sheet(request_rec *r)
     cp_buffer_append(&buf, connpool_status_style,
                      strlen(connpool_status_style));
     apr_table_setn(r->headers_out, "Cache-Control", "private, max-age=300");
-    return send_report(r, "text/css; charset=utf-8", &buf);
+    return connpool_send_report(r, "text/css; charset=utf-8", &buf);
 }
 
-/* Without ?format= a program that asks for JSON, and not for a page, gets it.
- */
+/* Without ?format= a program that asks for its own format, and not for a page,
+ * gets it. */
 static const char *wanted_format(request_rec *r, const apr_table_t *args)
 {
     const char *format = apr_table_get(args, "format");
@@ -125,10 +130,13 @@ static const char *wanted_format(request_rec *r, const apr_table_t *args)
         return format;
     }
     apr_table_mergen(r->headers_out, "Vary", "Accept");
-    return accept && ap_strcasestr(accept, "application/json")
-                   && !ap_strcasestr(accept, "text/html")
-               ? "json"
-               : "html";
+    if (!accept || ap_strcasestr(accept, "text/html")) {
+        return "html";
+    }
+    return ap_strcasestr(accept, "application/openmetrics-text") ? "openmetrics"
+           : ap_strcasestr(accept, "application/json")           ? "json"
+           : ap_strcasestr(accept, "text/plain")                 ? "text"
+                                                                 : "html";
 }
 
 /* Seconds, 0 for never, -1 for a value that is none. */
@@ -168,24 +176,33 @@ static int answer(request_rec *r, const apr_table_t *args)
     apr_table_setn(r->headers_out, "Cache-Control", "no-store");
     if (strcmp(format, "json") == 0) {
         connpool_status_write_json(&buf, connpool_status_gather(r));
-        return send_report(r, "application/json", &buf);
+        return connpool_send_report(r, "application/json", &buf);
     }
     if (strcmp(format, "html") == 0) {
         connpool_status_write_page(&buf, connpool_status_gather(r), refresh);
-        return send_report(r, "text/html; charset=utf-8", &buf);
+        return connpool_send_report(r, "text/html; charset=utf-8", &buf);
     }
-    return connpool_problem(r, HTTP_BAD_REQUEST, "format is html or json",
-                            NULL);
+    if (strcmp(format, "openmetrics") == 0) {
+        connpool_status_write_metrics(&buf, connpool_status_gather(r), 1);
+        return connpool_send_report(
+            r,
+            "application/openmetrics-text; version=1.0.0; "
+            "charset=utf-8",
+            &buf);
+    }
+    if (strcmp(format, "text") == 0) {
+        connpool_status_write_metrics(&buf, connpool_status_gather(r), 0);
+        return connpool_send_report(
+            r, "text/plain; version=0.0.4; charset=utf-8", &buf);
+    }
+    return connpool_problem(r, HTTP_BAD_REQUEST,
+                            "format is html, json, openmetrics or text", NULL);
 }
 
-int connpool_status_handler(request_rec *r)
+int connpool_report_guard(request_rec *r, apr_table_t **pargs)
 {
-    apr_table_t *args;
     int rv;
 
-    if (!r->handler || strcmp(r->handler, "connpool-status") != 0) {
-        return DECLINED;
-    }
     r->allowed |= AP_METHOD_BIT << M_GET;
     if (r->method_number == M_OPTIONS) {
         return DECLINED; /* the server's own answer, from r->allowed */
@@ -196,8 +213,9 @@ int connpool_status_handler(request_rec *r)
     }
     if (connpool_status_access(r) != OK) {
         ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
-                      "connpool-status: refused to a client that is not local; "
-                      "a Require in its <Location> would decide instead");
+                      "%s: refused to a client that is not local; a Require in "
+                      "its <Location> would decide instead",
+                      r->handler);
         return connpool_problem(r, HTTP_FORBIDDEN,
                                 "only local clients may see this", NULL);
     }
@@ -205,6 +223,14 @@ int connpool_status_handler(request_rec *r)
         apr_table_setn(r->headers_out, "Allow", "GET, HEAD, OPTIONS");
         return connpool_problem(r, HTTP_METHOD_NOT_ALLOWED, NULL, NULL);
     }
-    ap_args_to_table(r, &args);
-    return answer(r, args);
+    ap_args_to_table(r, pargs);
+    return OK;
+}
+
+int connpool_status_handler(request_rec *r)
+{
+    apr_table_t *args = NULL;
+    int rv = connpool_report_guard(r, &args);
+
+    return args ? answer(r, args) : rv;
 }

@@ -10,16 +10,19 @@
 typedef struct number_field_t {
     const char *name; /* in JSON */
     size_t offset;    /* in cp_pool_stats_t */
+    int is_gauge;
 } number_field_t;
 
 #define FIELD(number, member)                                                  \
-    [number] = {#member, offsetof(cp_pool_stats_t, member)}
+    [number] = {#member, offsetof(cp_pool_stats_t, member), 0}
+#define GAUGE(number, member)                                                  \
+    [number] = {#member, offsetof(cp_pool_stats_t, member), 1}
 
 static const number_field_t pool_fields[CONNPOOL_NUMBERS] = {
-    FIELD(CONNPOOL_OPEN, open),
-    FIELD(CONNPOOL_BUSY, busy),
-    FIELD(CONNPOOL_IDLE, idle),
-    FIELD(CONNPOOL_WAITING, waiting),
+    GAUGE(CONNPOOL_OPEN, open),
+    GAUGE(CONNPOOL_BUSY, busy),
+    GAUGE(CONNPOOL_IDLE, idle),
+    GAUGE(CONNPOOL_WAITING, waiting),
     FIELD(CONNPOOL_ACQUIRED, acquired),
     FIELD(CONNPOOL_RELEASED, released),
     FIELD(CONNPOOL_ABANDONED, abandoned),
@@ -29,7 +32,7 @@ static const number_field_t pool_fields[CONNPOOL_NUMBERS] = {
     FIELD(CONNPOOL_CREATED, created),
     FIELD(CONNPOOL_CREATE_FAILURES, create_failures),
     FIELD(CONNPOOL_LEAKS, leaks_suspected),
-    FIELD(CONNPOOL_MEMORY, memory_bytes),
+    GAUGE(CONNPOOL_MEMORY, memory_bytes),
 };
 
 /* A child that stops between two of its counters can leave a gauge below
@@ -39,11 +42,13 @@ static uint64_t not_negative(uint64_t value)
     return (int64_t)value < 0 ? 0 : value;
 }
 
-static connpool_spread_t spread_of(const cp_histogram_t *h)
+connpool_spread_t connpool_spread_of(const cp_histogram_t *h)
 {
     return (connpool_spread_t){
         .count = cp_histogram_count(h),
+        .sum = h->sum,
         .p50 = cp_histogram_quantile(h, 0.50),
+        .p90 = cp_histogram_quantile(h, 0.90),
         .p99 = cp_histogram_quantile(h, 0.99),
         .max = h->max,
     };
@@ -52,12 +57,9 @@ static connpool_spread_t spread_of(const cp_histogram_t *h)
 static const char *server_label(const connpool_status_t *report,
                                 const server_rec *s)
 {
-    if (s == connpool_child.main_server) {
-        return NULL;
-    }
-    return apr_psprintf(report->p, "%s:%u",
-                        s->server_hostname ? s->server_hostname : "*",
-                        (unsigned)(s->addrs ? s->addrs->host_port : s->port));
+    const char *key = connpool_server_key(report->p, s);
+
+    return *key ? key : NULL;
 }
 
 /* The main server sees everything; a virtual host what it may use, which is
@@ -96,25 +98,84 @@ static const char *state_of(const connpool_status_t *report,
                : "ok";
 }
 
+static void add_leaks(apr_array_header_t *leaks, const cp_pool_stats_t *stats,
+                      pid_t child, apr_pool_t *p)
+{
+    uint64_t now = (uint64_t)cp_clock_now();
+    cp_leak_t leak;
+
+    for (int part = 0; part < CP_POOL_PARTS; part++) {
+        for (int i = 0; i < CP_LEAKS_LISTED; i++) {
+            if (cp_leak_read(&stats->leaks[part][i], &leak)) {
+                connpool_leak_line_t *line = apr_array_push(leaks);
+
+                line->holder = apr_pstrdup(p, leak.holder);
+                line->held_us = now > leak.since ? now - leak.since : 0;
+                line->child = child;
+            }
+        }
+    }
+}
+
+static apr_array_header_t *gather_leaks(const connpool_status_t *report,
+                                        int entry)
+{
+    cp_segment_t *seg = connpool_child.segment;
+    apr_array_header_t *leaks = apr_array_make(report->p, 0,
+                                               sizeof(connpool_leak_line_t));
+
+    for (int i = 0; entry >= 0 && i < cp_segment_slots(seg); i++) {
+        pid_t child = cp_segment_owner(seg, i);
+
+        if (child != 0) {
+            add_leaks(leaks, cp_segment_pool(seg, i, entry), child, report->p);
+        }
+    }
+    return leaks;
+}
+
 static connpool_pool_line_t *add_pool(connpool_status_t *report,
                                       const char *name, server_rec *server,
                                       int entry)
 {
     connpool_pool_line_t *line = apr_array_push(report->pools);
-    cp_pool_stats_t sum;
+    cp_pool_stats_t *sum = apr_palloc(report->p, sizeof(*sum));
+    cp_clock_t now = cp_clock_now();
 
-    cp_segment_sum_pool(connpool_child.segment, entry, &sum);
+    cp_segment_sum_pool(connpool_child.segment, entry, sum);
+    line->sum = sum;
+    line->entry = entry;
     line->name = name;
     line->server = server_label(report, server);
     for (int i = 0; i < CONNPOOL_NUMBERS; i++) {
-        const char *cell = (const char *)&sum + pool_fields[i].offset;
+        const char *cell = (const char *)sum + pool_fields[i].offset;
 
-        line->number[i] = not_negative(*(const uint64_t *)(const void *)cell);
+        memcpy(&line->number[i], cell, sizeof(line->number[i]));
+        if (pool_fields[i].is_gauge) {
+            line->number[i] = not_negative(line->number[i]);
+        }
     }
-    memcpy(line->closed, sum.closed, sizeof(line->closed));
-    line->acquire = spread_of(&sum.acquire_us);
-    line->hold = spread_of(&sum.hold_us);
+    memcpy(line->closed, sum->closed, sizeof(line->closed));
+    line->acquire = connpool_spread_of(&sum->acquire_us);
+    line->hold = connpool_spread_of(&sum->hold_us);
+    line->create = connpool_spread_of(&sum->create_us);
+    line->leaks = gather_leaks(report, entry);
+    for (int i = 0; i < CP_POOL_PARTS; i++) {
+        uint64_t since = sum->waiting_since[i];
+
+        if (since != 0 && (uint64_t)now > since
+            && (uint64_t)now - since > line->oldest_wait_us) {
+            line->oldest_wait_us = (uint64_t)now - since;
+        }
+    }
     return line;
+}
+
+int connpool_status_usable(const connpool_database_t *db)
+{
+    int has_writer_apart = db->pool.max > 1 && !db->sqlite.is_readonly;
+
+    return db->pool.max - has_writer_apart;
 }
 
 static void add_database(connpool_status_t *report,
@@ -123,12 +184,10 @@ static void add_database(connpool_status_t *report,
     connpool_pool_line_t *line = add_pool(report, db->name, db->server,
                                           db->entry);
     const connpool_server_t *flags = flags_for(report, db->server);
-    int has_writer_apart = db->pool.max > 1 && !db->sqlite.is_readonly;
-
     line->kind = "sqlite";
     line->max = db->pool.max;
     line->state = state_of(report, line, flags->engine && flags->db_pool,
-                           db->pool.max - has_writer_apart);
+                           connpool_status_usable(db));
 }
 
 static void add_upstream(connpool_status_t *report,
@@ -138,35 +197,37 @@ static void add_upstream(connpool_status_t *report,
                                           up->pool_entry);
     const connpool_server_t *flags = flags_for(report, up->server);
     connpool_upstream_line_t *line = apr_array_push(report->upstreams);
-    cp_upstream_stats_t sum;
+    cp_upstream_stats_t *sum = apr_palloc(report->p, sizeof(*sum));
 
     pool->kind = "http";
     pool->max = up->pool.max;
     pool->state = state_of(report, pool, flags->engine && flags->http_pool,
                            up->pool.max);
 
-    cp_segment_sum_upstream(connpool_child.segment, up->entry, &sum);
+    cp_segment_sum_upstream(connpool_child.segment, up->entry, sum);
+    line->sum = sum;
     line->name = up->name;
     line->server = pool->server;
-    line->count = sum.count;
-    line->errors = sum.errors;
-    line->reused = sum.reused;
-    line->retries = sum.retries;
-    line->us = spread_of(&sum.us);
+    line->count = sum->count;
+    line->errors = sum->errors;
+    line->reused = sum->reused;
+    line->retries = sum->retries;
+    line->us = connpool_spread_of(&sum->us);
 }
 
 static void add_query(connpool_status_t *report, const connpool_query_t *query)
 {
     connpool_query_line_t *line = apr_array_push(report->queries);
-    cp_query_stats_t sum;
+    cp_query_stats_t *sum = apr_palloc(report->p, sizeof(*sum));
 
-    cp_segment_sum_query(connpool_child.segment, query->entry, &sum);
+    cp_segment_sum_query(connpool_child.segment, query->entry, sum);
+    line->sum = sum;
     line->name = query->name;
     line->server = server_label(report, query->server);
-    line->count = sum.count;
-    line->errors = sum.errors;
-    line->rows = sum.rows;
-    line->us = spread_of(&sum.us);
+    line->count = sum->count;
+    line->errors = sum->errors;
+    line->rows = sum->rows;
+    line->us = connpool_spread_of(&sum->us);
 }
 
 static void gather_server(connpool_status_t *report,
@@ -200,6 +261,31 @@ static void gather_server(connpool_status_t *report,
     }
 }
 
+static void gather_processes(connpool_status_t *report)
+{
+    cp_segment_t *seg = connpool_child.segment;
+    int slots = cp_segment_slots(seg);
+
+    for (int i = 0; i < slots; i++) {
+        const cp_process_stats_t *process = cp_segment_process(seg, i);
+        uint64_t base = cp_stats_get(&process->rss_base_bytes);
+        pid_t pid = cp_segment_owner(seg, i);
+
+        if (pid != 0) {
+            connpool_child_line_t *line = apr_array_push(report->processes);
+
+            line->pid = pid;
+            line->rss_bytes = cp_stats_get(&process->rss_bytes);
+            line->rss_max_bytes = cp_stats_get(&process->rss_max_bytes);
+            line->memory_bytes = cp_stats_get(&process->memory_bytes);
+            line->growth_bytes = base ? (int64_t)(line->rss_bytes - base) : 0;
+            line->descriptors = cp_stats_get(&process->descriptors);
+        }
+    }
+    cp_segment_sum_process(seg, &report->process);
+    report->request = connpool_spread_of(&report->process.request_us);
+}
+
 connpool_status_t *connpool_status_gather(request_rec *r)
 {
     connpool_status_t *report = apr_pcalloc(r->pool, sizeof(*report));
@@ -207,6 +293,8 @@ connpool_status_t *connpool_status_gather(request_rec *r)
     report->p = r->pool;
     report->viewer = connpool_server(r->server);
     report->is_main = r->server == connpool_child.main_server;
+    report->memory_bound = (uint64_t)connpool_server(connpool_child.main_server)
+                               ->memory;
     report->children = cp_segment_children(connpool_child.segment);
     report->pools = apr_array_make(r->pool, 8, sizeof(connpool_pool_line_t));
     report->queries = apr_array_make(r->pool, 8, sizeof(connpool_query_line_t));
@@ -220,6 +308,9 @@ connpool_status_t *connpool_status_gather(request_rec *r)
             gather_server(report, server);
         }
     }
+    report->processes = apr_array_make(r->pool, 8,
+                                       sizeof(connpool_child_line_t));
+    gather_processes(report);
     cp_segment_sum_loop(connpool_child.segment, &report->loop);
     report->loop.running = not_negative(report->loop.running);
     report->loop.in_flight = not_negative(report->loop.in_flight);

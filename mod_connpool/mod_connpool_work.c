@@ -3,6 +3,10 @@
  * back, count), and one fetch. */
 #include "mod_connpool_private.h"
 
+#include <apr_strings.h>
+
+#define SLOW_EVERY apr_time_from_sec(10)
+
 static apr_status_t bind_all(connpool_run_t *run, const cp_value_t *values,
                              cp_error_t *err)
 {
@@ -66,9 +70,11 @@ apr_status_t connpool_run_open(connpool_run_t *run, request_rec *r,
 
     run->r = r;
     run->query = query;
-    run->started = cp_clock_now();
+    run->values = values;
+    run->asked = cp_clock_now();
     rv = connpool_hold_database(r, query->database, query->is_write,
                                 query->name, &run->hold, err);
+    run->started = cp_clock_now();
     run->deadline = cp_clock_after(query->timeout);
     if (rv == APR_SUCCESS) {
         rv = begin_run(run, values, err);
@@ -120,11 +126,71 @@ static apr_status_t end_transaction(connpool_run_t *run, apr_status_t rv,
     return committed == APR_SUCCESS ? rv : committed;
 }
 
+/* "id integer, name text(12)": what came, without the values themselves. */
+static const char *describe_values(const connpool_run_t *run)
+{
+    static const char *const kinds[] = {"null", "integer", "real"};
+    apr_pool_t *p = run->r->pool;
+    const char *text = "";
+
+    for (int i = 0; i < run->query->params->nelts; i++) {
+        const connpool_param_t *param = APR_ARRAY_IDX(run->query->params, i,
+                                                      connpool_param_t *);
+        const cp_value_t *value = &run->values[i];
+        const char *kind = value->storage < CP_TEXT
+                               ? kinds[value->storage]
+                               : apr_psprintf(
+                                   p, "%s(%" APR_SIZE_T_FMT ")",
+                                   value->storage == CP_TEXT ? "text" : "blob",
+                                   value->as.bytes.size);
+
+        text = apr_pstrcat(p, text, i > 0 ? ", " : "", param->spec.name, " ",
+                           kind, NULL);
+    }
+    return *text ? text : "none";
+}
+
+static void log_slow(connpool_run_t *run, apr_interval_time_t waited,
+                     apr_interval_time_t us)
+{
+    uint64_t suppressed;
+
+    cp_stats_add(&connpool_query_stats(run->query)->slow, 1);
+    if (cp_log_allowed(&run->query->slow_log, SLOW_EVERY, &suppressed)) {
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, run->r,
+                      "query '%s' was slow: %" APR_TIME_T_FMT
+                      " ms (waited %" APR_TIME_T_FMT
+                      " ms before) for %" APR_INT64_T_FMT
+                      " rows; parameters: %s%s",
+                      run->query->name, apr_time_as_msec(us),
+                      apr_time_as_msec(waited), run->rows, describe_values(run),
+                      connpool_suppressed(run->r->pool, suppressed));
+    }
+}
+
+static void count_run(connpool_run_t *run, apr_status_t rv,
+                      const cp_error_t *err)
+{
+    cp_query_stats_t *stats = connpool_query_stats(run->query);
+    apr_interval_time_t us = cp_clock_now() - run->started;
+    apr_interval_time_t slow = connpool_server(run->r->server)->slow;
+
+    cp_stats_add(&stats->count, 1);
+    cp_stats_add(&stats->rows, run->rows);
+    if (!is_success(rv)) {
+        cp_stats_add(&stats->errors, 1);
+        cp_stats_add(&stats->failures[err->cls], 1);
+    }
+    cp_histogram_record(&stats->us, us);
+    connpool_account(run->r)->db += us;
+    if (slow > 0 && us >= slow) {
+        log_slow(run, run->started - run->asked, us);
+    }
+}
+
 apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
                                 cp_error_t *err)
 {
-    cp_query_stats_t *stats;
-
     if (!run->query) {
         return rv;
     }
@@ -146,11 +212,7 @@ apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
         connpool_hold_release(run->hold);
         run->hold = NULL;
     }
-    stats = connpool_query_stats(run->query);
-    cp_stats_add(&stats->count, 1);
-    cp_stats_add(&stats->rows, run->rows);
-    cp_stats_add(&stats->errors, !is_success(rv));
-    cp_histogram_record(&stats->us, cp_clock_now() - run->started);
+    count_run(run, rv, err);
     run->query = NULL;
     return rv;
 }
@@ -159,11 +221,25 @@ static void count_fetch(const connpool_upstream_t *up,
                         const cp_fetch_result_t *result, int is_error)
 {
     cp_upstream_stats_t *stats = connpool_upstream_stats(up);
+    int status_class = result->status / 100;
 
     cp_stats_add(&stats->count, 1);
     cp_stats_add(&stats->errors, is_error || result->status >= 500);
     cp_stats_add(&stats->reused, result->reused);
     cp_stats_add(&stats->retries, result->retries);
+    if (result->status == 0 || !is_error) {
+        __atomic_store_n(&stats->failing_at,
+                         is_error ? (uint64_t)cp_clock_now() : 0,
+                         __ATOMIC_RELAXED);
+    }
+    cp_stats_add(&stats->handshakes, result->handshakes);
+    cp_stats_add(&stats->bytes, result->bytes);
+    cp_stats_add(&stats->statuses[status_class < 6 ? status_class : 5], 1);
+    for (int i = 0; i < CP_SPANS; i++) {
+        if (result->span_us[i] >= 0) {
+            cp_histogram_record(&stats->span_us[i], result->span_us[i]);
+        }
+    }
     cp_histogram_record(&stats->us, result->us);
 }
 
@@ -173,8 +249,13 @@ apr_status_t connpool_run_fetch(request_rec *r, connpool_upstream_t *up,
 {
     cp_fetch_result_t result = {0};
     connpool_hold_t *hold;
+    cp_clock_t began = cp_clock_now();
     apr_status_t rv = connpool_hold_upstream(r, up, 1, &hold, err);
+    apr_interval_time_t waited = cp_clock_now() - began;
 
+    for (int i = 0; i < CP_SPANS; i++) {
+        result.span_us[i] = -1;
+    }
     if (rv == APR_SUCCESS) {
         request->is_one_shot = connpool_hold_is_one_shot(hold);
         rv = cp_fetch_run(up->child->upstream, connpool_hold_connection(hold),
@@ -187,6 +268,9 @@ apr_status_t connpool_run_fetch(request_rec *r, connpool_upstream_t *up,
             connpool_hold_discard(hold, err->cause);
         }
     }
+    connpool_account(r)->http += result.us;
+    result.span_us[CP_SPAN_QUEUE] = waited;
+    result.us += waited;
     /* Who goes away has not found the upstream broken. */
     count_fetch(up, &result, rv != APR_SUCCESS && err->cls != CP_ERR_CANCELLED);
     return rv;

@@ -18,7 +18,7 @@ static const struct {
     {"gate", gate_suite},       {"pool", pool_suite},
     {"stats", stats_suite},     {"segment", segment_suite},
     {"sqlite", sqlite_suite},   {"http", http_suite},
-    {"loop", loop_suite},
+    {"loop", loop_suite},       {"condition", condition_suite},
 };
 
 #define SUITES ((int)(sizeof(suites) / sizeof(suites[0])))

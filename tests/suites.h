@@ -18,6 +18,7 @@ SUITE(gate);
 SUITE(pool);
 SUITE(stats);
 SUITE(segment);
+SUITE(condition);
 SUITE(sqlite);
 SUITE(http);
 SUITE(loop);

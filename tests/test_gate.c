@@ -36,6 +36,11 @@ static cp_gate_t *make_gate(int capacity, int max_waiting)
     return gate;
 }
 
+static uint64_t cell_now(const uint64_t *cell)
+{
+    return __atomic_load_n(cell, __ATOMIC_RELAXED);
+}
+
 static uint64_t gauge_now(void)
 {
     return __atomic_load_n(&gauge, __ATOMIC_RELAXED);
@@ -272,6 +277,72 @@ START_TEST(the_gauge_is_optional)
 }
 END_TEST
 
+START_TEST(the_most_waiters_and_the_oldest_one_are_told)
+{
+    static uint64_t most, since;
+    cp_gate_t *gate = make_gate(1, WAITERS);
+    visitor_t visitors[3];
+    cp_clock_t before, between;
+    int turn = 0;
+
+    most = since = 0;
+    cp_gate_tell(gate, &most, &since);
+    ck_assert(cp_gate_try_enter(gate));
+    ck_assert_uint_eq(cell_now(&most), 0);
+    ck_assert_uint_eq(cell_now(&since), 0);
+
+    before = cp_clock_now();
+    queue_up(&visitors[0], gate, cp_clock_after(PATIENCE), &turn);
+    between = cp_clock_now();
+    ck_assert_uint_ge(cell_now(&since), (uint64_t)before);
+    ck_assert_uint_le(cell_now(&since), (uint64_t)between);
+    ck_assert_uint_eq(cell_now(&most), 1);
+
+    /* Who comes later changes nothing; when the first one gives up, the next
+     * has waited for longest. */
+    queue_up(&visitors[1], gate, cp_clock_after(apr_time_from_msec(30)), &turn);
+    queue_up(&visitors[2], gate, cp_clock_after(PATIENCE), &turn);
+    ck_assert_uint_le(cell_now(&since), (uint64_t)between);
+    ck_assert_uint_eq(cell_now(&most), 3);
+    pthread_join(visitors[1].thread, NULL);
+    ck_assert_int_eq(visitors[1].rv, APR_TIMEUP);
+    ck_assert_uint_le(cell_now(&since), (uint64_t)between);
+
+    cp_gate_leave(gate);
+    pthread_join(visitors[0].thread, NULL);
+    pthread_join(visitors[2].thread, NULL);
+    ck_assert_uint_eq(cell_now(&since), 0);
+    ck_assert_uint_eq(cell_now(&most), 3);
+    check_at_rest(gate);
+}
+END_TEST
+
+START_TEST(the_next_one_is_the_oldest_when_the_first_gives_up)
+{
+    static uint64_t most, since;
+    cp_gate_t *gate = make_gate(1, WAITERS);
+    visitor_t first, second;
+    cp_clock_t between;
+    int turn = 0;
+
+    most = since = 0;
+    cp_gate_tell(gate, &most, &since);
+    ck_assert(cp_gate_try_enter(gate));
+    queue_up(&first, gate, cp_clock_after(apr_time_from_msec(50)), &turn);
+    between = cp_clock_now();
+    ck_assert_uint_le(cell_now(&since), (uint64_t)between);
+    queue_up(&second, gate, cp_clock_after(PATIENCE), &turn);
+    pthread_join(first.thread, NULL);
+    ck_assert_int_eq(first.rv, APR_TIMEUP);
+    ck_assert_uint_ge(cell_now(&since), (uint64_t)between);
+    cp_gate_close(gate);
+    pthread_join(second.thread, NULL);
+    ck_assert_uint_eq(cell_now(&since), 0);
+    ck_assert_uint_eq(cell_now(&most), 2);
+    cp_gate_leave(gate);
+}
+END_TEST
+
 enum {
     RACERS = 8,
     LAPS = 3000,
@@ -366,6 +437,8 @@ Suite *gate_suite(void)
     tcase_add_test(tc, closing_wakes_all_and_admits_nobody);
     tcase_add_test(tc, a_freed_permit_goes_to_the_waiter_not_to_the_next_comer);
     tcase_add_test(tc, the_gauge_is_optional);
+    tcase_add_test(tc, the_most_waiters_and_the_oldest_one_are_told);
+    tcase_add_test(tc, the_next_one_is_the_oldest_when_the_first_gives_up);
     tcase_add_test(tc, no_permit_is_lost_or_doubled_in_a_race_with_deadlines);
     suite_add_tcase(suite, tc);
     return suite;

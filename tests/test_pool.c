@@ -944,6 +944,84 @@ START_TEST(leak_is_reported_once_with_its_holder)
 }
 END_TEST
 
+/* The holders that the status shows, as "/a /b". */
+static const char *listed_leaks(int part)
+{
+    static char text[CP_LEAKS_LISTED * CP_HOLDER_SIZE];
+    cp_leak_t leak;
+
+    text[0] = '\0';
+    for (int i = 0; i < CP_LEAKS_LISTED; i++) {
+        if (cp_leak_read(&stats.leaks[part][i], &leak)) {
+            strcat(text, text[0] ? " " : "");
+            strcat(text, leak.holder);
+        }
+    }
+    return text;
+}
+
+START_TEST(leaks_are_listed_until_they_come_back)
+{
+    static const char *const holders[] = {"/a", "/b", "/c", "/d", "/e"};
+    cp_lease_t leases[5] = {{0}};
+    cp_error_t err;
+    cp_leak_t leak;
+    cp_clock_t began;
+
+    config.max = 5;
+    config.leak = 60 * SEC;
+    config.part = 1;
+    freeze_clock();
+    start_pool();
+    began = cp_clock_now();
+    for (int i = 0; i < 5; i++) {
+        cp_pool_acquire(pools[0], &leases[i], holders[i], &err);
+        advance(1 * SEC);
+    }
+    advance(57 * SEC);
+    cp_pool_maintain(pools[0]);
+    ck_assert_str_eq(listed_leaks(1), "/a /b /c");
+    ck_assert_str_eq(listed_leaks(0), "");
+    ck_assert(cp_leak_read(&stats.leaks[1][0], &leak));
+    ck_assert_int_eq((cp_clock_t)leak.since, began);
+    advance(60 * SEC);
+    cp_pool_maintain(pools[0]);
+    ck_assert_uint_eq(stats.leaks_suspected, 5);
+    ck_assert_str_eq(listed_leaks(1), "/a /b /c /d");
+    cp_pool_release(&leases[1]);
+    cp_pool_maintain(pools[0]);
+    ck_assert_str_eq(listed_leaks(1), "/a /c /d /e");
+    /* Its next holder has only begun. */
+    cp_pool_acquire(pools[0], &leases[1], "/f", &err);
+    cp_pool_maintain(pools[0]);
+    ck_assert_str_eq(listed_leaks(1), "/a /c /d /e");
+    for (int i = 0; i < 5; i++) {
+        cp_pool_release(&leases[i]);
+    }
+    cp_pool_maintain(pools[0]);
+    ck_assert_str_eq(listed_leaks(1), "");
+}
+END_TEST
+
+START_TEST(holder_of_any_length_is_listed)
+{
+    char holder[300];
+    cp_lease_t lease = {0};
+    cp_error_t err;
+
+    memset(holder, 'x', sizeof(holder));
+    holder[sizeof(holder) - 1] = '\0';
+    config.leak = 1 * SEC;
+    freeze_clock();
+    start_pool();
+    cp_pool_acquire(pools[0], &lease, holder, &err);
+    advance(1 * SEC);
+    cp_pool_maintain(pools[0]);
+    ck_assert_uint_eq(strlen(listed_leaks(0)), CP_HOLDER_SIZE - 1);
+    cp_pool_release(&lease);
+}
+END_TEST
+
 static void count_conn(void *conn, void *baton)
 {
     ck_assert_int_gt(fake_serial(conn), 0);
@@ -1608,6 +1686,8 @@ Suite *pool_suite(void)
                    flush_closes_the_idle_now_and_the_busy_on_their_return);
     tcase_add_test(tcase, connection_opened_during_a_flush_is_not_kept);
     tcase_add_test(tcase, leak_is_reported_once_with_its_holder);
+    tcase_add_test(tcase, leaks_are_listed_until_they_come_back);
+    tcase_add_test(tcase, holder_of_any_length_is_listed);
     tcase_add_test(tcase, each_idle_shows_idle_connections_only);
 
     tcase = add_case(suite, "giving back");

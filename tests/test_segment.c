@@ -270,6 +270,132 @@ START_TEST(sums_cover_all_children_of_every_kind)
 }
 END_TEST
 
+START_TEST(processes_are_summed_and_forgotten_when_they_end)
+{
+    cp_process_stats_t processes;
+
+    for (int i = 0; i < 3; i++) {
+        cp_process_stats_t *mine = cp_segment_process(
+            seg, cp_segment_claim(seg, 100 + i));
+
+        mine->rss_bytes = 1000;
+        mine->rss_max_bytes = 2000 + (uint64_t)i;
+        mine->rss_base_bytes = 900;
+        mine->memory_bytes = 50;
+        mine->descriptors = 7;
+        mine->refused_memory = 2;
+        mine->shrunk = 3;
+        cp_histogram_record(&mine->request_us, 10);
+        ck_assert_int_eq(cp_segment_owner(seg, i), 100 + i);
+    }
+    cp_segment_fold(seg, 102);
+    ck_assert_int_eq(cp_segment_slots(seg), 3);
+    ck_assert_int_eq(cp_segment_owner(seg, 2), 0);
+    ck_assert_int_eq(cp_segment_owner(seg, 3), 0);
+    ck_assert_int_eq(cp_segment_owner(seg, -1), 0);
+    cp_segment_sum_process(seg, &processes);
+    ck_assert_uint_eq(processes.rss_bytes, 2000);
+    ck_assert_uint_eq(processes.rss_max_bytes, 2001);
+    ck_assert_uint_eq(processes.rss_base_bytes, 1800);
+    ck_assert_uint_eq(processes.memory_bytes, 100);
+    ck_assert_uint_eq(processes.descriptors, 14);
+    /* Counters stay. */
+    ck_assert_uint_eq(processes.refused_memory, 6);
+    ck_assert_uint_eq(processes.shrunk, 9);
+    ck_assert_uint_eq(cp_histogram_count(&processes.request_us), 3);
+}
+END_TEST
+
+START_TEST(one_of_all_samples_and_probes_once_a_second)
+{
+    uint64_t now = 5 * APR_USEC_PER_SEC;
+
+    ck_assert(cp_segment_sample_due(seg, now));
+    ck_assert(!cp_segment_sample_due(seg, now));
+    ck_assert(!cp_segment_sample_due(seg, now + APR_USEC_PER_SEC - 1));
+    ck_assert(cp_segment_sample_due(seg, now + APR_USEC_PER_SEC));
+    /* A pause is not made up for. */
+    ck_assert(cp_segment_sample_due(seg, now + 60 * APR_USEC_PER_SEC));
+    ck_assert(!cp_segment_sample_due(seg, now + 60 * APR_USEC_PER_SEC + 1));
+    ck_assert(cp_segment_probe_due(seg, now));
+    ck_assert(!cp_segment_probe_due(seg, now + 1));
+}
+END_TEST
+
+START_TEST(a_sample_adds_up_all_children_and_entries)
+{
+    cp_sample_t sample;
+
+    cp_segment_entry(seg, CP_ENTRY_POOL, "", "a");
+    cp_segment_entry(seg, CP_ENTRY_POOL, "", "b");
+    cp_segment_entry(seg, CP_ENTRY_QUERY, "", "q");
+    cp_segment_entry(seg, CP_ENTRY_UPSTREAM, "", "b");
+    for (int i = 0; i < 2; i++) {
+        int child = cp_segment_claim(seg, 100 + i);
+
+        cp_segment_pool(seg, child, 0)->busy = 1;
+        cp_segment_pool(seg, child, 1)->busy = 2;
+        cp_segment_pool(seg, child, 1)->waiting = 4;
+        cp_segment_query(seg, child, 0)->count = 100;
+        cp_segment_query(seg, child, 0)->errors = 8;
+        cp_segment_upstream(seg, child, 0)->count = 1000;
+        cp_segment_upstream(seg, child, 0)->errors = 16;
+    }
+    /* Seen between two counts. */
+    cp_segment_pool(seg, 0, 0)->waiting = (uint64_t)-1;
+    cp_segment_total(seg, &sample);
+    ck_assert_uint_eq(sample.busy, 6);
+    ck_assert_uint_eq(sample.waiting, 8);
+    ck_assert_uint_eq(sample.requests, 2200);
+    ck_assert_uint_eq(sample.errors, 48);
+}
+END_TEST
+
+START_TEST(history_keeps_the_newest_samples_in_order)
+{
+    static cp_sample_t seen[CP_HISTORY_SAMPLES];
+    int n;
+
+    ck_assert_int_eq(cp_segment_history(seg, seen), 0);
+    for (uint64_t i = 1; i <= 3; i++) {
+        cp_segment_record(seg, &(cp_sample_t){i, 2 * i, 3 * i, 4 * i, 5 * i});
+    }
+    ck_assert_int_eq(cp_segment_history(seg, seen), 3);
+    for (uint64_t i = 1; i <= 3; i++) {
+        cp_sample_t expected = {i, 2 * i, 3 * i, 4 * i, 5 * i};
+
+        ck_assert_mem_eq(&seen[i - 1], &expected, sizeof(expected));
+    }
+    for (uint64_t i = 4; i <= 2 * CP_HISTORY_SAMPLES + 7; i++) {
+        cp_segment_record(seg, &(cp_sample_t){.at = i});
+    }
+    n = cp_segment_history(seg, seen);
+    ck_assert_int_ge(n, CP_HISTORY_SAMPLES - 1);
+    ck_assert_int_le(n, CP_HISTORY_SAMPLES);
+    for (int i = 0; i < n; i++) {
+        ck_assert_uint_eq(seen[n - 1 - i].at,
+                          (uint64_t)(2 * CP_HISTORY_SAMPLES + 7 - i));
+    }
+}
+END_TEST
+
+START_TEST(each_pool_has_a_condition_of_its_own)
+{
+    cp_condition_t *first = cp_segment_condition(seg, 0);
+    cp_condition_t *last = cp_segment_condition(seg, 2);
+
+    ck_assert_ptr_eq(first + 2, last);
+    ck_assert((char *)first > memory);
+    ck_assert((char *)(last + 1) <= (char *)cp_segment_pool(seg, 0, 0));
+    ck_assert_uint_eq(first->high_since, 0);
+    /* Who has none shares one that nobody reads. */
+    ck_assert_ptr_eq(cp_segment_condition(seg, -1),
+                     cp_segment_condition(seg, 3));
+    ck_assert(memory > (char *)cp_segment_condition(seg, -1)
+              || (char *)cp_segment_condition(seg, -1) >= memory + memory_size);
+}
+END_TEST
+
 START_TEST(who_has_no_slot_counts_nowhere)
 {
     static const struct {
@@ -646,6 +772,70 @@ START_TEST(claims_at_the_same_time_get_different_slots)
 }
 END_TEST
 
+START_TEST(a_fold_forgets_the_leaks_of_the_dead_child)
+{
+    cp_pool_stats_t *stats;
+    cp_leak_t leak;
+
+    cp_segment_entry(seg, CP_ENTRY_POOL, "", "a");
+    stats = cp_segment_pool(seg, cp_segment_claim(seg, 100), 0);
+    for (int part = 0; part < CP_POOL_PARTS; part++) {
+        cp_leak_write(&stats->leaks[part][CP_LEAKS_LISTED - 1], 5, "/slow");
+        ck_assert(
+            cp_leak_read(&stats->leaks[part][CP_LEAKS_LISTED - 1], &leak));
+        ck_assert_str_eq(leak.holder, "/slow");
+    }
+    cp_segment_fold(seg, 100);
+    for (int part = 0; part < CP_POOL_PARTS; part++) {
+        ck_assert(
+            !cp_leak_read(&stats->leaks[part][CP_LEAKS_LISTED - 1], &leak));
+    }
+}
+END_TEST
+
+static int leak_writes_are_over; /* atomic */
+
+/* Holders of one letter each, which tell what they were written with. */
+static void *write_leaks(void *data)
+{
+    cp_leak_t *leak = data;
+    char holder[CP_HOLDER_SIZE];
+
+    for (uint64_t since = 1;
+         !__atomic_load_n(&leak_writes_are_over, __ATOMIC_RELAXED); since++) {
+        memset(holder, 'a' + (int)(since % 26), sizeof(holder));
+        holder[20 + since % 90] = '\0';
+        cp_leak_write(leak, since, holder);
+    }
+    return NULL;
+}
+
+START_TEST(a_leak_is_read_whole_or_not_at_all)
+{
+    cp_leak_t *leak = &cp_segment_pool(seg, 0, 0)->leaks[0][0];
+    cp_clock_t end = cp_clock_after(PATIENCE);
+    pthread_t thread;
+    int seen = 0;
+
+    leak_writes_are_over = 0;
+    ck_assert_int_eq(pthread_create(&thread, NULL, write_leaks, leak), 0);
+    while (seen < 20000 && cp_clock_left(end) > 0) {
+        cp_leak_t copy;
+
+        if (cp_leak_read(leak, &copy)) {
+            seen++;
+            ck_assert_uint_eq(strlen(copy.holder), 20 + copy.since % 90);
+            for (const char *c = copy.holder; *c; c++) {
+                ck_assert_int_eq(*c, 'a' + (int)(copy.since % 26));
+            }
+        }
+    }
+    __atomic_store_n(&leak_writes_are_over, 1, __ATOMIC_RELAXED);
+    pthread_join(thread, NULL);
+    ck_assert_int_gt(seen, 0);
+}
+END_TEST
+
 Suite *segment_suite(void)
 {
     Suite *suite = suite_create("segment");
@@ -663,10 +853,17 @@ Suite *segment_suite(void)
     tcase_add_test(tc, a_reused_pid_settles_its_predecessor);
     tcase_add_test(tc, a_child_killed_between_two_counts_does_no_harm);
     tcase_add_test(tc, sums_cover_all_children_of_every_kind);
+    tcase_add_test(tc, processes_are_summed_and_forgotten_when_they_end);
+    tcase_add_test(tc, one_of_all_samples_and_probes_once_a_second);
+    tcase_add_test(tc, a_sample_adds_up_all_children_and_entries);
+    tcase_add_test(tc, history_keeps_the_newest_samples_in_order);
+    tcase_add_test(tc, each_pool_has_a_condition_of_its_own);
     tcase_add_test(tc, who_has_no_slot_counts_nowhere);
     tcase_add_test(tc, totals_never_fall_while_children_are_killed);
     tcase_add_test(tc, a_fold_takes_nothing_from_a_child_that_still_counts);
     tcase_add_test(tc, a_sum_is_of_one_moment);
+    tcase_add_test(tc, a_fold_forgets_the_leaks_of_the_dead_child);
+    tcase_add_test(tc, a_leak_is_read_whole_or_not_at_all);
     tcase_add_test(tc, claims_at_the_same_time_get_different_slots);
     suite_add_tcase(suite, tc);
     return suite;

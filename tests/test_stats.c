@@ -198,62 +198,208 @@ START_TEST(merging_equals_recording_in_one)
 }
 END_TEST
 
-/* Give each cell its own number, so that one forgotten or mixed up shows. */
+/* How a merge treats a cell that is not added. */
+typedef enum rule_t {
+    ADDED,
+    LARGER,
+    OLDEST, /* 0 is no time at all */
+    LEFT    /* not part of a sum */
+} rule_t;
+
+typedef struct exception_t {
+    size_t begin;
+    size_t end;
+    rule_t rule;
+} exception_t;
+
+#define CELL(type, member, rule)                                               \
+    {                                                                          \
+        offsetof(type, member),                                                \
+            offsetof(type, member) + sizeof(((type *)0)->member), rule         \
+    }
+
+static rule_t rule_for(const exception_t *exceptions, size_t offset)
+{
+    for (; exceptions->end > 0; exceptions++) {
+        if (offset >= exceptions->begin && offset < exceptions->end) {
+            return exceptions->rule;
+        }
+    }
+    return ADDED;
+}
+
+/* Give each cell its own number, so that one forgotten or mixed up shows. A
+ * cell in `into` is larger than its neighbour in `from` when it is odd. */
+static uint64_t number_of(size_t cell, int is_from)
+{
+    return is_from ? 1000000 + cell : cell % 2 ? 2000000 + cell : cell + 1;
+}
+
 static void number_cells(void *into, void *from, size_t cells)
 {
     for (size_t i = 0; i < cells; i++) {
-        ((uint64_t *)into)[i] = 1000000;
-        ((uint64_t *)from)[i] = i + 1;
+        ((uint64_t *)into)[i] = number_of(i, 0);
+        ((uint64_t *)from)[i] = number_of(i, 1);
     }
 }
 
-/* largest: offsets of the cells where the larger one wins, ended by 0. */
 static void check_merged(const void *merged, size_t cells,
-                         const size_t *largest)
+                         const exception_t *exceptions)
 {
     for (size_t i = 0; i < cells; i++) {
-        uint64_t expected = 1000000 + i + 1;
+        uint64_t into = number_of(i, 0), from = number_of(i, 1);
+        uint64_t expected[] = {
+            [ADDED] = into + from,
+            [LARGER] = into > from ? into : from,
+            [OLDEST] = into < from ? into : from,
+            [LEFT] = into,
+        };
+        rule_t rule = rule_for(exceptions, i * sizeof(uint64_t));
 
-        for (const size_t *offset = largest; *offset; offset++) {
-            if (*offset == i * sizeof(uint64_t)) {
-                expected = 1000000;
-            }
-        }
-        ck_assert_msg(((const uint64_t *)merged)[i] == expected,
-                      "cell %zu: %lu", i,
-                      (unsigned long)((const uint64_t *)merged)[i]);
+        ck_assert_msg(((const uint64_t *)merged)[i] == expected[rule],
+                      "cell %zu: %lu, not %lu", i,
+                      (unsigned long)((const uint64_t *)merged)[i],
+                      (unsigned long)expected[rule]);
     }
 }
 
-START_TEST(merge_adds_every_cell)
+#define CHECK_MERGE(type, merge, exceptions)                                   \
+    do {                                                                       \
+        static type both[2];                                                   \
+                                                                               \
+        number_cells(&both[0], &both[1], CELLS(type));                         \
+        merge(&both[0], &both[1]);                                             \
+        check_merged(&both[0], CELLS(type), exceptions);                       \
+    } while (0)
+
+START_TEST(merge_knows_every_cell)
 {
-    static const size_t pool_max[] = {offsetof(cp_pool_stats_t, acquire_us.max),
-                                      offsetof(cp_pool_stats_t, hold_us.max),
-                                      0};
-    static const size_t query_max[] = {offsetof(cp_query_stats_t, us.max), 0};
-    static const size_t upstream_max[] = {offsetof(cp_upstream_stats_t, us.max),
-                                          0};
-    static const size_t loop_max[] = {offsetof(cp_loop_stats_t, lag_us), 0};
-    static cp_pool_stats_t pool[2];
-    static cp_query_stats_t query[2];
-    static cp_upstream_stats_t upstream[2];
-    static cp_loop_stats_t loop[2];
+    static const exception_t pool[] = {
+        CELL(cp_pool_stats_t, busy_max, LARGER),
+        CELL(cp_pool_stats_t, open_max, LARGER),
+        CELL(cp_pool_stats_t, waiting_max, LARGER),
+        CELL(cp_pool_stats_t, wal_bytes, LARGER),
+        CELL(cp_pool_stats_t, waiting_since, OLDEST),
+        CELL(cp_pool_stats_t, leaks, LEFT),
+        CELL(cp_pool_stats_t, acquire_us.max, LARGER),
+        CELL(cp_pool_stats_t, hold_us.max, LARGER),
+        CELL(cp_pool_stats_t, create_us.max, LARGER),
+        {0, 0, ADDED},
+    };
+    static const exception_t query[] = {CELL(cp_query_stats_t, us.max, LARGER),
+                                        {0, 0, ADDED}};
+    static const exception_t upstream[] = {
+        CELL(cp_upstream_stats_t, failing_at, LARGER),
+        CELL(cp_upstream_stats_t, span_us[0].max, LARGER),
+        CELL(cp_upstream_stats_t, span_us[1].max, LARGER),
+        CELL(cp_upstream_stats_t, span_us[2].max, LARGER),
+        CELL(cp_upstream_stats_t, span_us[3].max, LARGER),
+        CELL(cp_upstream_stats_t, span_us[4].max, LARGER),
+        CELL(cp_upstream_stats_t, us.max, LARGER),
+        {0, 0, ADDED},
+    };
+    static const exception_t loop[] = {
+        CELL(cp_loop_stats_t, lag_us, LARGER),
+        CELL(cp_loop_stats_t, heartbeat, LARGER),
+        {0, 0, ADDED},
+    };
+    static const exception_t process[] = {
+        CELL(cp_process_stats_t, rss_max_bytes, LARGER),
+        CELL(cp_process_stats_t, request_us.max, LARGER),
+        {0, 0, ADDED},
+    };
 
-    number_cells(&pool[0], &pool[1], CELLS(pool[0]));
-    cp_pool_stats_merge(&pool[0], &pool[1]);
-    check_merged(&pool[0], CELLS(pool[0]), pool_max);
+    CHECK_MERGE(cp_pool_stats_t, cp_pool_stats_merge, pool);
+    CHECK_MERGE(cp_query_stats_t, cp_query_stats_merge, query);
+    CHECK_MERGE(cp_upstream_stats_t, cp_upstream_stats_merge, upstream);
+    CHECK_MERGE(cp_loop_stats_t, cp_loop_stats_merge, loop);
+    CHECK_MERGE(cp_process_stats_t, cp_process_stats_merge, process);
+}
+END_TEST
 
-    number_cells(&query[0], &query[1], CELLS(query[0]));
-    cp_query_stats_merge(&query[0], &query[1]);
-    check_merged(&query[0], CELLS(query[0]), query_max);
+START_TEST(nobody_waiting_is_no_time)
+{
+    static cp_pool_stats_t into, from;
 
-    number_cells(&upstream[0], &upstream[1], CELLS(upstream[0]));
-    cp_upstream_stats_merge(&upstream[0], &upstream[1]);
-    check_merged(&upstream[0], CELLS(upstream[0]), upstream_max);
+    from.waiting_since[0] = 70;
+    into.waiting_since[1] = 80;
+    cp_pool_stats_merge(&into, &from);
+    ck_assert_uint_eq(into.waiting_since[0], 70);
+    ck_assert_uint_eq(into.waiting_since[1], 80);
+}
+END_TEST
 
-    number_cells(&loop[0], &loop[1], CELLS(loop[0]));
-    cp_loop_stats_merge(&loop[0], &loop[1]);
-    check_merged(&loop[0], CELLS(loop[0]), loop_max);
+/* A counter is unsigned: half of its range is not where it ends. */
+START_TEST(sums_go_on_beyond_2_to_the_63)
+{
+    static const uint64_t half = UINT64_C(1) << 63;
+    static cp_query_stats_t into, from;
+    uint64_t counter = half - 1;
+
+    cp_stats_add(&counter, 1);
+    ck_assert_uint_eq(cp_stats_get(&counter), half);
+    cp_stats_add(&counter, 5);
+    ck_assert_uint_eq(cp_stats_get(&counter), half + 5);
+
+    into.rows = half - 1;
+    from.rows = half - 2;
+    cp_query_stats_merge(&into, &from);
+    ck_assert_uint_eq(into.rows, UINT64_MAX - 2);
+    cp_stats_raise(&counter, half);
+    ck_assert_uint_eq(counter, half + 5);
+    cp_stats_raise(&counter, UINT64_MAX);
+    ck_assert_uint_eq(counter, UINT64_MAX);
+}
+END_TEST
+
+START_TEST(a_histogram_holds_the_longest_durations)
+{
+    for (int i = 0; i < 2; i++) {
+        cp_histogram_record(&h, INT64_MAX);
+    }
+    ck_assert_uint_eq(cp_histogram_count(&h), 2);
+    ck_assert_uint_eq(h.sum, UINT64_MAX - 1);
+    ck_assert_uint_eq(h.max, INT64_MAX);
+    ck_assert_uint_eq(cp_histogram_below(&h, UINT64_MAX), 2);
+    h.bucket[0] = UINT64_C(1) << 63;
+    ck_assert_uint_eq(cp_histogram_count(&h), (UINT64_C(1) << 63) + 2);
+    ck_assert_uint_eq(cp_histogram_quantile(&h, 0.5), 0);
+}
+END_TEST
+
+START_TEST(below_counts_what_is_at_most_so_long)
+{
+    static const int64_t us[] = {0, 5, 5, 31, 1000, 900000};
+
+    for (size_t i = 0; i < sizeof(us) / sizeof(us[0]); i++) {
+        cp_histogram_record(&h, us[i]);
+    }
+    ck_assert_uint_eq(cp_histogram_below(&h, 0), 1);
+    ck_assert_uint_eq(cp_histogram_below(&h, 4), 1);
+    ck_assert_uint_eq(cp_histogram_below(&h, 5), 3);
+    ck_assert_uint_eq(cp_histogram_below(&h, 31), 4);
+    ck_assert_uint_eq(cp_histogram_below(&h, 950), 4);
+    ck_assert_uint_eq(cp_histogram_below(&h, 1050), 5);
+    ck_assert_uint_eq(cp_histogram_below(&h, 1000000), 6);
+    ck_assert_uint_eq(cp_histogram_below(&h, UINT64_MAX), 6);
+}
+END_TEST
+
+START_TEST(below_grows_and_ends_at_the_count)
+{
+    unsigned seed = 4;
+    uint64_t last = 0;
+
+    for (int i = 0; i < 3000; i++) {
+        cp_histogram_record(&h, (apr_interval_time_t)random_us(&seed));
+    }
+    for (uint64_t us = 1; us < UINT64_C(1) << 33; us += us / 7 + 1) {
+        uint64_t below = cp_histogram_below(&h, us);
+
+        ck_assert_uint_ge(below, last);
+        last = below;
+    }
+    ck_assert_uint_eq(last, 3000);
 }
 END_TEST
 
@@ -305,6 +451,55 @@ START_TEST(threads_lose_nothing)
 }
 END_TEST
 
+typedef struct marker_t {
+    uint64_t cell;
+    int first;
+} marker_t;
+
+static void *raise_often(void *data)
+{
+    marker_t *marker = data;
+    int offset = __atomic_fetch_add(&marker->first, 1, __ATOMIC_RELAXED);
+
+    for (int i = 0; i < ROUNDS; i++) {
+        cp_stats_raise(&marker->cell, (uint64_t)(i * THREADS + offset));
+        ck_assert_uint_ge(cp_stats_get(&marker->cell),
+                          (uint64_t)(i * THREADS + offset));
+    }
+    return NULL;
+}
+
+START_TEST(a_mark_only_rises)
+{
+    pthread_t thread[THREADS];
+    marker_t marker = {0};
+
+    for (int i = 0; i < THREADS; i++) {
+        ck_assert_int_eq(pthread_create(&thread[i], NULL, raise_often, &marker),
+                         0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(thread[i], NULL);
+    }
+    ck_assert_uint_eq(marker.cell, (uint64_t)THREADS * ROUNDS - 1);
+    cp_stats_raise(&marker.cell, 5);
+    ck_assert_uint_eq(marker.cell, (uint64_t)THREADS * ROUNDS - 1);
+}
+END_TEST
+
+START_TEST(spans_have_different_names)
+{
+    for (int i = 0; i < CP_SPANS; i++) {
+        for (int k = 0; k < i; k++) {
+            ck_assert_str_ne(cp_span_name((cp_span_t)i),
+                             cp_span_name((cp_span_t)k));
+        }
+    }
+    ck_assert_str_eq(cp_span_name(CP_SPAN_TLS), "tls");
+    ck_assert_str_eq(cp_span_name(CP_SPANS), "unknown");
+}
+END_TEST
+
 START_TEST(gauges_go_down_with_a_negative_delta)
 {
     uint64_t gauge = 0;
@@ -347,7 +542,14 @@ Suite *stats_suite(void)
     tcase_add_test(tc, quantile_picks_the_right_rank_of_few_values);
     tcase_add_test(tc, quantile_is_never_above_the_maximum);
     tcase_add_test(tc, merging_equals_recording_in_one);
-    tcase_add_test(tc, merge_adds_every_cell);
+    tcase_add_test(tc, merge_knows_every_cell);
+    tcase_add_test(tc, nobody_waiting_is_no_time);
+    tcase_add_test(tc, sums_go_on_beyond_2_to_the_63);
+    tcase_add_test(tc, a_histogram_holds_the_longest_durations);
+    tcase_add_test(tc, below_counts_what_is_at_most_so_long);
+    tcase_add_test(tc, below_grows_and_ends_at_the_count);
+    tcase_add_test(tc, a_mark_only_rises);
+    tcase_add_test(tc, spans_have_different_names);
     tcase_add_test(tc, merge_keeps_the_larger_maximum);
     tcase_add_test(tc, threads_lose_nothing);
     tcase_add_test(tc, gauges_go_down_with_a_negative_delta);
