@@ -19,6 +19,7 @@
 #define PROGRESS_OPS       1000 /* virtual machine steps between clock looks */
 #define CHECKPOINT_PAGES   1000
 #define TRUNCATE_PAGES     16000 /* the log outgrew passive checkpoints */
+#define TIDY_PAUSE         10    /* rounds of maintenance after a vain try */
 #define TRUNCATE_PATIENCE  apr_time_from_msec(50)
 #define LOCK_SLICE_MIN     apr_time_from_msec(5)
 #define LOCK_SLICE_MAX     apr_time_from_sec(1)
@@ -43,6 +44,8 @@ struct cp_sqlite_t {
     int was_unused;       /* atomic: there were none since the last look */
     int is_stopping;      /* atomic: interrupt whatever runs */
     const char *log_path; /* of the write-ahead log */
+    struct stat last_log; /* at the last tidying; maintenance thread only */
+    int tidy_pause;       /* rounds to wait after a vain try; likewise */
     cp_log_limit_t prepare_limit;
 };
 
@@ -910,9 +913,59 @@ uint64_t cp_sqlite_memory_used(void)
 
 apr_off_t cp_sqlite_wal_bytes(cp_sqlite_t *db)
 {
-    char path[APR_PATH_MAX];
     struct stat st;
 
-    apr_snprintf(path, sizeof(path), "%s-wal", db->config.path);
-    return stat(path, &st) == 0 ? st.st_size : 0;
+    return stat(db->log_path, &st) == 0 ? st.st_size : 0;
+}
+
+/* True when there is a log, and it is as it was a round ago. */
+static int is_log_quiet(cp_sqlite_t *db)
+{
+    struct stat now;
+    int is_quiet;
+
+    if (stat(db->log_path, &now) != 0) {
+        return 0;
+    }
+    is_quiet = now.st_size > 0 && now.st_size == db->last_log.st_size
+               && now.st_mtim.tv_sec == db->last_log.st_mtim.tv_sec
+               && now.st_mtim.tv_nsec == db->last_log.st_mtim.tv_nsec;
+    db->last_log = now;
+    return is_quiet;
+}
+
+/* False when others were busy with the file. */
+static int empty_log(cp_sqlite_t *db)
+{
+    cp_sqlite_conn_t *conn;
+    cp_error_t err;
+    int rc = SQLITE_BUSY;
+
+    if (conn_open(db, 1, cp_clock_after(TRUNCATE_PATIENCE), &conn, &err)
+        != APR_SUCCESS) {
+        return 0;
+    }
+    if (cp_sqlite_lock(conn, cp_clock_now(), &err) == APR_SUCCESS) {
+        conn->deadline = cp_clock_after(TRUNCATE_PATIENCE);
+        rc = sqlite3_wal_checkpoint_v2(conn->handle, NULL,
+                                       SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+        conn->deadline = CP_CLOCK_NEVER;
+        cp_sqlite_unlock(conn);
+    }
+    conn_free(conn);
+    return rc == SQLITE_OK;
+}
+
+void cp_sqlite_tidy(cp_sqlite_t *db)
+{
+    if (db->config.is_readonly || !is_log_quiet(db)) {
+        return;
+    }
+    if (db->tidy_pause > 0) {
+        db->tidy_pause--;
+        return;
+    }
+    if (!empty_log(db)) {
+        db->tidy_pause = TIDY_PAUSE;
+    }
 }

@@ -70,6 +70,12 @@ void cp_sqlite_shrink(void *conn);
 /** Bytes that SQLite uses in this process, for connections in use as well. */
 uint64_t cp_sqlite_memory_used(void);
 
+/** Empty the write-ahead log once nobody has written for a round: a log that
+ * lies beside the file would be applied to whatever file takes its place.
+ * Once a second, from the maintenance thread; opens a connection only when
+ * there is something to do. */
+void cp_sqlite_tidy(cp_sqlite_t *db);
+
 /** Size of the write-ahead log's file, 0 without one. */
 apr_off_t cp_sqlite_wal_bytes(cp_sqlite_t *db);
 

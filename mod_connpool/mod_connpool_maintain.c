@@ -77,6 +77,7 @@ static void maintain_database(connpool_database_t *db, void *baton)
         connpool_each_pool_of(db, flush_pool, NULL);
     }
     look_at_file(db, stats);
+    cp_sqlite_tidy(db->child->sqlite);
     connpool_each_pool_of(db, weigh_pool, &weight);
     set_gauge(&stats->cache_bytes, weight.cache);
     set_gauge(&stats->schema_bytes, weight.schema);
