@@ -273,9 +273,6 @@ static void settle(cp_segment_t *seg, int child)
     for (int i = 0; i < pools; i++) {
         settle_pool(cp_segment_pool(seg, child, i));
     }
-    for (int i = 0; i < used_entries(seg, CP_ENTRY_UPSTREAM); i++) {
-        clear(&cp_segment_upstream(seg, child, i)->failing_at);
-    }
     clear(&loop->running);
     clear(&loop->in_flight);
     clear(&loop->lag_us);

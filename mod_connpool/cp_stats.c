@@ -272,7 +272,8 @@ void cp_upstream_stats_merge(cp_upstream_stats_t *into,
     accumulate(&into->reused, get_first(&from->reused));
     accumulate(&into->retries, cp_stats_get(&from->retries));
     accumulate(&into->count, cp_stats_get(&from->count));
-    cp_stats_raise(&into->failing_at, cp_stats_get(&from->failing_at));
+    cp_stats_raise(&into->answered_at, cp_stats_get(&from->answered_at));
+    cp_stats_raise(&into->failed_at, cp_stats_get(&from->failed_at));
     accumulate(&into->handshakes, cp_stats_get(&from->handshakes));
     accumulate(&into->bytes, cp_stats_get(&from->bytes));
     for (int i = 0; i < 6; i++) {

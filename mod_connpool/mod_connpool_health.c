@@ -160,7 +160,8 @@ static verdict_t judge_pool(const connpool_pool_line_t *line, cp_clock_t now)
 static verdict_t judge_upstream(const connpool_upstream_line_t *line,
                                 cp_clock_t now)
 {
-    return cp_condition_is_recent(line->sum->failing_at, now)
+    return line->sum->failed_at > line->sum->answered_at
+                   && cp_condition_is_recent(line->sum->failed_at, now)
                ? (verdict_t){HEALTH_DEGRADED, "the last fetch got no answer"}
                : (verdict_t){HEALTH_OK, NULL};
 }

@@ -147,10 +147,10 @@ static int wanted_refresh(const apr_table_t *args)
     apr_int64_t seconds;
 
     if (!text) {
-        return 0;
+        return CONNPOOL_STATUS_REFRESH;
     }
     seconds = apr_strtoi64(text, &end, 10);
-    return apr_isdigit(*text) && *end == '\0' && seconds >= 1 && seconds <= 3600
+    return apr_isdigit(*text) && *end == '\0' && seconds >= 0 && seconds <= 3600
                ? (int)seconds
                : -1;
 }
@@ -168,9 +168,9 @@ static int answer(request_rec *r, const apr_table_t *args)
                    : connpool_problem(r, HTTP_NOT_FOUND, "no such asset", NULL);
     }
     if (refresh < 0) {
-        return connpool_problem(r, HTTP_BAD_REQUEST,
-                                "refresh is a number of seconds, 1 to 3600",
-                                NULL);
+        return connpool_problem(
+            r, HTTP_BAD_REQUEST,
+            "refresh is a number of seconds, 0 (off) to 3600", NULL);
     }
     format = wanted_format(r, args);
     apr_table_setn(r->headers_out, "Cache-Control", "no-store");

@@ -132,8 +132,15 @@ int connpool_send_report(request_rec *r, const char *content_type,
 
 /* --- the page (mod_connpool_status_page.c) --- */
 
-/** Its style sheet, a resource of its own: ?asset=style.css. */
+/** Seconds until the page is loaded again, unless ?refresh= says otherwise. */
+#define CONNPOOL_STATUS_REFRESH 5
+
+/** Its style sheet (mod_connpool_status_style.c), a resource of its own:
+ * ?asset=style.css. */
 extern const char connpool_status_style[];
+
+/** Its charts (mod_connpool_status_chart.c). */
+void connpool_status_write_charts(cp_buffer_t *buf, apr_pool_t *p);
 
 /** refresh: seconds until the browser loads it again, 0: never. */
 void connpool_status_write_page(cp_buffer_t *buf,

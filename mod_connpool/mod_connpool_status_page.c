@@ -2,158 +2,38 @@
  *
  * The report as a page. It has no script, and its style sheet is a resource of
  * its own, so that it lives under the strictest content security policy. */
-#include "mod_connpool_status.h"
+#include "mod_connpool_html.h"
 
 #include <apr_strings.h>
 
-const char connpool_status_style[] =
-    ":root{color-scheme:light dark;--page:#f6f7f9;--card:#fff;--ink:#1c2430;"
-    "--soft:#66707f;--line:#e3e7ec;--good:#1a7f47;--bad:#c0362c;--off:#8a6d1d}"
-    "\n@media(prefers-color-scheme:dark){:root{--page:#12161c;--card:#1a2028;"
-    "--ink:#e6eaf0;--soft:#94a0b0;--line:#2b333f;--good:#55c98a;--bad:#ff8378;"
-    "--off:#dcb64f}}\n"
-    "*{box-sizing:border-box}\n"
-    "body{margin:0 auto;max-width:80rem;padding:1.5rem 1rem 3rem;"
-    "background:var(--page);color:var(--ink);"
-    "font:15px/1.45 system-ui,-apple-system,'Segoe UI',sans-serif}\n"
-    "h1{font-size:1.5rem;margin:0}\n"
-    "h2{font-size:1.05rem;margin:2rem 0 .6rem}\n"
-    "p{margin:.3rem 0;color:var(--soft)}\n"
-    "a{color:inherit}\n"
-    ".card{background:var(--card);border:1px solid var(--line);"
-    "border-radius:10px;overflow-x:auto}\n"
-    "table{border-collapse:collapse;width:100%;"
-    "font-variant-numeric:tabular-nums}\n"
-    "th,td{padding:.5rem .7rem;text-align:right;white-space:nowrap;"
-    "border-bottom:1px solid var(--line)}\n"
-    "tbody tr:last-child>*{border-bottom:0}\n"
-    "thead th{color:var(--soft);font-size:.8rem;font-weight:500}\n"
-    "th:first-child,.text{text-align:left}\n"
-    "tbody th{font-weight:600}\n"
-    "small{color:var(--soft);font-weight:400;margin-left:.4em}\n"
-    "meter{width:4.5rem;height:.7rem;margin-left:.5em;vertical-align:middle}\n"
-    ".ok,.on{color:var(--good)}.exhausted{color:var(--bad);font-weight:600}"
-    ".off{color:var(--off)}\n"
-    "ul{list-style:none;display:flex;flex-wrap:wrap;gap:.5rem;margin:1rem 0 0;"
-    "padding:0}\n"
-    "li{background:var(--card);border:1px solid var(--line);"
-    "border-radius:99px;padding:.2rem .8rem}\n"
-    "@media(max-width:45rem){thead{display:none}"
-    "tbody tr{display:block;padding:.5rem 0;"
-    "border-bottom:1px solid var(--line)}"
-    "tbody tr:last-child{border-bottom:0}"
-    "th,td{display:flex;justify-content:space-between;gap:1rem;border:0;"
-    "padding:.2rem .9rem;white-space:normal}"
-    "tbody th{justify-content:flex-start;font-size:1.05rem}"
-    "td::before{content:attr(data-label);color:var(--soft);text-align:left}}\n";
-
-static void put(cp_buffer_t *buf, const char *text)
+/* "idle 9, lifetime 3": one more of these, unless there is none. */
+static void add_detail(apr_pool_t *p, const char **details, const char *word,
+                       uint64_t count)
 {
-    cp_buffer_append(buf, text, strlen(text));
-}
-
-/* For numbers and constants; texts of any length go through put. */
-static void putf(cp_buffer_t *buf, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static void putf(cp_buffer_t *buf, const char *format, ...)
-{
-    char text[512];
-    va_list args;
-
-    va_start(args, format);
-    apr_vsnprintf(text, sizeof(text), format, args);
-    va_end(args);
-    put(buf, text);
-}
-
-static const char *duration(apr_pool_t *p, uint64_t us)
-{
-    if (us < 1000) {
-        return apr_psprintf(p, "%d \302\265s", (int)us);
+    if (count > 0) {
+        *details = apr_psprintf(p, "%s%s%s %" APR_UINT64_T_FMT,
+                                *details ? *details : "", *details ? ", " : "",
+                                word, count);
     }
-    if (us < 1000000) {
-        return apr_psprintf(p, "%.*f ms", us < 100000 ? 1 : 0,
-                            (double)us / 1e3);
+}
+
+static const char *failures_text(apr_pool_t *p, const uint64_t *failures)
+{
+    const char *details = NULL;
+
+    for (int i = CP_ERR_NONE + 1; i < CP_ERR_CLASSES; i++) {
+        add_detail(p, &details, cp_error_class_name((cp_error_class_t)i),
+                   failures[i]);
     }
-    return apr_psprintf(p, "%.*f s", us < 100000000 ? 1 : 0, (double)us / 1e6);
+    return details;
 }
 
-static const char *bytes(apr_pool_t *p, uint64_t size)
+static const char *number_text(apr_pool_t *p, uint64_t value)
 {
-    static const char units[] = " KMGT";
-    double value = (double)size;
-    int unit = 0;
-
-    while (value >= 1024 && unit < 4) {
-        value /= 1024;
-        unit++;
-    }
-    return unit == 0 ? apr_psprintf(p, "%d B", (int)size)
-                     : apr_psprintf(p, "%.1f %ciB", value, units[unit]);
+    return apr_psprintf(p, "%" APR_UINT64_T_FMT, value);
 }
 
-/* columns: labels, NULL at the end. */
-static void html_begin_table(cp_buffer_t *buf, const char *title,
-                             const char *const *columns)
-{
-    put(buf, "<h2>");
-    put(buf, title);
-    put(buf, "</h2>\n<div class=\"card\"><table>\n<thead><tr>");
-    for (; *columns; columns++) {
-        put(buf, "<th scope=\"col\">");
-        put(buf, *columns);
-        put(buf, "</th>");
-    }
-    put(buf, "</tr></thead>\n<tbody>\n");
-}
-
-static void html_end_table(cp_buffer_t *buf)
-{
-    put(buf, "</tbody></table></div>\n");
-}
-
-static void html_name(cp_buffer_t *buf, apr_pool_t *p, const char *name,
-                      const char *note)
-{
-    put(buf, "<tr><th scope=\"row\">");
-    put(buf, ap_escape_html(p, name));
-    if (note) {
-        put(buf, "<small>");
-        put(buf, ap_escape_html(p, note));
-        put(buf, "</small>");
-    }
-    put(buf, "</th>");
-}
-
-/* The label is for narrow screens, where the head of the table is hidden. */
-static void html_cell(cp_buffer_t *buf, const char *label, const char *value)
-{
-    put(buf, "<td data-label=\"");
-    put(buf, label);
-    put(buf, "\">");
-    put(buf, value);
-    put(buf, "</td>");
-}
-
-static void html_number(cp_buffer_t *buf, const char *label, uint64_t value)
-{
-    char text[32];
-
-    apr_snprintf(text, sizeof(text), "%" APR_UINT64_T_FMT, value);
-    html_cell(buf, label, text);
-}
-
-static void html_spread(cp_buffer_t *buf, apr_pool_t *p, const char *label,
-                        const connpool_spread_t *spread)
-{
-    html_cell(buf, label,
-              spread->count == 0
-                  ? "\342\200\223"
-                  : apr_pstrcat(p, duration(p, spread->p50), " / ",
-                                duration(p, spread->p99), " / ",
-                                duration(p, spread->max), NULL));
-}
+/* --- pools --- */
 
 static void html_busy(cp_buffer_t *buf, const connpool_status_t *report,
                       const connpool_pool_line_t *line)
@@ -162,11 +42,27 @@ static void html_busy(cp_buffer_t *buf, const connpool_status_t *report,
     uint64_t limit = (uint64_t)line->max
                      * (uint64_t)(report->children ? report->children : 1);
 
-    putf(buf,
-         "<td data-label=\"Busy\"><span>%" APR_UINT64_T_FMT
-         " of %" APR_UINT64_T_FMT "<meter max=\"%" APR_UINT64_T_FMT
-         "\" value=\"%" APR_UINT64_T_FMT "\"></meter></span></td>",
-         busy, limit, limit, busy);
+    connpool_html_putf(
+        buf,
+        "<td data-label=\"Busy\"><span>%" APR_UINT64_T_FMT
+        " of %" APR_UINT64_T_FMT "<meter max=\"%" APR_UINT64_T_FMT
+        "\" value=\"%" APR_UINT64_T_FMT "\"></meter></span></td>",
+        busy, limit, limit, busy);
+}
+
+static void html_waiting(cp_buffer_t *buf, apr_pool_t *p,
+                         const connpool_pool_line_t *line)
+{
+    const char *oldest = NULL;
+
+    if (line->oldest_wait_us > 0) {
+        oldest = apr_pstrcat(p, "the oldest ",
+                             connpool_duration_text(p, line->oldest_wait_us),
+                             NULL);
+    }
+    connpool_html_detailed(buf, p, "Waiting",
+                           number_text(p, line->number[CONNPOOL_WAITING]),
+                           oldest);
 }
 
 static const char *kind_and_server(const connpool_status_t *report,
@@ -180,202 +76,405 @@ static const char *kind_and_server(const connpool_status_t *report,
 static void html_pools(cp_buffer_t *buf, const connpool_status_t *report)
 {
     static const char *const columns[] = {"Pool",      "State",
-                                          "Busy",      "Idle",
+                                          "Busy",      "Peaks in a child",
                                           "Waiting",   "Acquired",
                                           "Fallbacks", "Timed out",
                                           "Rejected",  "Wait p50 / p99 / max",
                                           NULL};
+    apr_pool_t *p = report->p;
 
-    html_begin_table(buf, "Pools", columns);
+    connpool_html_begin_table(buf, "Pools", columns);
     for (int i = 0; i < report->pools->nelts; i++) {
         const connpool_pool_line_t *line = &APR_ARRAY_IDX(report->pools, i,
                                                           connpool_pool_line_t);
 
-        html_name(buf, report->p, line->name, kind_and_server(report, line));
-        putf(buf, "<td data-label=\"State\"><span class=\"%s\">%s</span></td>",
-             line->state, line->state);
+        connpool_html_begin_row(buf, p, line->name,
+                                kind_and_server(report, line));
+        connpool_html_putf(
+            buf, "<td data-label=\"State\"><span class=\"%s\">%s</span></td>",
+            line->state, line->state);
         html_busy(buf, report, line);
-        html_number(buf, "Idle", line->number[CONNPOOL_IDLE]);
-        html_number(buf, "Waiting", line->number[CONNPOOL_WAITING]);
-        html_number(buf, "Acquired", line->number[CONNPOOL_ACQUIRED]);
-        html_number(buf, "Fallbacks", line->number[CONNPOOL_FALLBACKS]);
-        html_number(buf, "Timed out", line->number[CONNPOOL_TIMEOUTS]);
-        html_number(buf, "Rejected", line->number[CONNPOOL_REJECTED]);
-        html_spread(buf, report->p, "Wait p50 / p99 / max", &line->acquire);
-        put(buf, "</tr>\n");
+        connpool_html_detailed(
+            buf, p, "Peaks in a child",
+            apr_psprintf(p, "busy %" APR_UINT64_T_FMT, line->sum->busy_max),
+            apr_psprintf(
+                p, "open %" APR_UINT64_T_FMT ", waiting %" APR_UINT64_T_FMT,
+                line->sum->open_max, line->sum->waiting_max));
+        html_waiting(buf, p, line);
+        connpool_html_number(buf, "Acquired", line->number[CONNPOOL_ACQUIRED]);
+        connpool_html_number(buf, "Fallbacks",
+                             line->number[CONNPOOL_FALLBACKS]);
+        connpool_html_number(buf, "Timed out", line->number[CONNPOOL_TIMEOUTS]);
+        connpool_html_number(buf, "Rejected", line->number[CONNPOOL_REJECTED]);
+        connpool_html_spread(buf, p, "Wait p50 / p99 / max", &line->acquire);
+        connpool_html_end_row(buf);
     }
-    html_end_table(buf);
+    connpool_html_end_table(buf);
 }
 
-/* "12", and small behind it "idle 9, lifetime 3". */
-static const char *closed_text(apr_pool_t *p, const uint64_t *closed)
+/* Who holds a connection for too long, of the pools that are seen here. */
+static void html_leaks(cp_buffer_t *buf, const connpool_status_t *report)
 {
-    const char *reasons = NULL;
+    static const char *const columns[] = {"Held too long by", "Pool", "Child",
+                                          "Held for", NULL};
+    int is_open = 0;
+
+    for (int i = 0; i < report->pools->nelts; i++) {
+        const connpool_pool_line_t *pool = &APR_ARRAY_IDX(report->pools, i,
+                                                          connpool_pool_line_t);
+
+        for (int k = 0; k < pool->leaks->nelts; k++) {
+            const connpool_leak_line_t *leak = &APR_ARRAY_IDX(
+                pool->leaks, k, connpool_leak_line_t);
+
+            if (!is_open) {
+                connpool_html_begin_table(buf, "Suspected leaks", columns);
+                is_open = 1;
+            }
+            connpool_html_begin_row(buf, report->p, leak->holder, NULL);
+            connpool_html_cell(buf, "Pool",
+                               connpool_html_escape(report->p, pool->name));
+            connpool_html_number(buf, "Child", (uint64_t)leak->child);
+            connpool_html_duration(buf, report->p, "Held for", leak->held_us);
+            connpool_html_end_row(buf);
+        }
+    }
+    if (is_open) {
+        connpool_html_end_table(buf);
+    }
+}
+
+/* --- connections --- */
+
+static void html_closed(cp_buffer_t *buf, apr_pool_t *p, const uint64_t *closed)
+{
+    const char *details = NULL;
     uint64_t total = 0;
 
     for (int i = 0; i < CP_CLOSE_REASONS; i++) {
         total += closed[i];
-        if (closed[i] > 0) {
-            reasons = apr_psprintf(
-                p, "%s%s %" APR_UINT64_T_FMT,
-                reasons ? apr_pstrcat(p, reasons, ", ", NULL) : "",
-                cp_close_reason_name((cp_close_reason_t)i), closed[i]);
-        }
+        add_detail(p, &details, cp_close_reason_name((cp_close_reason_t)i),
+                   closed[i]);
     }
-    return reasons ? apr_psprintf(
-               p, "<span>%" APR_UINT64_T_FMT "<small>%s</small></span>", total,
-               reasons)
-                   : "0";
+    connpool_html_detailed(buf, p, "Closed", number_text(p, total), details);
 }
 
 static void html_connections(cp_buffer_t *buf, const connpool_status_t *report)
 {
     static const char *const columns[] = {"Pool",
                                           "Open",
+                                          "Idle",
                                           "Created",
                                           "Closed",
                                           "Failed to open",
-                                          "Memory",
+                                          "Opened in p50 / p99 / max",
                                           "Held p50 / p99 / max",
                                           "Leaks suspected",
                                           "Abandoned",
                                           NULL};
+    apr_pool_t *p = report->p;
 
-    html_begin_table(buf, "Connections", columns);
+    connpool_html_begin_table(buf, "Connections", columns);
     for (int i = 0; i < report->pools->nelts; i++) {
         const connpool_pool_line_t *line = &APR_ARRAY_IDX(report->pools, i,
                                                           connpool_pool_line_t);
 
-        html_name(buf, report->p, line->name, line->server);
-        html_number(buf, "Open", line->number[CONNPOOL_OPEN]);
-        html_number(buf, "Created", line->number[CONNPOOL_CREATED]);
-        html_cell(buf, "Closed", closed_text(report->p, line->closed));
-        html_number(buf, "Failed to open",
-                    line->number[CONNPOOL_CREATE_FAILURES]);
-        html_cell(buf, "Memory",
-                  bytes(report->p, line->number[CONNPOOL_MEMORY]));
-        html_spread(buf, report->p, "Held p50 / p99 / max", &line->hold);
-        html_number(buf, "Leaks suspected", line->number[CONNPOOL_LEAKS]);
-        html_number(buf, "Abandoned", line->number[CONNPOOL_ABANDONED]);
-        put(buf, "</tr>\n");
+        connpool_html_begin_row(buf, p, line->name, line->server);
+        connpool_html_number(buf, "Open", line->number[CONNPOOL_OPEN]);
+        connpool_html_number(buf, "Idle", line->number[CONNPOOL_IDLE]);
+        connpool_html_number(buf, "Created", line->number[CONNPOOL_CREATED]);
+        html_closed(buf, p, line->closed);
+        connpool_html_detailed(
+            buf, p, "Failed to open",
+            number_text(p, line->number[CONNPOOL_CREATE_FAILURES]),
+            failures_text(p, line->sum->failures));
+        connpool_html_spread(buf, p, "Opened in p50 / p99 / max",
+                             &line->create);
+        connpool_html_spread(buf, p, "Held p50 / p99 / max", &line->hold);
+        connpool_html_number(buf, "Leaks suspected",
+                             line->number[CONNPOOL_LEAKS]);
+        connpool_html_number(buf, "Abandoned",
+                             line->number[CONNPOOL_ABANDONED]);
+        connpool_html_end_row(buf);
     }
-    html_end_table(buf);
+    connpool_html_end_table(buf);
 }
+
+static void html_memory(cp_buffer_t *buf, const connpool_status_t *report)
+{
+    static const char *const columns[] = {
+        "Pool", "Memory", "Page cache", "Schema", "Statements", "WAL", NULL};
+    apr_pool_t *p = report->p;
+
+    connpool_html_begin_table(buf, "Memory of idle connections", columns);
+    for (int i = 0; i < report->pools->nelts; i++) {
+        const connpool_pool_line_t *line = &APR_ARRAY_IDX(report->pools, i,
+                                                          connpool_pool_line_t);
+
+        connpool_html_begin_row(buf, p, line->name, line->server);
+        connpool_html_bytes(buf, p, "Memory", line->number[CONNPOOL_MEMORY]);
+        connpool_html_bytes(buf, p, "Page cache", line->sum->cache_bytes);
+        connpool_html_bytes(buf, p, "Schema", line->sum->schema_bytes);
+        connpool_html_bytes(buf, p, "Statements", line->sum->statement_bytes);
+        connpool_html_bytes(buf, p, "WAL", line->sum->wal_bytes);
+        connpool_html_end_row(buf);
+    }
+    connpool_html_end_table(buf);
+}
+
+/* --- queries and upstreams --- */
 
 static void html_queries(cp_buffer_t *buf, const connpool_status_t *report)
 {
     static const char *const columns[] = {
-        "Query", "Runs", "Errors", "Rows", "Time p50 / p99 / max", NULL};
+        "Query", "Runs", "Errors", "Rows", "Slow", "Time p50 / p99 / max",
+        NULL};
+    apr_pool_t *p = report->p;
 
-    html_begin_table(buf, "Queries", columns);
+    connpool_html_begin_table(buf, "Queries", columns);
     for (int i = 0; i < report->queries->nelts; i++) {
         const connpool_query_line_t *line = &APR_ARRAY_IDX(
             report->queries, i, connpool_query_line_t);
 
-        html_name(buf, report->p, line->name, line->server);
-        html_number(buf, "Runs", line->count);
-        html_number(buf, "Errors", line->errors);
-        html_number(buf, "Rows", line->rows);
-        html_spread(buf, report->p, "Time p50 / p99 / max", &line->us);
-        put(buf, "</tr>\n");
+        connpool_html_begin_row(buf, p, line->name, line->server);
+        connpool_html_number(buf, "Runs", line->count);
+        connpool_html_detailed(buf, p, "Errors", number_text(p, line->errors),
+                               failures_text(p, line->sum->failures));
+        connpool_html_number(buf, "Rows", line->rows);
+        connpool_html_number(buf, "Slow", line->sum->slow);
+        connpool_html_spread(buf, p, "Time p50 / p99 / max", &line->us);
+        connpool_html_end_row(buf);
     }
-    html_end_table(buf);
+    connpool_html_end_table(buf);
+}
+
+static const char *statuses_text(apr_pool_t *p, const uint64_t *statuses)
+{
+    static const char *const classes[] = {"no answer", "1xx", "2xx",
+                                          "3xx",       "4xx", "5xx"};
+    const char *details = NULL;
+
+    for (int i = 0; i < 6; i++) {
+        add_detail(p, &details, classes[i], statuses[i]);
+    }
+    return details;
 }
 
 static void html_upstreams(cp_buffer_t *buf, const connpool_status_t *report)
 {
-    static const char *const columns[] = {"Upstream", "Fetches",
-                                          "Errors",   "Reused",
-                                          "Retries",  "Time p50 / p99 / max",
-                                          NULL};
+    static const char *const columns[] = {
+        "Upstream", "Fetches",        "Errors",   "Retries",
+        "Reused",   "TLS handshakes", "Received", "Time p50 / p99 / max",
+        NULL};
+    apr_pool_t *p = report->p;
 
-    html_begin_table(buf, "Upstreams", columns);
+    connpool_html_begin_table(buf, "Upstreams", columns);
     for (int i = 0; i < report->upstreams->nelts; i++) {
         const connpool_upstream_line_t *line = &APR_ARRAY_IDX(
             report->upstreams, i, connpool_upstream_line_t);
 
-        html_name(buf, report->p, line->name, line->server);
-        html_number(buf, "Fetches", line->count);
-        html_number(buf, "Errors", line->errors);
-        html_number(buf, "Reused", line->reused);
-        html_number(buf, "Retries", line->retries);
-        html_spread(buf, report->p, "Time p50 / p99 / max", &line->us);
-        put(buf, "</tr>\n");
+        connpool_html_begin_row(buf, p, line->name, line->server);
+        connpool_html_detailed(buf, p, "Fetches", number_text(p, line->count),
+                               statuses_text(p, line->sum->statuses));
+        connpool_html_number(buf, "Errors", line->errors);
+        connpool_html_number(buf, "Retries", line->retries);
+        connpool_html_number(buf, "Reused", line->reused);
+        connpool_html_number(buf, "TLS handshakes", line->sum->handshakes);
+        connpool_html_bytes(buf, p, "Received", line->sum->bytes);
+        connpool_html_spread(buf, p, "Time p50 / p99 / max", &line->us);
+        connpool_html_end_row(buf);
     }
-    html_end_table(buf);
+    connpool_html_end_table(buf);
 }
+
+static void html_phases(cp_buffer_t *buf, const connpool_status_t *report)
+{
+    static const char *const columns[] = {
+        "Upstream", "Queue", "Look-up", "Connect", "TLS", "First byte", NULL};
+
+    connpool_html_begin_table(
+        buf, "Phases of fetches<small>p50 / p99 / max</small>", columns);
+    for (int i = 0; i < report->upstreams->nelts; i++) {
+        const connpool_upstream_line_t *line = &APR_ARRAY_IDX(
+            report->upstreams, i, connpool_upstream_line_t);
+
+        connpool_html_begin_row(buf, report->p, line->name, line->server);
+        for (int k = 0; k < CP_SPANS; k++) {
+            connpool_spread_t spread = connpool_spread_of(
+                &line->sum->span_us[k]);
+
+            connpool_html_spread(buf, report->p, columns[1 + k], &spread);
+        }
+        connpool_html_end_row(buf);
+    }
+    connpool_html_end_table(buf);
+}
+
+/* --- processes --- */
 
 static void html_loop(cp_buffer_t *buf, const connpool_status_t *report)
 {
-    static const char *const columns[] = {"Event loop", "In flight",      "Lag",
-                                          "Restarts",   "Run without it", NULL};
+    static const char *const columns[] = {
+        "Event loop", "In flight",      "Lag", "Last heartbeat", "Iterations",
+        "Restarts",   "Run without it", NULL};
     const cp_loop_stats_t *loop = &report->loop;
+    uint64_t now = (uint64_t)cp_clock_now();
+    apr_pool_t *p = report->p;
 
-    html_begin_table(buf, "Event loop", columns);
-    putf(buf,
-         "<tr><th scope=\"row\">running in %" APR_UINT64_T_FMT " of %d"
-         " children</th>",
-         loop->running, report->children);
-    html_number(buf, "In flight", loop->in_flight);
-    html_cell(buf, "Lag", duration(report->p, loop->lag_us));
-    html_number(buf, "Restarts", loop->restarts);
-    html_number(buf, "Run without it", loop->inline_runs);
-    put(buf, "</tr>\n");
-    html_end_table(buf);
+    connpool_html_begin_table(buf, "Event loop", columns);
+    connpool_html_begin_row(
+        buf, p,
+        apr_psprintf(p, "running in %" APR_UINT64_T_FMT " of %d children",
+                     loop->running, report->children),
+        NULL);
+    connpool_html_number(buf, "In flight", loop->in_flight);
+    connpool_html_duration(buf, p, "Lag", loop->lag_us);
+    connpool_html_cell(
+        buf, "Last heartbeat",
+        loop->heartbeat == 0
+            ? "\342\200\223"
+            : apr_pstrcat(p,
+                          connpool_duration_text(p, now > loop->heartbeat
+                                                        ? now - loop->heartbeat
+                                                        : 0),
+                          " ago", NULL));
+    connpool_html_number(buf, "Iterations", loop->iterations);
+    connpool_html_number(buf, "Restarts", loop->restarts);
+    connpool_html_number(buf, "Run without it", loop->inline_runs);
+    connpool_html_end_row(buf);
+    connpool_html_end_table(buf);
 }
+
+static const char *growth_text(apr_pool_t *p, int64_t growth)
+{
+    return growth == 0
+               ? "none"
+               : apr_pstrcat(p, growth > 0 ? "+" : "\342\210\222",
+                             connpool_bytes_text(
+                                 p, (uint64_t)(growth > 0 ? growth : -growth)),
+                             NULL);
+}
+
+static void html_children(cp_buffer_t *buf, const connpool_status_t *report)
+{
+    static const char *const columns[] = {
+        "Process",          "Memory", "Peak", "Growth since its first minute",
+        "Open descriptors", NULL};
+    apr_pool_t *p = report->p;
+
+    connpool_html_begin_table(buf, "Children", columns);
+    for (int i = 0; i < report->processes->nelts; i++) {
+        const connpool_child_line_t *line = &APR_ARRAY_IDX(
+            report->processes, i, connpool_child_line_t);
+
+        connpool_html_begin_row(buf, p, apr_itoa(p, (int)line->pid), NULL);
+        connpool_html_bytes(buf, p, "Memory", line->rss_bytes);
+        connpool_html_bytes(buf, p, "Peak", line->rss_max_bytes);
+        connpool_html_cell(buf, "Growth since its first minute",
+                           growth_text(p, line->growth_bytes));
+        connpool_html_number(buf, "Open descriptors", line->descriptors);
+        connpool_html_end_row(buf);
+    }
+    connpool_html_end_table(buf);
+}
+
+static void html_requests(cp_buffer_t *buf, const connpool_status_t *report)
+{
+    static const char *const columns[] = {"Requests",
+                                          "Answered",
+                                          "Time p50 / p99 / max",
+                                          "Refused for memory",
+                                          "Caches released for memory",
+                                          NULL};
+
+    connpool_html_begin_table(buf, "Requests", columns);
+    connpool_html_begin_row(buf, report->p, "all handlers", NULL);
+    connpool_html_number(buf, "Answered", report->request.count);
+    connpool_html_spread(buf, report->p, "Time p50 / p99 / max",
+                         &report->request);
+    connpool_html_number(buf, "Refused for memory",
+                         report->process.refused_memory);
+    connpool_html_number(buf, "Caches released for memory",
+                         report->process.shrunk);
+    connpool_html_end_row(buf);
+    connpool_html_end_table(buf);
+}
+
+/* --- the page --- */
 
 static void html_feature(cp_buffer_t *buf, const char *name, int is_on)
 {
-    putf(buf, "<li>%s <b class=\"%s\">%s</b></li>\n", name,
-         is_on ? "on" : "off", is_on ? "on" : "off");
+    connpool_html_putf(buf, "<li>%s <b class=\"%s\">%s</b></li>\n", name,
+                       is_on ? "on" : "off", is_on ? "on" : "off");
 }
 
 static void html_head(cp_buffer_t *buf, const connpool_status_t *report,
                       int refresh)
 {
     const connpool_server_t *viewer = report->viewer;
+    char date[APR_RFC822_DATE_LEN];
 
-    put(buf, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n"
-             "<meta charset=\"utf-8\">\n"
-             "<meta name=\"viewport\" content=\"width=device-width, "
-             "initial-scale=1\">\n");
+    apr_rfc822_date(date, apr_time_now());
+    connpool_html_put(buf, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n"
+                           "<meta charset=\"utf-8\">\n"
+                           "<meta name=\"viewport\" content=\"width=device-"
+                           "width, initial-scale=1\">\n");
     if (refresh > 0) {
-        putf(buf, "<meta http-equiv=\"refresh\" content=\"%d\">\n", refresh);
+        connpool_html_putf(
+            buf, "<meta http-equiv=\"refresh\" content=\"%d\">\n", refresh);
     }
-    put(buf, "<title>Connection pools</title>\n"
-             "<link rel=\"stylesheet\" href=\"?asset=style.css\">\n"
-             "</head>\n<body>\n<h1>Connection pools</h1>\n");
-    putf(buf,
-         "<p>mod_connpool " CONNPOOL_VERSION
-         " \302\267 %d %s \302\267 <a href=\"?format=json\">JSON</a>"
-         " \302\267 <a href=\"%s\">%s</a></p>\n<ul>\n",
-         report->children, report->children == 1 ? "child" : "children",
-         refresh > 0 ? "?" : "?refresh=5",
-         refresh > 0 ? "stop refreshing" : "refresh every 5 s");
+    connpool_html_put(buf,
+                      "<title>Connection pools</title>\n"
+                      "<link rel=\"stylesheet\" href=\"?asset=style.css\">\n"
+                      "</head>\n<body>\n<h1>Connection pools</h1>\n");
+    connpool_html_putf(
+        buf,
+        "<p>mod_connpool " CONNPOOL_VERSION " \302\267 %d %s \302\267 %s</p>\n",
+        report->children, report->children == 1 ? "child" : "children", date);
+    if (refresh > 0) {
+        connpool_html_putf(buf,
+                           "<p>refreshes every %d s \302\267 "
+                           "<a href=\"?refresh=0\">stop</a>",
+                           refresh);
+    }
+    else {
+        connpool_html_putf(buf, "<p><a href=\"?\">refresh every %d s</a>",
+                           CONNPOOL_STATUS_REFRESH);
+    }
+    connpool_html_put(buf,
+                      " \302\267 <a href=\"?format=json\">JSON</a>"
+                      " \302\267 <a href=\"?format=text\">metrics</a></p>\n"
+                      "<ul>\n");
     html_feature(buf, "engine", viewer->engine);
     html_feature(buf, "HTTP pool", viewer->http_pool);
     html_feature(buf, "database pool", viewer->db_pool);
     html_feature(buf, "event loop", connpool_status_loop_is_on());
-    put(buf, "</ul>\n");
+    connpool_html_put(buf, "</ul>\n");
 }
 
 void connpool_status_write_page(cp_buffer_t *buf,
                                 const connpool_status_t *report, int refresh)
 {
     html_head(buf, report, refresh);
+    connpool_status_write_charts(buf, report->p);
     if (report->pools->nelts > 0) {
+        html_leaks(buf, report);
         html_pools(buf, report);
         html_connections(buf, report);
+        html_memory(buf, report);
     }
     else {
-        put(buf, "<p>No pool is configured here.</p>\n");
+        connpool_html_put(buf, "<p>No pool is configured here.</p>\n");
     }
     if (report->queries->nelts > 0) {
         html_queries(buf, report);
     }
     if (report->upstreams->nelts > 0) {
         html_upstreams(buf, report);
+        html_phases(buf, report);
         html_loop(buf, report);
     }
-    put(buf, "</body>\n</html>\n");
+    html_children(buf, report);
+    html_requests(buf, report);
+    connpool_html_put(buf, "</body>\n</html>\n");
 }

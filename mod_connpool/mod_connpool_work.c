@@ -228,9 +228,8 @@ static void count_fetch(const connpool_upstream_t *up,
     cp_stats_add(&stats->reused, result->reused);
     cp_stats_add(&stats->retries, result->retries);
     if (result->status == 0 || !is_error) {
-        __atomic_store_n(&stats->failing_at,
-                         is_error ? (uint64_t)cp_clock_now() : 0,
-                         __ATOMIC_RELAXED);
+        cp_stats_raise(is_error ? &stats->failed_at : &stats->answered_at,
+                       (uint64_t)cp_clock_now());
     }
     cp_stats_add(&stats->handshakes, result->handshakes);
     cp_stats_add(&stats->bytes, result->bytes);

@@ -1,0 +1,253 @@
+#!/usr/bin/perl
+# SPDX-License-Identifier: Apache-2.0
+# The handler for load balancers: what it says, when it says so, and to whom.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use ConnPoolTest qw(await);
+use ConnPoolUpstream;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $upstream = ConnPoolUpstream->start;
+my $server   = ConnPoolTest->new(
+    children => 2,
+    modules  => ['remoteip'],
+    vars     => {UPSTREAM => $upstream->port},
+    conf     => <<'CONF',
+ConnPoolDatabase events sqlite:@DIR@/db/events.db max=3
+ConnPoolQuery one events "SELECT a FROM t"
+ConnPoolDatabase small sqlite:@DIR@/db/small.db max=1 overflow-max=8
+ConnPoolQuery count small "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1000000000) SELECT count(*) FROM n" timeout=500ms
+ConnPoolUpstream text http://127.0.0.1:@UPSTREAM@/text retry=0
+<Location "/one">
+SetHandler connpool-query
+ConnPoolServe one
+</Location>
+<Location "/count">
+SetHandler connpool-query
+ConnPoolServe count
+</Location>
+<Location "/text">
+SetHandler connpool-fetch
+ConnPoolServe text
+</Location>
+<Location "/health">
+SetHandler connpool-health
+</Location>
+RemoteIPHeader X-Client
+RemoteIPInternalProxy 127.0.0.1
+<Location "/health/open">
+SetHandler connpool-health
+Require all granted
+</Location>
+CONF
+);
+$server->make_sqlite($_, 'CREATE TABLE t(a); INSERT INTO t VALUES (1);')
+    for qw(events small);
+$server->start;
+
+# The report, and the status of the answer as `code`.
+sub health {
+    my ($path) = @_;
+    my $answer = $server->get($path // '/health');
+    my $report = ConnPoolTest::decode($answer);
+    $report->{code} = $answer->{status};
+    return $report;
+}
+
+# The entry of one pool.
+sub entry {
+    my ($report, $kind, $name) = @_;
+    my ($found) = grep { $_->{name} eq $name } @{$report->{$kind}{pools}};
+    return $found;
+}
+
+# Seconds until the report is as wanted, or nothing.
+sub seconds_until {
+    my ($status, $limit) = @_;
+    my $began = time;
+    return await(
+        sub {
+            my $seen = health();
+            return $seen->{status} eq $status && time - $began;
+        },
+        $limit,
+        "health $status"
+    );
+}
+
+# ---------------------------------------------------------------------------
+
+subtest 'all is well' => sub {
+    is($server->get($_)->{status}, 200, $_) for qw(/one /text);
+    # A loop needs a moment to stand in each child.
+    ok(seconds_until('ok', 5), 'status ok');
+    my $answer = $server->get('/health');
+    is($answer->{status}, 200, 'answered with 200');
+    is($answer->{headers}{'content-type'},  'application/json', 'JSON');
+    is($answer->{headers}{'cache-control'}, 'no-store',         'not cached');
+    is($answer->{headers}{'retry-after'},   undef, 'nothing to wait for');
+    my $report = ConnPoolTest::decode($answer);
+    is_deeply([sort keys %$report],
+        [qw(db_pool http_pool shared_event_loop status)], 'members');
+    like($answer->{content},
+        qr/^\{"status":"ok",\s*"http_pool":.*"db_pool":.*"shared_event_loop":/s,
+        'in the promised order');
+    for my $kind (qw(http_pool db_pool)) {
+        is_deeply(
+            [sort keys %{$report->{$kind}}],
+            [
+                sort qw(pools status max open busy idle waiting timeouts
+                    fallbacks busy_percent oldest_wait_us)
+            ],
+            "members of $kind"
+        );
+        is($report->{$kind}{status}, 'ok', 'status');
+    }
+    is_deeply(
+        $report->{db_pool}{pools},
+        [
+            {name => 'events', status => 'ok'},
+            {name => 'small',  status => 'ok'}
+        ],
+        'databases'
+    );
+    is_deeply($report->{http_pool}{pools}, [{name => 'text', status => 'ok'}],
+        'upstreams');
+    is($report->{db_pool}{max}, 4 * $server->children, 'the limit of all');
+    my $loop = $report->{shared_event_loop};
+    is_deeply(
+        [sort keys %$loop],
+        [sort qw(status enabled running loops restarts in_flight lag_us)],
+        'members of the loop'
+    );
+    my $has_loop = $server->mpm ne 'prefork';
+    is(!!$loop->{running}, $has_loop, 'running but under prefork');
+    is(!!$loop->{enabled}, $has_loop, 'where it is wanted');
+    is($loop->{loops}, $has_loop ? 2 : 0, 'in each child');
+};
+
+subtest 'who may ask, and how' => sub {
+    my $from = sub {
+        my ($path, $client) = @_;
+        return $server->get($path, headers => {'X-Client' => $client});
+    };
+    my $refused = $from->('/health', '198.51.100.7');
+    is($refused->{status}, 403, 'nobody from elsewhere');
+    unlike($refused->{content}, qr/events/, 'learns a name');
+    is($from->('/health', '127.0.0.9')->{status}, 200, 'local clients');
+    is($from->('/health/open', '198.51.100.7')->{status}, 200,
+        'and whom a Require admits');
+    is($server->head('/health')->{status},  200, 'HEAD');
+    is($server->head('/health')->{content}, '',  'without a body');
+    is($server->post('/health', content => {a => 1})->{status}, 405, 'no POST');
+    my $text = $server->get('/health')->{content};
+    unlike($text, qr/SELECT|sqlite:|\.db|http:/, 'no SQL, path or URL');
+};
+
+subtest 'a database that is gone' => sub {
+    my $path = $server->dir('db/events.db');
+    for my $round (1 .. 2) {
+        my @files = grep { -e } map { "$path$_" } '', '-wal', '-shm';
+        rename $_, "$_.away" for @files;
+        my $seconds = seconds_until('down', 5);
+        cmp_ok($seconds || 99, '<', 2.5,
+            sprintf 'down without a request, after %.1f s', $seconds || 99);
+        my $answer = $server->get('/health');
+        is($answer->{status}, 503, 'with 503');
+        ok($answer->{headers}{'retry-after'}, 'and Retry-After');
+        my $report = health();
+        is($report->{db_pool}{status},   'down', 'it is the databases');
+        is($report->{http_pool}{status}, 'ok',   'not the upstreams');
+        is(entry($report, 'db_pool', 'events')->{status}, 'down', 'this one');
+        like(entry($report, 'db_pool', 'events')->{reason}, qr/\w+ \w+/,
+            'for a reason');
+        is(entry($report, 'db_pool', 'small')->{status}, 'ok',
+            'not the other one');
+        is($server->get('/one')->{status}, 503, 'nor can it serve');
+        rename "$_.away", $_ for @files;
+        $seconds = seconds_until('ok', 5);
+        cmp_ok($seconds || 99, '<', 2.5,
+            sprintf 'ok without a request, after %.1f s', $seconds || 99);
+        is($server->get('/health')->{status}, 200, 'with 200');
+        is($server->get('/one')->{status},    200, 'it serves');
+    }
+    $server->allow_log(qr/query 'one'|pool 'events'|database 'events'/);
+};
+
+# ---------------------------------------------------------------------------
+
+subtest 'probes' => sub {
+    my $hits = sub { $upstream->stats->{paths}{'/text'} // 0 };
+    my $before = $hits->();
+    is(health()->{code}, 200, 'asked without live') for 1 .. 5;
+    is($hits->(), $before, 'nobody is probed');
+    is(health('/health?live=0')->{code}, 200, 'nor for live=0');
+    is($hits->(), $before, 'nobody');
+
+    my $began = time;
+    is(health('/health?live=1')->{status}, 'ok', 'probed') for 1 .. 30;
+    my $seconds = time - $began;
+    my $found   = $hits->() - $before;
+    cmp_ok($found, '>=', 1, "upstream probed $found times");
+    cmp_ok($found, '<=', 1 + $seconds,
+        sprintf 'in %.2f s, by all children together', $seconds);
+    $before = $hits->();
+    ok(
+        await(sub { health('/health?live=1'); $hits->() == $before + 1 }, 3),
+        'and again a second later'
+    );
+};
+
+subtest 'an upstream that does not answer' => sub {
+    $upstream->stop;
+    my $seen = await(
+        sub {
+            my $report = health('/health?live=1');
+            return $report->{status} eq 'degraded' && $report;
+        },
+        5,
+        'degraded'
+    );
+    ok($seen, 'a probe finds out');
+    is($seen->{code}, 200, 'that is no reason for 503');
+    is($seen->{http_pool}{status}, 'degraded', 'it is the upstreams');
+    like(entry($seen, 'http_pool', 'text')->{reason}, qr/no answer/, 'why');
+    is($seen->{db_pool}{status}, 'ok', 'not the databases');
+    is($server->get('/text')->{status}, 502, 'nor is it there');
+    is(health()->{status}, 'degraded', 'still');
+
+    $upstream->restart;
+    is($server->get('/text')->{status}, 200, 'back, whichever child asks');
+    is(health()->{status}, 'ok', 'known at once');
+    $server->allow_log(qr/upstream 'text'|pool 'text'/);
+};
+
+subtest 'one-shot connections' => sub {
+    plan skip_all => 'one child serves one request' if $server->mpm eq 'prefork';
+    my @clients = map { $server->connect } 1 .. 6;
+    print {$_} "GET /count HTTP/1.0\r\n\r\n" for @clients;
+    ConnPoolTest::read_until($_, undef, 10) for @clients;
+    cmp_ok($server->pool('small')->{fallbacks}, '>', 0, 'were used');
+    my $seen = await(
+        sub {
+            my $report = health();
+            return $report->{status} eq 'degraded' && $report;
+        },
+        3,
+        'degraded'
+    );
+    ok($seen, 'so it is degraded');
+    is($seen->{code}, 200, 'with 200');
+    like(entry($seen, 'db_pool', 'small')->{reason}, qr/one-shot/, 'why');
+    is(entry($seen, 'db_pool', 'events')->{status}, 'ok', 'only that pool');
+    is($seen->{db_pool}{fallbacks}, $server->pool('small')->{fallbacks},
+        'as many as in the report');
+    $server->allow_log(qr/query 'count'|pool 'small'/);
+};
+
+$server->done;
+done_testing;
