@@ -8,9 +8,10 @@
  * back then by itself: but that pool lives until the client has read the last
  * byte, so give back as soon as you can. Who asks for the connection of a pool
  * that the same request (its subrequests and internal redirects included)
- * already holds gets that one, so nobody waits for himself; connpool_fetch alone
- * always takes one of its own. Writes that share a connection nest: end the
- * inner one first. It is undone alone, but kept only if the outer one is. */
+ * already holds gets that one, so nobody waits for himself; connpool_fetch
+ * alone always takes one of its own. Writes that share a connection nest: end
+ * the inner one first. It is undone alone, but kept only if the outer one is.
+ */
 #ifndef MOD_CONNPOOL_H
 #define MOD_CONNPOOL_H
 
