@@ -336,7 +336,7 @@ static void warn_of_memory(server_rec *s, apr_pool_t *ptemp)
 
     connpool_each_database(add_caches, &worst);
     if (worst > bound) {
-        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
                      "ConnPoolMemory %s: the page caches of all databases can "
                      "take %s in each child: lower max= or cache=, or raise "
                      "the bound",

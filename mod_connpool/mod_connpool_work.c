@@ -157,7 +157,7 @@ static void log_slow(connpool_run_t *run, apr_interval_time_t waited,
 
     cp_stats_add(&connpool_query_stats(run->query)->slow, 1);
     if (cp_log_allowed(&run->query->slow_log, SLOW_EVERY, &suppressed)) {
-        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, run->r,
+        ap_log_rerror(APLOG_MARK, APLOG_NOTICE, 0, run->r,
                       "query '%s' was slow: %" APR_TIME_T_FMT
                       " ms (waited %" APR_TIME_T_FMT
                       " ms before) for %" APR_INT64_T_FMT

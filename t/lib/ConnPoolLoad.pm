@@ -74,7 +74,8 @@ sub watch {
 
 # What is no counter: it may fall.
 my $GAUGE = qr/^(?:open|busy|idle|waiting|memory_bytes|p50|p99|loops|in_flight
-    |lag_us|children|features|max|running)$/x;
+    |lag_us|children|features|max|running|p90|processes|memory|leaks
+    |(?:cache|schema|statement|wal)_bytes|oldest_wait_us|heartbeat_age_us)$/x;
 
 # Every counter of a report by its place: "/pools/events/closed/idle" => 3.
 sub counters {
