@@ -111,12 +111,13 @@ sub timed {
     return $server->get("http://127.0.0.1:$vhost_port$path");
 }
 
-# A recursion of so many rounds takes long enough to be slow here.
+# A recursion of so many rounds takes long enough to be slow here, each time.
 my $ROUNDS = 20_000;
-$ROUNDS *= 2 while do {
-    $server->get("http://127.0.0.1:$vhost_port/slow?n=$ROUNDS");
-    query('slow')->{us}{max} < 130_000;
-};
+sub is_quick {
+    my $timing = timed("/slow?n=$ROUNDS")->{headers}{'server-timing'};
+    return $timing =~ /db;dur=([\d.]+)/ && $1 < 200;
+}
+$ROUNDS *= 2 while is_quick() || is_quick();
 my $SLOW = "/slow?n=$ROUNDS";
 
 # ---------------------------------------------------------------------------
@@ -132,7 +133,9 @@ subtest 'slow queries' => sub {
     is($server->get($path)->{status}, 200, 'a slow one') for 1 .. 3;
     is(query('slow')->{slow}, $before + 3, 'counted');
     my @lines = grep { /query 'slow' was slow/ } split /\n/, $server->log;
-    is(@lines, 1, 'logged, though not each time');
+    my %children = map { /\[pid (\d+):/ ? ($1 => 1) : () } @lines;
+    cmp_ok(@lines, '>=', 1, 'logged');
+    is(@lines, keys %children, 'once in a child, though not each time');
     like(
         $lines[0] // '',
         qr/\[connpool:warn\].*\ query\ 'slow'\ was\ slow:\ \d{3,}\ ms
@@ -216,7 +219,7 @@ subtest 'Server-Timing' => sub {
     cmp_ok($db,   '>', 0, 'On: a query has taken some time');
     cmp_ok($http, '==', 0, 'and none for fetches');
     ($wait, $db, $http) = timed($SLOW)->{headers}{$header} =~ $form;
-    cmp_ok($db, '>=', 50, 'a slow one more');
+    cmp_ok($db, '>=', 100, 'a slow one more');
     ($wait, $db, $http) = timed('/delay')->{headers}{$header} =~ $form;
     cmp_ok($http, '>=', 150, 'a fetch');
     my $broken = timed('/broken');
