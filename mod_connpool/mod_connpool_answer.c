@@ -18,16 +18,22 @@
 void connpool_add_server_timing(request_rec *r)
 {
     const connpool_account_t *account;
+    apr_interval_time_t http;
 
     if (!connpool_server(r->server)->server_timing) {
         return;
     }
     account = connpool_account(r);
+    http = account->http;
+    /* The header leaves before the body has come. */
+    if (account->fetching) {
+        http += cp_clock_now() - account->fetching;
+    }
     apr_table_setn(
         r->headers_out, "Server-Timing",
         apr_psprintf(r->pool, "wait;dur=%.3f, db;dur=%.3f, http;dur=%.3f",
                      (double)account->wait / 1000, (double)account->db / 1000,
-                     (double)account->http / 1000));
+                     (double)http / 1000));
 }
 
 int connpool_status_of(cp_error_class_t cls)

@@ -270,6 +270,7 @@ typedef struct connpool_account_t {
     apr_interval_time_t wait; /**< for connections */
     apr_interval_time_t db;   /**< with connections of databases */
     apr_interval_time_t http; /**< with upstreams */
+    cp_clock_t fetching;      /**< since when one is under way; 0: none is */
     int fallbacks;            /**< one-shot connections */
 } connpool_account_t;
 

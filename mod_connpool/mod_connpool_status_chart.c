@@ -10,7 +10,7 @@
 #define INTERVALS 150
 #define INTERVAL  (CP_HISTORY_SAMPLES * APR_USEC_PER_SEC / INTERVALS)
 #define HEIGHT    100
-#define HEADROOM  4 /* above the highest point, lest its line be cut */
+#define MARGIN    3 /* above and below, lest the line be cut */
 #define STALE     apr_time_from_sec(5)
 
 typedef enum quantity_t {
@@ -87,12 +87,12 @@ static void fill(series_t *series, const cp_sample_t *samples, int count,
     }
 }
 
-/* Short, since four charts are sent every few seconds. */
+/* Whole numbers keep the page short: it is sent every few seconds. */
 static int height_of(const series_t *series, double value)
 {
-    return series->max > 0
-               ? HEIGHT - (int)(value / series->max * (HEIGHT - HEADROOM) + 0.5)
-               : HEIGHT;
+    double share = series->max > 0 ? value / series->max : 0;
+
+    return HEIGHT - MARGIN - (int)(share * (HEIGHT - 2 * MARGIN) + 0.5);
 }
 
 /* One line, or the area below it, for each stretch without a gap. */

@@ -357,9 +357,13 @@ static const char *growth_text(apr_pool_t *p, int64_t growth)
 
 static void html_children(cp_buffer_t *buf, const connpool_status_t *report)
 {
-    static const char *const columns[] = {
-        "Process",          "Memory", "Peak", "Growth since its first minute",
-        "Open descriptors", NULL};
+    static const char *const columns[] = {"Process",
+                                          "Resident memory",
+                                          "Peak",
+                                          "Growth since its first minute",
+                                          "Within ConnPoolMemory",
+                                          "Open descriptors",
+                                          NULL};
     apr_pool_t *p = report->p;
 
     connpool_html_begin_table(buf, "Children", columns);
@@ -368,10 +372,14 @@ static void html_children(cp_buffer_t *buf, const connpool_status_t *report)
             report->processes, i, connpool_child_line_t);
 
         connpool_html_begin_row(buf, p, apr_itoa(p, (int)line->pid), NULL);
-        connpool_html_bytes(buf, p, "Memory", line->rss_bytes);
+        connpool_html_bytes(buf, p, "Resident memory", line->rss_bytes);
         connpool_html_bytes(buf, p, "Peak", line->rss_max_bytes);
         connpool_html_cell(buf, "Growth since its first minute",
                            growth_text(p, line->growth_bytes));
+        connpool_html_cell(
+            buf, "Within ConnPoolMemory",
+            apr_pstrcat(p, connpool_bytes_text(p, line->memory_bytes), " of ",
+                        connpool_bytes_text(p, report->memory_bound), NULL));
         connpool_html_number(buf, "Open descriptors", line->descriptors);
         connpool_html_end_row(buf);
     }

@@ -247,10 +247,14 @@ apr_status_t connpool_run_fetch(request_rec *r, connpool_upstream_t *up,
                                 const cp_fetch_sink_t *sink, cp_error_t *err)
 {
     cp_fetch_result_t result = {0};
+    connpool_account_t *account = connpool_account(r);
     connpool_hold_t *hold;
     cp_clock_t began = cp_clock_now();
     apr_status_t rv = connpool_hold_upstream(r, up, 1, &hold, err);
-    apr_interval_time_t waited = cp_clock_now() - began;
+    apr_interval_time_t waited;
+
+    account->fetching = cp_clock_now();
+    waited = account->fetching - began;
 
     for (int i = 0; i < CP_SPANS; i++) {
         result.span_us[i] = -1;
@@ -267,7 +271,8 @@ apr_status_t connpool_run_fetch(request_rec *r, connpool_upstream_t *up,
             connpool_hold_discard(hold, err->cause);
         }
     }
-    connpool_account(r)->http += result.us;
+    account->fetching = 0;
+    account->http += result.us;
     result.span_us[CP_SPAN_QUEUE] = waited;
     result.us += waited;
     /* Who goes away has not found the upstream broken. */

@@ -137,50 +137,66 @@ subtest 'shape of the JSON' => sub {
     is($answer->{headers}{'x-content-type-options'}, 'nosniff', 'not guessed');
     my $report = ConnPoolTest::decode($answer);
     has_exactly($report,
-        'version children features pools queries upstreams event_loop',
+        'version children features pools queries upstreams event_loop '
+            . 'processes request_us memory memory_shrunk memory_refused',
         'the report');
+    has_exactly($report->{memory}, 'bound used', 'memory');
     like($report->{version}, qr/^\d+\.\d+\.\d+$/, 'version');
     ok(await(sub { $server->status_json->{children} >= 4 }, 5), 'children');
     has_exactly($report->{features}, 'engine http_pool db_pool event_loop',
         'features');
     has_exactly($report->{event_loop},
-        'running loops restarts in_flight lag_us inline_runs', 'event_loop');
+        'running loops restarts in_flight lag_us inline_runs iterations '
+            . 'heartbeat_age_us', 'event_loop');
+    has_exactly($_,
+        'pid rss_bytes rss_max_bytes growth_bytes memory_bytes descriptors',
+        "process $_->{pid}")
+        for @{$report->{processes}};
     is($report->{features}{event_loop} ? 1 : 0,
         $server->mpm eq 'prefork' ? 0 : 1, 'the loop is on but on prefork');
 
-    my $spread = 'count p50 p99 max';
+    my $spread   = 'count sum p50 p90 p99 max';
+    my $failures = 'input refused size upstream capacity storage deadline '
+        . 'cancelled internal';
     for my $pool (@{$report->{pools}}) {
         my $name   = $pool->{name};
         my $server = exists $pool->{server} ? 'server' : '';
         has_exactly($pool,
             "name $server kind state max open busy idle waiting acquired "
                 . 'released abandoned timeouts rejected fallbacks created '
-                . 'closed create_failures leaks_suspected acquire_us hold_us '
-                . 'memory_bytes', "pool $name");
+                . 'closed create_failures failures leaks_suspected leaks '
+                . 'acquire_us hold_us create_us busy_max open_max waiting_max '
+                . 'oldest_wait_us memory_bytes cache_bytes schema_bytes '
+                . 'statement_bytes wal_bytes', "pool $name");
+        has_exactly($pool->{failures}, $failures, "failures of $name");
         has_exactly($pool->{closed},
             'idle lifetime dead flushed discarded unpooled overflow shutdown '
                 . 'killed', "closed of $name");
         has_exactly($pool->{$_}, $spread, "$_ of $name")
-            for qw(acquire_us hold_us);
+            for qw(acquire_us hold_us create_us);
     }
-    has_exactly($_, "name count errors rows us", "query $_->{name}")
+    has_exactly($_, "name count errors failures rows slow us", "query $_->{name}")
         for @{$report->{queries}};
-    has_exactly($_, "name count errors reused retries us",
-        "upstream $_->{name}")
+    has_exactly(
+        $_,
+        'name count errors reused retries handshakes bytes statuses queue_us '
+            . 'lookup_us connect_us tls_us first_byte_us us',
+        "upstream $_->{name}"
+        )
         for @{$report->{upstreams}};
     has_exactly($_->{us}, $spread, "us of $_->{name}")
         for @{$report->{queries}}, @{$report->{upstreams}};
 
     # Numbers are digits, flags are booleans.
     my $text = $answer->{content};
-    my ($loop) = $text =~ /"event_loop":\{([^}]*)\}\}/;
+    my ($loop) = $text =~ /"event_loop":\{([^}]*)\}/;
     like($loop, qr/^"running":(?:true|false)(?:,"\w+":\d+)+$/,
         'types in event_loop');
     like($text, qr/"features":\{(?:"\w+":(?:true|false),?)+\}/,
         'types in features');
     my ($first) = $text =~ /"pools":\[\s*(\{.*?\}),?$/m;
     $first =~ s/"(?:name|kind|state|server)":"[\w.:-]+"/""/g;
-    unlike($first, qr/:(?![\d\{])/, 'all other values of a pool are numbers');
+    unlike($first, qr/:(?![\d\{]|\[\])/, 'all other values of a pool are numbers');
 };
 
 subtest 'pools of all servers' => sub {
@@ -293,8 +309,10 @@ sub counters {
     if (ref $value eq 'HASH') {
         for my $key (keys %$value) {
             next
-                if $key =~ /^(?:open|busy|idle|waiting|memory_bytes|p50|p99
-                |loops|in_flight|lag_us|children|features|max)$/x
+                if $key =~ /^(?:open|busy|idle|waiting|p50|p90|p99|max
+                |oldest_wait_us|leaks|loops|in_flight|lag_us|heartbeat_age_us
+                |children|features|processes|memory
+                |(?:memory|cache|schema|statement|wal)_bytes)$/x
                 && $path !~ m{/closed$};
             counters($value->{$key}, "$path/$key", $found);
         }
@@ -398,7 +416,8 @@ subtest 'the page' => sub {
     my $text = $page->{content};
     unlike($text, qr/<script|<style|\sstyle=|\son\w+=|https?:/i,
         'nothing that the policy forbids');
-    unlike($text, qr/http-equiv/, 'no refresh unless asked for');
+    like($text, qr/<meta http-equiv="refresh" content="5">/,
+        'it refreshes itself');
     for my $word (qw(events static own by_id missing Abandoned),
         "vhost.test:$vhost_port", 'Event loop')
     {
@@ -422,8 +441,10 @@ subtest 'the page' => sub {
     like($style->{content}, qr/prefers-color-scheme:dark/, 'dark mode');
     is($style->{content} =~ tr/{//, $style->{content} =~ tr/}//,
         'braces match');
-    like($server->get('/connpool-status?refresh=5')->{content},
-        qr/<meta http-equiv="refresh" content="5">/, 'refresh');
+    like($server->get('/connpool-status?refresh=60')->{content},
+        qr/<meta http-equiv="refresh" content="60">/, 'more seldom');
+    unlike($server->get('/connpool-status?refresh=0')->{content},
+        qr/http-equiv/, 'or never');
 };
 
 subtest 'requests of all kinds' => sub {
@@ -442,7 +463,7 @@ subtest 'requests of all kinds' => sub {
     is($options->{status}, 200, 'OPTIONS');
     like($options->{headers}{allow}, qr/\bGET\b/, 'lists GET');
     for my $query (
-        qw(format=xml format= refresh=0 refresh=x refresh=3601 refresh=-1
+        qw(format=xml format= refresh= refresh=x refresh=3601 refresh=-1
         refresh=5x refresh=99999999999999999999 format=%3Cb%3E)
         )
     {
