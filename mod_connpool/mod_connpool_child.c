@@ -722,9 +722,33 @@ static void interrupt_database(connpool_database_t *db, void *baton)
     }
 }
 
+static void note_use(cp_pool_t *pool, void *baton)
+{
+    *(int *)baton |= cp_pool_is_used(pool);
+}
+
+/* Prefork ends a child in a signal handler. Below it in this thread a request
+ * may be anywhere in SQLite, libcurl or malloc, and hold their locks: nothing
+ * of theirs may be called. The end of the process closes what is open. */
+static int is_interrupted(void)
+{
+    int is_threaded = 0;
+    int is_used = 0;
+
+    ap_mpm_query(AP_MPMQ_IS_THREADED, &is_threaded);
+    if (is_threaded == AP_MPMQ_NOT_SUPPORTED) {
+        each_pool(note_use, &is_used);
+    }
+    return is_used;
+}
+
 /* The child ends at once. */
 static void stop_all(void)
 {
+    if (is_interrupted()) {
+        connpool_child.is_cut = 1;
+        return;
+    }
     __atomic_store_n(&connpool_child.is_stopping, 1, __ATOMIC_RELAXED);
     stop_pools();
     each_database(interrupt_database, NULL);
@@ -825,8 +849,12 @@ static void start_maintenance(server_rec *s)
     }
 }
 
+/* The thread may wait for a lock of a request that was interrupted: then it is
+ * left behind, asleep. */
 static void stop_maintenance(void)
 {
+    struct timespec until;
+
     if (!maintenance.is_running) {
         return;
     }
@@ -834,7 +862,14 @@ static void stop_maintenance(void)
     maintenance.is_stopping = 1;
     pthread_cond_signal(&maintenance.wake);
     pthread_mutex_unlock(&maintenance.lock);
-    pthread_join(maintenance.thread, NULL);
+    if (connpool_child.is_cut) {
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec++;
+        pthread_timedjoin_np(maintenance.thread, NULL, &until);
+    }
+    else {
+        pthread_join(maintenance.thread, NULL);
+    }
     maintenance.is_running = 0;
 }
 
@@ -871,6 +906,9 @@ static apr_status_t child_exit(void *data)
     }
     connpool_child.is_started = 0;
     stop_maintenance();
+    if (connpool_child.is_cut) {
+        return APR_SUCCESS;
+    }
     if (connpool_child.loop) {
         cp_loop_stop(connpool_child.loop);
     }

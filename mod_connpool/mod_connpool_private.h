@@ -177,7 +177,7 @@ typedef struct connpool_up_child_t {
 } connpool_up_child_t;
 
 /** The state of this process. All fields are set in child_init (segment and
- * main_server in post_config) and constant afterwards, but the last two. */
+ * main_server in post_config) and constant afterwards, but the last three. */
 typedef struct connpool_child_t {
     server_rec *main_server;
     cp_segment_t *segment; /* NULL before post_config */
@@ -186,6 +186,8 @@ typedef struct connpool_child_t {
     int is_started;
     int is_stopping;      /* atomic: the child ends at once */
     cp_clock_t grace_end; /* atomic: of a graceful stop, 0: none */
+    int is_cut; /* prefork's one thread is in a signal handler above a request:
+                   release and close nothing */
 } connpool_child_t;
 
 extern connpool_child_t connpool_child;
