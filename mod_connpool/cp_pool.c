@@ -1045,10 +1045,15 @@ void cp_pool_stop(cp_pool_t *pool)
     sweep(pool);
 }
 
+int cp_pool_is_used(cp_pool_t *pool)
+{
+    return cp_gate_state(pool->gate).inside > 0
+           || __atomic_load_n(&pool->overflows, __ATOMIC_RELAXED) > 0;
+}
+
 apr_status_t cp_pool_destroy(cp_pool_t *pool)
 {
-    if (cp_gate_state(pool->gate).inside > 0
-        || __atomic_load_n(&pool->overflows, __ATOMIC_RELAXED) > 0) {
+    if (cp_pool_is_used(pool)) {
         return APR_EBUSY;
     }
     cp_pool_stop(pool);

@@ -661,9 +661,33 @@ static void interrupt_database(connpool_database_t *db, void *baton)
     }
 }
 
+static void note_use(cp_pool_t *pool, void *baton)
+{
+    *(int *)baton |= cp_pool_is_used(pool);
+}
+
+/* Prefork ends a child in a signal handler. Below it in this thread a request
+ * may be anywhere in SQLite, libcurl or malloc, and hold their locks: nothing
+ * of theirs may be called. The end of the process closes what is open. */
+static int is_interrupted(void)
+{
+    int is_threaded = 0;
+    int is_used = 0;
+
+    ap_mpm_query(AP_MPMQ_IS_THREADED, &is_threaded);
+    if (is_threaded == AP_MPMQ_NOT_SUPPORTED) {
+        connpool_each_pool(note_use, &is_used);
+    }
+    return is_used;
+}
+
 /* The child ends at once. */
 static void stop_all(void)
 {
+    if (is_interrupted()) {
+        connpool_child.is_cut = 1;
+        return;
+    }
     __atomic_store_n(&connpool_child.is_stopping, 1, __ATOMIC_RELAXED);
     stop_pools();
     connpool_each_database(interrupt_database, NULL);
@@ -716,6 +740,9 @@ static apr_status_t child_exit(void *data)
     }
     connpool_child.is_started = 0;
     connpool_maintenance_stop();
+    if (connpool_child.is_cut) {
+        return APR_SUCCESS;
+    }
     if (connpool_child.loop) {
         cp_loop_stop(connpool_child.loop);
     }

@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -356,6 +357,7 @@ static void *maintenance_main(void *data)
 void connpool_maintenance_start(server_rec *s)
 {
     pthread_condattr_t attr;
+    sigset_t all, before;
     int rc;
 
     pthread_mutex_init(&maintenance.lock, NULL);
@@ -364,7 +366,11 @@ void connpool_maintenance_start(server_rec *s)
     pthread_cond_init(&maintenance.wake, &attr);
     pthread_condattr_destroy(&attr);
     maintenance.is_stopping = 0;
+    /* Signals are for the MPM's own threads. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     rc = pthread_create(&maintenance.thread, NULL, maintenance_main, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     maintenance.is_running = rc == 0;
     if (rc != 0) {
         ap_log_error(APLOG_MARK, APLOG_ERR, rc, s,
@@ -372,8 +378,12 @@ void connpool_maintenance_start(server_rec *s)
     }
 }
 
+/* The thread may wait for a lock of a request that was interrupted: then it is
+ * left behind, asleep. */
 void connpool_maintenance_stop(void)
 {
+    struct timespec until;
+
     if (!maintenance.is_running) {
         return;
     }
@@ -381,6 +391,13 @@ void connpool_maintenance_stop(void)
     maintenance.is_stopping = 1;
     pthread_cond_signal(&maintenance.wake);
     pthread_mutex_unlock(&maintenance.lock);
-    pthread_join(maintenance.thread, NULL);
+    if (connpool_child.is_cut) {
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec++;
+        pthread_timedjoin_np(maintenance.thread, NULL, &until);
+    }
+    else {
+        pthread_join(maintenance.thread, NULL);
+    }
     maintenance.is_running = 0;
 }

@@ -191,6 +191,8 @@ typedef struct connpool_child_t {
     int is_stopping;       /* atomic: the child ends at once */
     cp_clock_t grace_end;  /* atomic: of a graceful stop, 0: none */
     uint64_t buffer_bytes; /* atomic: of answers that are being collected */
+    int is_cut; /* prefork's one thread is in a signal handler above a request:
+                   release and close nothing */
 } connpool_child_t;
 
 extern connpool_child_t connpool_child;

@@ -61,7 +61,7 @@ static apr_status_t hold_cleanup(void *data)
 {
     connpool_hold_t *hold = data;
 
-    if (hold->lease.slot) {
+    if (hold->lease.slot && !connpool_child.is_cut) {
         give_back(hold);
     }
     return APR_SUCCESS;
