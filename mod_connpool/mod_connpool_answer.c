@@ -10,6 +10,8 @@
 #include <http_vhost.h>
 #include <util_filter.h>
 
+#include "mod_connpool_json.h"
+
 #define RETRY_AFTER    "1" /* seconds: pools free up, files come back */
 #define COMPLAIN_EVERY apr_time_from_sec(10)
 
@@ -65,30 +67,19 @@ static const char *title_of(int status)
     return strlen(line) > 4 ? line + 4 : line;
 }
 
-static void append_text(cp_buffer_t *buf, const char *text)
-{
-    cp_buffer_append(buf, text, strlen(text));
-}
-
-static void append_string(cp_buffer_t *buf, const char *text)
-{
-    cp_encode_json_string(buf, text, strlen(text));
-}
-
 static void append_errors(cp_buffer_t *buf, const apr_array_header_t *errors)
 {
-    append_text(buf, ",\"errors\":[");
+    connpool_json_put(buf, ",\"errors\":[");
     for (int i = 0; i < errors->nelts; i++) {
         const connpool_input_error_t *error = &APR_ARRAY_IDX(
             errors, i, connpool_input_error_t);
 
-        append_text(buf, i ? ",{\"param\":" : "{\"param\":");
-        append_string(buf, error->param);
-        append_text(buf, ",\"reason\":");
-        append_string(buf, error->reason);
-        append_text(buf, "}");
+        connpool_json_put(buf, i ? ",{" : "{");
+        connpool_json_text(buf, "", "param", error->param);
+        connpool_json_text(buf, ",", "reason", error->reason);
+        connpool_json_put(buf, "}");
     }
-    append_text(buf, "]");
+    connpool_json_put(buf, "]");
 }
 
 /* Hand the buffer's bytes to the output; its storage goes along. */
@@ -120,15 +111,15 @@ int connpool_problem(request_rec *r, int status, const char *detail,
     if (r->eos_sent) {
         return OK; /* httpd has answered: the request's body was broken */
     }
-    append_text(&buf, "{\"type\":\"about:blank\",\"title\":");
-    append_string(&buf, title);
-    append_text(&buf, apr_psprintf(r->pool, ",\"status\":%d", status));
-    append_text(&buf, ",\"detail\":");
-    append_string(&buf, detail ? detail : title);
+    connpool_json_put(&buf, "{");
+    connpool_json_text(&buf, "", "type", "about:blank");
+    connpool_json_text(&buf, ",", "title", title);
+    connpool_json_number(&buf, ",", "status", (uint64_t)status);
+    connpool_json_text(&buf, ",", "detail", detail ? detail : title);
     if (errors && errors->nelts > 0) {
         append_errors(&buf, errors);
     }
-    append_text(&buf, "}\n");
+    connpool_json_put(&buf, "}\n");
 
     r->status = status;
     r->status_line = NULL;
@@ -239,6 +230,16 @@ static void set_body_headers(request_rec *r, const char *content_type)
     connpool_add_server_timing(r);
 }
 
+int connpool_condition_answer(request_rec *r, int status)
+{
+    return status == HTTP_PRECONDITION_FAILED
+               ? connpool_problem(r, status,
+                                  "The answer is not the one that was asked "
+                                  "for.",
+                                  NULL)
+               : status;
+}
+
 int connpool_send_whole(request_rec *r, const char *content_type,
                         cp_buffer_t *body)
 {
@@ -251,7 +252,7 @@ int connpool_send_whole(request_rec *r, const char *content_type,
         status = ap_meets_conditions(r);
         if (status != OK) {
             cp_buffer_free(body);
-            return status;
+            return connpool_condition_answer(r, status);
         }
     }
     ap_set_content_length(r, (apr_off_t)body->size);

@@ -28,13 +28,20 @@
 
 #define RETAINED_KEY   "mod_connpool"
 #define LOCK_TYPE      "connpool"
-#define SPARE_ENTRIES  16
+#define SPARE_ENTRIES  4
 #define SPARE_CHILDREN 8
+
+/* A module that was replaced by another build must not go on in a segment that
+ * the old one laid out. */
+typedef struct fingerprint_t {
+    char version[16];
+    size_t pool, query, upstream, loop, process, sample;
+} fingerprint_t;
 
 typedef struct retained_t {
     cp_segment_t *segment;
-    cp_segment_layout_t layout;
-    apr_hash_t *locks; /* path -> connpool_lock_t */
+    fingerprint_t fingerprint; /* of who laid the segment out */
+    apr_hash_t *locks;         /* path -> connpool_lock_t */
 } retained_t;
 
 connpool_child_t connpool_child;
@@ -128,6 +135,21 @@ static cp_segment_layout_t wanted_layout(void)
     return layout;
 }
 
+static fingerprint_t own_fingerprint(void)
+{
+    fingerprint_t own;
+
+    memset(&own, 0, sizeof(own)); /* padding too: it is compared whole */
+    apr_cpystrn(own.version, CONNPOOL_VERSION, sizeof(own.version));
+    own.pool = sizeof(cp_pool_stats_t);
+    own.query = sizeof(cp_query_stats_t);
+    own.upstream = sizeof(cp_upstream_stats_t);
+    own.loop = sizeof(cp_loop_stats_t);
+    own.process = sizeof(cp_process_stats_t);
+    own.sample = sizeof(cp_sample_t);
+    return own;
+}
+
 static apr_status_t make_segment(retained_t *retained, server_rec *s)
 {
     apr_pool_t *p = s->process->pool;
@@ -144,7 +166,7 @@ static apr_status_t make_segment(retained_t *retained, server_rec *s)
         return rv;
     }
     retained->segment = cp_segment_init(apr_shm_baseaddr_get(shm), &layout);
-    retained->layout = layout;
+    retained->fingerprint = own_fingerprint();
     return APR_SUCCESS;
 }
 
@@ -191,19 +213,23 @@ static int enter_all(retained_t *retained)
 /* Keep the segment while it has room; else begin a larger one. */
 static apr_status_t set_up_segment(retained_t *retained, server_rec *s)
 {
+    fingerprint_t own = own_fingerprint();
     apr_status_t rv = APR_SUCCESS;
 
-    if (!retained->segment) {
-        rv = make_segment(retained, s);
+    if (retained->segment
+        && memcmp(&retained->fingerprint, &own, sizeof(own)) == 0
+        && enter_all(retained)) {
+        return APR_SUCCESS;
     }
-    if (rv == APR_SUCCESS && !enter_all(retained)) {
+    if (retained->segment) {
         ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
-                     "more pools and queries than the counters' segment has "
-                     "room for: counting starts anew in a larger one");
-        rv = make_segment(retained, s);
-        if (rv == APR_SUCCESS) {
-            enter_all(retained);
-        }
+                     "the counters' segment has no room for more pools and "
+                     "queries, or is of another version of the module: "
+                     "counting starts anew");
+    }
+    rv = make_segment(retained, s);
+    if (rv == APR_SUCCESS) {
+        enter_all(retained);
     }
     return rv;
 }
@@ -216,13 +242,22 @@ typedef struct lock_set_up_t {
     apr_status_t rv;
 } lock_set_up_t;
 
-/* One lock per file, however it is spelt in the configuration. */
+/* One lock per file, however it is spelt in the configuration. The file may
+ * not be there yet: its directory is what links lead to. */
 static const char *canonical_path(const char *path, apr_pool_t *p)
 {
-    char *real = realpath(path, NULL);
-    const char *copy = apr_pstrdup(p, real ? real : path);
+    const char *name = strrchr(path, '/');
+    char *file = realpath(path, NULL);
+    char *dir = NULL;
+    const char *copy = file ? apr_pstrdup(p, file) : path;
 
-    free(real);
+    if (!file && name) {
+        dir = realpath(apr_pstrmemdup(p, path, (apr_size_t)(name - path) + 1),
+                       NULL);
+        copy = dir ? apr_pstrcat(p, dir, name, NULL) : path;
+    }
+    free(file);
+    free(dir);
     return copy;
 }
 
@@ -294,32 +329,50 @@ static void warn_of_document_root(connpool_database_t *db)
     }
 }
 
+/* "at most 10 connections (10 one-shot ones more) in each of 4 children, worst
+ * case 80 connections" */
+static const char *describe_limit(apr_pool_t *p, const cp_pool_config_t *pool,
+                                  int children)
+{
+    const char *more = pool->overflow_max > 0 ? apr_psprintf(
+                           p, " (and %d one-shot ones)", pool->overflow_max)
+                                              : "";
+
+    return apr_psprintf(
+        p,
+        "at most %d connections%s in each of %d children, worst case %d "
+        "connections",
+        pool->max, more, children, children * (pool->max + pool->overflow_max));
+}
+
+typedef struct announcement_t {
+    int children;
+    apr_pool_t *p;
+} announcement_t;
+
 static void announce_database(connpool_database_t *db, void *baton)
 {
-    int children = *(int *)baton;
+    const announcement_t *a = baton;
+    apr_int64_t each = db->pool.max * db->sqlite.cache;
 
     ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, connpool_child.main_server,
-                 "pool '%s' (sqlite): at most %d connections and %s of page "
-                 "cache in each of %d children, worst case %d connections and "
-                 "%s",
-                 db->name, db->pool.max,
-                 cp_params_show_size(connpool_child.main_server->process->pconf,
-                                     db->pool.max * db->sqlite.cache),
-                 children, children * db->pool.max,
-                 cp_params_show_size(connpool_child.main_server->process->pconf,
-                                     (apr_int64_t)children * db->pool.max
-                                         * db->sqlite.cache));
+                 "pool '%s' (sqlite): %s; page cache of %s in each child, %s "
+                 "in all",
+                 db->name, describe_limit(a->p, &db->pool, a->children),
+                 cp_params_show_size(a->p, each),
+                 cp_params_show_size(a->p, a->children * each));
     warn_of_document_root(db);
 }
 
 static void announce_upstream(connpool_upstream_t *up, void *baton)
 {
-    int children = *(int *)baton;
+    const announcement_t *a = baton;
 
     ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, connpool_child.main_server,
-                 "pool '%s' (http): at most %d connections in each of %d "
-                 "children, worst case %d connections",
-                 up->name, up->pool.max, children, children * up->pool.max);
+                 "pool '%s' (http): %s; all upstreams of its server together "
+                 "%d in each child",
+                 up->name, describe_limit(a->p, &up->pool, a->children),
+                 connpool_server(up->server)->http_max);
 }
 
 static void add_caches(connpool_database_t *db, void *baton)
@@ -353,11 +406,15 @@ static void note_writable(connpool_database_t *db, void *baton)
 static void announce(server_rec *s, apr_pool_t *ptemp)
 {
     const char *risk = cp_sqlite_version_risk(ptemp);
-    int children = 1, has_writable = 0;
+    announcement_t a = {1, ptemp};
+    int has_writable = 0;
 
-    ap_mpm_query(AP_MPMQ_MAX_DAEMONS, &children);
-    connpool_each_database(announce_database, &children);
-    connpool_each_upstream(announce_upstream, &children);
+    ap_mpm_query(AP_MPMQ_MAX_DAEMONS, &a.children);
+    ap_log_error(APLOG_MARK, APLOG_INFO, 0, s,
+                 "mod_connpool " CONNPOOL_VERSION " with SQLite %s and %s",
+                 cp_sqlite_version(), cp_http_version(ptemp));
+    connpool_each_database(announce_database, &a);
+    connpool_each_upstream(announce_upstream, &a);
     connpool_each_database(note_writable, &has_writable);
     warn_of_memory(s, ptemp);
     if (risk && has_writable) {
@@ -571,6 +628,19 @@ static void build_upstream(connpool_upstream_t *up, void *baton)
     }
 }
 
+/* A virtual host may have its engine on while the main server's is off. */
+int connpool_wants_loop(void)
+{
+    for (server_rec *s = connpool_child.main_server; s; s = s->next) {
+        const connpool_server_t *sc = connpool_server(s);
+
+        if (sc->engine && apr_hash_count(sc->all_upstreams) > 0) {
+            return connpool_server(connpool_child.main_server)->event_loop;
+        }
+    }
+    return 0;
+}
+
 static void start_loop(server_rec *s)
 {
     connpool_server_t *sc = connpool_server(s);
@@ -580,7 +650,7 @@ static void start_loop(server_rec *s)
         .cleanup = sc->http_cleanup,
     };
 
-    if (sc->event_loop && sc->engine
+    if (connpool_wants_loop()
         && cp_loop_create(
                &connpool_child.loop, &config,
                cp_segment_loop(connpool_child.segment, connpool_child.slot))

@@ -10,8 +10,9 @@
 #include <apr_lib.h>
 #include <apr_strings.h>
 
-#define FOREVER     apr_time_from_sec(7 * 24 * 3600)
-#define MILLISECOND apr_time_from_msec(1)
+#define FOREVER        apr_time_from_sec(7 * 24 * 3600)
+#define MAXLEN_DEFAULT (64 * 1024)
+#define MILLISECOND    apr_time_from_msec(1)
 
 /* --- what a server starts with --- */
 
@@ -497,6 +498,8 @@ static const char *read_header_list(cmd_parms *cmd, connpool_upstream_t *up,
                                           "proxy-connection",
                                           "content-length",
                                           "accept-encoding",
+                                          "range",
+                                          "if-range",
                                           NULL};
     char *names = apr_pstrdup(cmd->pool, list);
     char *name, *state;
@@ -715,6 +718,22 @@ static const char *param_bound(cmd_parms *cmd, connpool_param_t *param,
     return NULL;
 }
 
+/* A key that would have no effect is a mistake. */
+static const char *check_param_keys(const connpool_param_t *param,
+                                    const param_options_t *options)
+{
+    cp_type_t type = param->spec.type;
+
+    if (options->match && type != CP_TYPE_TEXT && type != CP_TYPE_DATE) {
+        return "match= is for text and date";
+    }
+    if (options->maxlen != CONNPOOL_UNSET && type != CP_TYPE_TEXT
+        && type != CP_TYPE_BLOB) {
+        return "maxlen= is for text and blob";
+    }
+    return NULL;
+}
+
 static const char *complete_param(cmd_parms *cmd, connpool_param_t *param,
                                   const param_options_t *options)
 {
@@ -723,7 +742,13 @@ static const char *complete_param(cmd_parms *cmd, connpool_param_t *param,
     int has_min = 0, has_max = 0;
     const char *error;
 
-    spec->maxlen = (apr_size_t)options->maxlen;
+    error = check_param_keys(param, options);
+    if (error) {
+        return error;
+    }
+    spec->maxlen = options->maxlen == CONNPOOL_UNSET
+                       ? MAXLEN_DEFAULT
+                       : (apr_size_t)options->maxlen;
     /* Both bounds are parsed before either is in force. */
     error = param_bound(cmd, param, options->min, &has_min, &min);
     if (!error) {
@@ -792,7 +817,7 @@ static const char *cmd_param(cmd_parms *cmd, void *dummy, const char *line)
 {
     connpool_server_t *sc = connpool_server(cmd->server);
     connpool_param_t *param = apr_pcalloc(cmd->pool, sizeof(*param));
-    param_options_t options = {.maxlen = 64 * 1024};
+    param_options_t options = {.maxlen = CONNPOOL_UNSET};
     connpool_query_t *query;
     const char **words;
     const char *error = ap_check_cmd_context(cmd, NOT_IN_DIR_CONTEXT);
@@ -853,6 +878,7 @@ typedef struct serving_t {
     server_rec *server;
     const char *where;
     const char *name;
+    const char *handler; /* set in the same section; NULL: elsewhere */
 } serving_t;
 
 /* Made anew by pre_config on each reading of the configuration. */
@@ -864,6 +890,22 @@ int connpool_pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
     return OK;
 }
 
+/* The handler that the section of this directive sets, or NULL. */
+static const char *handler_beside(cmd_parms *cmd)
+{
+    const ap_directive_t *section = cmd->directive->parent;
+    const ap_directive_t *d = section ? section->first_child : NULL;
+
+    for (; d; d = d->next) {
+        if (ap_cstr_casecmp(d->directive, "SetHandler") == 0) {
+            const char *args = d->args;
+
+            return ap_getword_conf(cmd->pool, &args);
+        }
+    }
+    return NULL;
+}
+
 static const char *cmd_serve(cmd_parms *cmd, void *dirv, const char *name)
 {
     connpool_dir_t *dir = dirv;
@@ -873,10 +915,18 @@ static const char *cmd_serve(cmd_parms *cmd, void *dirv, const char *name)
     serving->server = cmd->server;
     serving->where = here(cmd);
     serving->name = name;
+    serving->handler = handler_beside(cmd);
     if (!dir->serve) {
         dir->serve = apr_array_make(cmd->pool, 1, sizeof(const char *));
     }
     APR_ARRAY_PUSH(dir->serve, const char *) = name;
+    if (dir->serve->nelts > 1 && serving->handler
+        && (strcmp(serving->handler, "connpool-query") == 0
+            || strcmp(serving->handler, "connpool-fetch") == 0)) {
+        return complain(
+            cmd, NULL, NULL,
+            apr_pstrcat(cmd->pool, serving->handler, " serves one name", NULL));
+    }
     while (section && strcasecmp(section->directive, "<If") == 0) {
         section = section->parent;
     }
@@ -1152,20 +1202,47 @@ static int check_server(apr_pool_t *p, server_rec *s)
     return OK;
 }
 
+/* NULL, or what is wrong with a name that is served. */
+static const char *check_serving(apr_pool_t *p, const serving_t *serving)
+{
+    const connpool_server_t *sc = connpool_server(serving->server);
+    const char *handler = serving->handler ? serving->handler : "";
+    int is_query = apr_hash_get(sc->all_queries, serving->name,
+                                APR_HASH_KEY_STRING)
+                   != NULL;
+    int is_upstream = apr_hash_get(sc->all_upstreams, serving->name,
+                                   APR_HASH_KEY_STRING)
+                      != NULL;
+
+    if (!is_query && !is_upstream) {
+        return apr_psprintf(p,
+                            "ConnPoolServe: neither a query nor an upstream is "
+                            "named '%s'",
+                            serving->name);
+    }
+    if (!is_query && strcmp(handler, "connpool-query") == 0) {
+        return apr_psprintf(p,
+                            "ConnPoolServe: connpool-query serves queries, and "
+                            "'%s' is an upstream",
+                            serving->name);
+    }
+    if (!is_upstream && strcmp(handler, "connpool-fetch") == 0) {
+        return apr_psprintf(p,
+                            "ConnPoolServe: connpool-fetch serves upstreams, "
+                            "and '%s' is a query",
+                            serving->name);
+    }
+    return NULL;
+}
+
 static int check_servings(apr_pool_t *p)
 {
     for (int i = 0; i < servings->nelts; i++) {
         const serving_t *serving = &APR_ARRAY_IDX(servings, i, serving_t);
-        const connpool_server_t *sc = connpool_server(serving->server);
+        const char *error = check_serving(p, serving);
 
-        if (!apr_hash_get(sc->all_queries, serving->name, APR_HASH_KEY_STRING)
-            && !apr_hash_get(sc->all_upstreams, serving->name,
-                             APR_HASH_KEY_STRING)) {
-            return report(serving->server, serving->where,
-                          apr_psprintf(p,
-                                       "ConnPoolServe: neither a query nor an "
-                                       "upstream is named '%s'",
-                                       serving->name));
+        if (error) {
+            return report(serving->server, serving->where, error);
         }
     }
     return OK;

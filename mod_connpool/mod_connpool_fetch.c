@@ -189,7 +189,7 @@ static int finish_fetch(fetch_t *fetch, apr_status_t rv, const cp_error_t *err)
                                     fetch->upstream->name);
 
     if (rv == APR_SUCCESS && fetch->is_done) {
-        return r->status;
+        return connpool_condition_answer(r, r->status);
     }
     if (rv == APR_SUCCESS) {
         connpool_stream_end(r);

@@ -262,8 +262,7 @@ static health_t put_kind(cp_buffer_t *buf, const char *key, const char *kind,
 /* A child without its loop still serves, a little slower. */
 static health_t put_loop(cp_buffer_t *buf, const connpool_status_t *report)
 {
-    int is_wanted = connpool_status_loop_is_on()
-                    && report->upstreams->nelts > 0;
+    int is_wanted = connpool_wants_loop();
     health_t health = is_wanted
                               && report->loop.running
                                      < (uint64_t)report->children

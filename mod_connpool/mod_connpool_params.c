@@ -37,6 +37,15 @@ static void add_error(input_t *in, const char *param, const char *reason)
     }
 }
 
+/* Names reach the answer, so they are cut and made well-formed there. */
+static const char *shown_name(input_t *in, const char *name)
+{
+    if (!cp_utf8_is_valid(name, strlen(name))) {
+        return "?";
+    }
+    return strlen(name) <= 64 ? name : apr_pstrndup(in->r->pool, name, 64);
+}
+
 /* --- query string and form --- */
 
 /* "a=1&b=2", as a query string or as a form's body. */
@@ -59,7 +68,7 @@ static void read_pairs(input_t *in, const char *text)
         }
         if (ap_unescape_urlencoded(name) != OK
             || ap_unescape_urlencoded(value) != OK) {
-            add_error(in, cp_utf8_is_valid(name, strlen(name)) ? name : "?",
+            add_error(in, shown_name(in, name),
                       "is not valid URL encoding, or holds a NUL byte");
             continue;
         }
@@ -294,15 +303,6 @@ static int find_param(const connpool_query_t *query, const char *name)
         }
     }
     return -1;
-}
-
-/* Names reach the answer, so they are cut and made well-formed there. */
-static const char *shown_name(input_t *in, const char *name)
-{
-    if (!cp_utf8_is_valid(name, strlen(name))) {
-        return "?";
-    }
-    return strlen(name) <= 64 ? name : apr_pstrndup(in->r->pool, name, 64);
 }
 
 static void convert(input_t *in, const raw_t *raw, cp_value_t *values,

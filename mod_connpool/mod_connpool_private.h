@@ -220,6 +220,9 @@ void connpool_each_pool(connpool_each_pool_fn fn, void *baton);
  * over. */
 void connpool_child_end_grace(void);
 
+/** Does this configuration want children to have an event loop? */
+int connpool_wants_loop(void);
+
 /** The maintenance thread (mod_connpool_maintain.c). */
 void connpool_maintenance_start(server_rec *s);
 void connpool_maintenance_stop(void);
@@ -370,6 +373,9 @@ int connpool_send_whole(request_rec *r, const char *content_type,
 /** The same from a file, for bodies too long for memory: no tag. */
 int connpool_send_file(request_rec *r, const char *content_type,
                        apr_file_t *file, apr_off_t size);
+
+/** What ap_meets_conditions found, as a handler's answer: 412 as a problem. */
+int connpool_condition_answer(request_rec *r, int status);
 
 /** Begin / continue / end an answer of unknown length. */
 void connpool_stream_begin(request_rec *r, const char *content_type);

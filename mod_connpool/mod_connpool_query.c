@@ -209,6 +209,11 @@ static apr_status_t add_row(answer_t *a)
         return make_room(a);
     }
     a->buf.size = before;
+    if (is_single_row(a->query->format)) {
+        return cp_error_set(&a->err, CP_ERR_SIZE, APR_SUCCESS,
+                            "the answer is too large",
+                            "the row is larger than max-bytes");
+    }
     if (a->query->is_write) {
         return cp_error_set(&a->err, CP_ERR_SIZE, APR_SUCCESS,
                             "the answer is too large",

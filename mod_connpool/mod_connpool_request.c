@@ -122,6 +122,14 @@ static apr_status_t hold_pool(request_rec *r, cp_pool_t *pool,
         return APR_SUCCESS;
     }
     if (!connpool_memory_allows()) {
+        static cp_log_limit_t limit;
+        uint64_t suppressed;
+
+        if (cp_log_allowed(&limit, apr_time_from_sec(10), &suppressed)) {
+            ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
+                          "ConnPoolMemory is reached: requests are refused%s",
+                          connpool_suppressed(r->pool, suppressed));
+        }
         return cp_error_set(err, CP_ERR_CAPACITY, APR_ENOMEM,
                             "the memory bound is reached",
                             "ConnPoolMemory: this child uses more");

@@ -218,18 +218,22 @@ apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
 }
 
 static void count_fetch(const connpool_upstream_t *up,
-                        const cp_fetch_result_t *result, int is_error)
+                        const cp_fetch_result_t *result, cp_error_class_t cls)
 {
     cp_upstream_stats_t *stats = connpool_upstream_stats(up);
     int status_class = result->status / 100;
+    /* Who goes away has not found the upstream broken. */
+    int is_error = cls != CP_ERR_NONE && cls != CP_ERR_CANCELLED;
 
     cp_stats_add(&stats->count, 1);
     cp_stats_add(&stats->errors, is_error || result->status >= 500);
     cp_stats_add(&stats->reused, result->reused);
     cp_stats_add(&stats->retries, result->retries);
-    if (result->status == 0 || !is_error) {
-        cp_stats_raise(is_error ? &stats->failed_at : &stats->answered_at,
-                       (uint64_t)cp_clock_now());
+    if (result->status != 0) {
+        cp_stats_raise(&stats->answered_at, (uint64_t)cp_clock_now());
+    }
+    else if (cls == CP_ERR_UPSTREAM || cls == CP_ERR_DEADLINE) {
+        cp_stats_raise(&stats->failed_at, (uint64_t)cp_clock_now());
     }
     cp_stats_add(&stats->handshakes, result->handshakes);
     cp_stats_add(&stats->bytes, result->bytes);
@@ -275,7 +279,6 @@ apr_status_t connpool_run_fetch(request_rec *r, connpool_upstream_t *up,
     account->http += result.us;
     result.span_us[CP_SPAN_QUEUE] = waited;
     result.us += waited;
-    /* Who goes away has not found the upstream broken. */
-    count_fetch(up, &result, rv != APR_SUCCESS && err->cls != CP_ERR_CANCELLED);
+    count_fetch(up, &result, rv == APR_SUCCESS ? CP_ERR_NONE : err->cls);
     return rv;
 }

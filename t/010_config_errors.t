@@ -153,6 +153,8 @@ subtest 'flags and choices' => sub {
         ['Upstream u http://127.0.0.1/', 'ca=/nonexistent/ca.pem',
             qr{'/nonexistent/ca.pem' is not a file}],
         ['Upstream u http://127.0.0.1/', 'cert=@DIR@', qr/is not a file/],
+        ['Upstream u http://127.0.0.1/', 'headers=Range',
+            qr/'Range' cannot be handed on to an upstream/],
         ['Upstream u http://127.0.0.1/', 'headers=Host',
             qr/'Host' cannot be handed on/],
         ['Upstream u http://127.0.0.1/', 'headers=X-A,Content-Length',
@@ -236,6 +238,12 @@ subtest 'names' => sub {
         'a parameter for the query of another server');
     refused("<Location /x>\nConnPoolServe nothing\n</Location>",
         qr/ConnPoolServe: neither a query nor an upstream is named 'nothing'/);
+    refused("<Location /x>\nSetHandler connpool-query\nConnPoolServe by_id by_id"
+            . "\n</Location>", qr/ConnPoolServe: connpool-query serves one name/);
+    refused("<Location /x>\nSetHandler connpool-query\nConnPoolServe up\n"
+            . '</Location>', qr/connpool-query serves queries, and 'up' is/);
+    refused("<Location /x>\nSetHandler connpool-fetch\nConnPoolServe by_id\n"
+            . '</Location>', qr/connpool-fetch serves upstreams, and 'by_id' is/);
     refused("<Location /x>\nConnPoolServe by_id nothing\n</Location>",
         qr/'nothing'/, 'the second name');
     refused("<Location /x>\nConnPoolServe events\n</Location>",
@@ -353,6 +361,8 @@ subtest 'parameters' => sub {
         ['text maxlen=1 default=bb', qr/the default 'bb' is longer than 1 bytes/],
         ['text required default=x', qr/a required parameter needs no default/],
         ['text match',          qr/'match' is not of the form key=value/],
+        ['integer match=^1$',   qr/match= is for text and date/],
+        ['boolean maxlen=3',    qr/maxlen= is for text and blob/],
     );
     for my $case (@cases) {
         my ($words, $pattern) = @$case;

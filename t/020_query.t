@@ -37,6 +37,7 @@ my %QUERIES = (
     exact     => [main => 'SELECT id FROM item ORDER BY id LIMIT 100', 'max-rows=100'],
     bytes     => [main => 'SELECT id, name FROM item ORDER BY id', 'max-bytes=200'],
     one_byte  => [main => 'SELECT id FROM item', 'max-bytes=1'],
+    big_value => [main => 'SELECT name FROM item', 'format=value max-bytes=2'],
     changing  => [main => 'SELECT value FROM state'],
     post_only => [main => 'SELECT 1 AS a', 'methods=POST'],
     both      => [main => 'SELECT 1 AS a', 'methods=GET,POST,PUT'],
@@ -85,7 +86,9 @@ ConnPoolUpstream up http://127.0.0.1:9/
 SetHandler connpool-query
 </Location>
 <Location "/upstream">
+<If "true">
 SetHandler connpool-query
+</If>
 ConnPoolServe up
 </Location>
 CONF
@@ -246,6 +249,8 @@ subtest 'limits' => sub {
     is($bytes->{headers}{'connpool-truncated'}, 'bytes', 'too many bytes');
     my $rows = ConnPoolTest::decode($bytes);
     cmp_ok(length $bytes->{content}, '<=', 201, 'cut at max-bytes');
+    is($server->get('/big_value')->{status}, 413,
+        'half a value is none at all');
     is_deeply([map { $_->{id} } @$rows], [1 .. @$rows], 'between rows');
     cmp_ok(scalar @$rows, '>', 3, 'not earlier than needed');
     body_is('/one_byte', '[]', 'no room for a row');

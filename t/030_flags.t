@@ -221,14 +221,18 @@ CONF
         /connpool:notice\].*?(pool '\w+' \(\w+\): at most .*)$/mg;
     my $children = $server->mpm eq 'prefork' ? 16 : 2;
     is_deeply([sort @notices], [sort
-        "pool 'main' (sqlite): at most 10 connections and 5M of page cache in "
-            . "each of $children children, worst case @{[10 * $children]} "
-            . "connections and @{[5 * $children]}M",
-        "pool 'main' (sqlite): at most 3 connections and 1536K of page cache in "
-            . "each of $children children, worst case @{[3 * $children]} "
-            . "connections and " . ($children == 2 ? '3M' : '24M'),
-        "pool 'file' (http): at most 30 connections in each of $children "
-            . "children, worst case @{[30 * $children]} connections"],
+        "pool 'main' (sqlite): at most 10 connections (and 10 one-shot ones) in "
+            . "each of $children children, worst case @{[20 * $children]} "
+            . "connections; page cache of 5M in each child, "
+            . "@{[5 * $children]}M in all",
+        "pool 'main' (sqlite): at most 3 connections (and 10 one-shot ones) in "
+            . "each of $children children, worst case @{[13 * $children]} "
+            . "connections; page cache of 1536K in each child, "
+            . ($children == 2 ? '3M' : '24M') . ' in all',
+        "pool 'file' (http): at most 30 connections (and 10 one-shot ones) in "
+            . "each of $children children, worst case @{[40 * $children]} "
+            . 'connections; all upstreams of its server together 100 in each '
+            . 'child'],
         'one line a pool says the worst case');
     $server->done;
 };

@@ -81,7 +81,10 @@ subtest 'conditions on a query' => sub {
     is($same->{content},       '',    'without a body');
     is($same->{headers}{etag}, $etag, 'with the tag');
     is(status_with('/api/all', 'If-None-Match' => '"x"'), 200, 'another');
-    is(status_with('/api/all', 'If-Match'      => '"x"'), 412, 'If-Match');
+    my $other = $server->get('/api/all', headers => {'If-Match' => '"x"'});
+    is($other->{status}, 412, 'If-Match');
+    is($other->{headers}{'content-type'}, 'application/problem+json',
+        'which says so as a problem');
     is(status_with('/api/all', 'If-Match'      => $etag), 200, 'which holds');
     $server->is_at_rest;
 };
