@@ -120,8 +120,8 @@ typedef struct cp_upstream_stats_t {
     uint64_t errors;
     uint64_t reused;
     uint64_t retries;
-    uint64_t handshakes; /**< of TLS */
-    uint64_t bytes;      /**< of bodies, decompressed */
+    uint64_t handshakes;  /**< of TLS */
+    uint64_t bytes;       /**< of bodies, decompressed */
     uint64_t answered_at; /**< CLOCK_MONOTONIC, us: the last answer, 0: never */
     uint64_t failed_at;   /**< likewise: the last fetch without one */
     uint64_t statuses[6]; /**< [1] is 1xx ... [5] is 5xx; [0]: no answer */
