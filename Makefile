@@ -109,7 +109,7 @@ toolchain:
 	@CC='$(CC)' APXS='$(APXS)' scripts/check-toolchain.sh
 
 deps: ## install what the targets run and check need (Debian, Raspberry Pi OS)
-	scripts/install-deps.sh run check
+	BUILD='$(abspath $(BUILD))' scripts/install-deps.sh run check
 
 # --- running ----------------------------------------------------------------
 
@@ -127,7 +127,7 @@ other_tests = $(shell grep -L '^\# MPM: event' $(e2e_tests))
 prove       = CONNPOOL_BUILD='$(abspath $(BUILD))' $(PROVE) -j$(JOBS) --timer
 
 check: ## install what is missing, build, unit tests, guards, end-to-end tests
-	scripts/install-deps.sh run check
+	BUILD='$(abspath $(BUILD))' scripts/install-deps.sh run check
 	+$(MAKE) test-programs
 	+$(MAKE) check-unit
 	+$(MAKE) guards

@@ -239,8 +239,9 @@ connpool_account_t *connpool_account(request_rec *r)
 
 static void set_note(request_rec *r, const char *name, apr_int64_t value)
 {
+    /* For every request, whether its log asks or not: no printf. */
     apr_table_setn(r->notes, name,
-                   apr_psprintf(r->pool, "%" APR_INT64_T_FMT, value));
+                   value > 0 ? apr_off_t_toa(r->pool, value) : "0");
 }
 
 /* LogFormat reads the notes of the last of a chain of internal redirects. */

@@ -142,6 +142,10 @@ extern const char connpool_status_style[];
 /** Its charts (mod_connpool_status_chart.c). */
 void connpool_status_write_charts(cp_buffer_t *buf, apr_pool_t *p);
 
+/** Its last tables (mod_connpool_status_process.c). */
+void connpool_status_write_processes(cp_buffer_t *buf,
+                                     const connpool_status_t *report);
+
 /** refresh: seconds until the browser loads it again, 0: never. */
 void connpool_status_write_page(cp_buffer_t *buf,
                                 const connpool_status_t *report, int refresh);

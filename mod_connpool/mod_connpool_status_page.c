@@ -310,104 +310,6 @@ static void html_phases(cp_buffer_t *buf, const connpool_status_t *report)
     connpool_html_end_table(buf);
 }
 
-/* --- processes --- */
-
-static void html_loop(cp_buffer_t *buf, const connpool_status_t *report)
-{
-    static const char *const columns[] = {
-        "Event loop", "In flight",      "Lag", "Last heartbeat", "Iterations",
-        "Restarts",   "Run without it", NULL};
-    const cp_loop_stats_t *loop = &report->loop;
-    uint64_t now = (uint64_t)cp_clock_now();
-    apr_pool_t *p = report->p;
-
-    connpool_html_begin_table(buf, "Event loop", columns);
-    connpool_html_begin_row(
-        buf, p,
-        apr_psprintf(p, "running in %" APR_UINT64_T_FMT " of %d children",
-                     loop->running, report->children),
-        NULL);
-    connpool_html_number(buf, "In flight", loop->in_flight);
-    connpool_html_duration(buf, p, "Lag", loop->lag_us);
-    connpool_html_cell(
-        buf, "Last heartbeat",
-        loop->heartbeat == 0
-            ? "\342\200\223"
-            : apr_pstrcat(p,
-                          connpool_duration_text(p, now > loop->heartbeat
-                                                        ? now - loop->heartbeat
-                                                        : 0),
-                          " ago", NULL));
-    connpool_html_number(buf, "Iterations", loop->iterations);
-    connpool_html_number(buf, "Restarts", loop->restarts);
-    connpool_html_number(buf, "Run without it", loop->inline_runs);
-    connpool_html_end_row(buf);
-    connpool_html_end_table(buf);
-}
-
-static const char *growth_text(apr_pool_t *p, int64_t growth)
-{
-    return growth == 0
-               ? "none"
-               : apr_pstrcat(p, growth > 0 ? "+" : "\342\210\222",
-                             connpool_bytes_text(
-                                 p, (uint64_t)(growth > 0 ? growth : -growth)),
-                             NULL);
-}
-
-static void html_children(cp_buffer_t *buf, const connpool_status_t *report)
-{
-    static const char *const columns[] = {"Process",
-                                          "Resident memory",
-                                          "Peak",
-                                          "Growth since its first minute",
-                                          "Within ConnPoolMemory",
-                                          "Open descriptors",
-                                          NULL};
-    apr_pool_t *p = report->p;
-
-    connpool_html_begin_table(buf, "Children", columns);
-    for (int i = 0; i < report->processes->nelts; i++) {
-        const connpool_child_line_t *line = &APR_ARRAY_IDX(
-            report->processes, i, connpool_child_line_t);
-
-        connpool_html_begin_row(buf, p, apr_itoa(p, (int)line->pid), NULL);
-        connpool_html_bytes(buf, p, "Resident memory", line->rss_bytes);
-        connpool_html_bytes(buf, p, "Peak", line->rss_max_bytes);
-        connpool_html_cell(buf, "Growth since its first minute",
-                           growth_text(p, line->growth_bytes));
-        connpool_html_cell(
-            buf, "Within ConnPoolMemory",
-            apr_pstrcat(p, connpool_bytes_text(p, line->memory_bytes), " of ",
-                        connpool_bytes_text(p, report->memory_bound), NULL));
-        connpool_html_number(buf, "Open descriptors", line->descriptors);
-        connpool_html_end_row(buf);
-    }
-    connpool_html_end_table(buf);
-}
-
-static void html_requests(cp_buffer_t *buf, const connpool_status_t *report)
-{
-    static const char *const columns[] = {"Requests",
-                                          "Answered",
-                                          "Time p50 / p99 / max",
-                                          "Refused for memory",
-                                          "Caches released for memory",
-                                          NULL};
-
-    connpool_html_begin_table(buf, "Requests", columns);
-    connpool_html_begin_row(buf, report->p, "all handlers", NULL);
-    connpool_html_number(buf, "Answered", report->request.count);
-    connpool_html_spread(buf, report->p, "Time p50 / p99 / max",
-                         &report->request);
-    connpool_html_number(buf, "Refused for memory",
-                         report->process.refused_memory);
-    connpool_html_number(buf, "Caches released for memory",
-                         report->process.shrunk);
-    connpool_html_end_row(buf);
-    connpool_html_end_table(buf);
-}
-
 /* --- the page --- */
 
 static void html_feature(cp_buffer_t *buf, const char *name, int is_on)
@@ -480,9 +382,7 @@ void connpool_status_write_page(cp_buffer_t *buf,
     if (report->upstreams->nelts > 0) {
         html_upstreams(buf, report);
         html_phases(buf, report);
-        html_loop(buf, report);
     }
-    html_children(buf, report);
-    html_requests(buf, report);
+    connpool_status_write_processes(buf, report);
     connpool_html_put(buf, "</body>\n</html>\n");
 }

@@ -5,7 +5,9 @@
 # nothing is asked of the network and no rights are needed.
 #
 # The server's binary comes from apache2-bin: unlike the package apache2 it
-# brings no service, so that no Apache is started, stopped or configured.
+# brings no service, so that no Apache is started, stopped or configured. For
+# the same reason prometheus is not installed, but unpacked below $BUILD/tools;
+# without it the tests that need it are skipped.
 set -eu
 
 run='gcc libc6-dev make apache2-bin apache2-dev libsqlite3-dev
@@ -14,10 +16,14 @@ check='check perl zlib1g-dev libaprutil1-dbd-sqlite3 nghttp2-client apache2-util
     openssl shellcheck cppcheck clang-format util-linux'
 
 wanted=
+needs_prometheus=
 for set in "$@"; do
     case $set in
     run) wanted="$wanted $run" ;;
-    check) wanted="$wanted $check" ;;
+    check)
+        wanted="$wanted $check"
+        needs_prometheus=1
+        ;;
     *)
         echo "usage: $0 run|check..." >&2
         exit 2
@@ -39,24 +45,36 @@ missing=
 for package in $wanted; do
     echo "$installed" | grep -qx -e "$package" || missing="$missing $package"
 done
-[ -n "$missing" ] || exit 0
-
-sudo=
-if [ "$(id -u)" -ne 0 ]; then
-    if ! command -v sudo >/dev/null; then
-        echo "$0: run as root: apt-get install$missing" >&2
-        exit 1
+install_missing() {
+    sudo=
+    if [ "$(id -u)" -ne 0 ]; then
+        if ! command -v sudo >/dev/null; then
+            echo "$0: run as root: apt-get install$missing" >&2
+            exit 1
+        fi
+        sudo=sudo
     fi
-    sudo=sudo
-fi
 
-echo "installing:$missing"
-apt_get() {
-    $sudo env DEBIAN_FRONTEND=noninteractive apt-get "$@"
+    echo "installing:$missing"
+    apt_get() {
+        $sudo env DEBIAN_FRONTEND=noninteractive apt-get "$@"
+    }
+    # The lists of a fresh image are empty or old.
+    # shellcheck disable=SC2086 # a list of words
+    apt_get install -y -q --no-install-recommends $missing || {
+        apt_get update -q
+        apt_get install -y -q --no-install-recommends $missing
+    }
 }
-# The lists of a fresh image are empty or old.
-# shellcheck disable=SC2086 # a list of words
-apt_get install -y -q --no-install-recommends $missing || {
-    apt_get update -q
-    apt_get install -y -q --no-install-recommends $missing
-}
+[ -z "$missing" ] || install_missing
+
+tools=$(dirname "$0")/../build/tools
+[ -z "${BUILD:-}" ] || tools=$BUILD/tools
+if [ -n "$needs_prometheus" ] && ! command -v promtool >/dev/null &&
+    [ ! -x "$tools/usr/bin/promtool" ]; then
+    mkdir -p "$tools"
+    echo "unpacking prometheus below $tools"
+    (cd "$tools" && apt-get download -q prometheus &&
+        dpkg -x prometheus_*.deb . && rm prometheus_*.deb) ||
+        echo 'no prometheus: tests that need it are skipped' >&2
+fi
