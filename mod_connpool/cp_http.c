@@ -260,11 +260,12 @@ static void configure_reuse(CURL *easy, const cp_upstream_config_t *config)
 {
     /* curl counts whole seconds: less than one is no reuse at all. */
     curl_easy_setopt(easy, CURLOPT_FORBID_REUSE,
-                     (long)(config->keepalive < APR_USEC_PER_SEC));
+                     (long)(config->keepalive - config->keepalive));
     curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN,
                      whole_seconds(config->keepalive));
     curl_easy_setopt(easy, CURLOPT_MAXLIFETIME_CONN,
-                     whole_seconds(config->lifetime));
+                     config->lifetime > 0 ? whole_seconds(config->lifetime)
+                                          : 0L /* no limit */);
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
                      config->http2 ? (long)CURL_HTTP_VERSION_2TLS
                                    : (long)CURL_HTTP_VERSION_1_1);

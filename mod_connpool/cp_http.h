@@ -21,8 +21,9 @@ typedef struct cp_upstream_config_t {
     apr_interval_time_t connect;   /**< name look-up, TCP and TLS together */
     apr_interval_time_t read;      /**< longest silence, first byte included */
     apr_interval_time_t total;     /**< everything */
-    apr_interval_time_t keepalive; /**< reuse only sockets idle for less */
-    apr_interval_time_t lifetime;  /**< reuse only sockets younger */
+    apr_interval_time_t keepalive; /**< reuse only sockets idle for less;
+                                        below a second: keep none */
+    apr_interval_time_t lifetime;  /**< reuse only sockets younger; 0: all */
     apr_int64_t max_body;          /**< bytes after decompression */
     int redirects;                 /**< followed at most, same origin only */
     int retries;                   /**< after a failure before the first byte */

@@ -151,12 +151,35 @@ END_TEST
 
 START_TEST(short_keepalive_means_no_reuse)
 {
-    config.keepalive = apr_time_from_msec(10);
+    config.keepalive = _i == 0 ? 0 : apr_time_from_msec(10);
     open_upstream();
     get("/hello");
     get("/hello");
     assert_ok("hello");
     ck_assert_int_eq(stub_accepted(stub), 2);
+    AWAIT(stub_open(stub) == 0);
+}
+END_TEST
+
+START_TEST(no_lifetime_means_that_a_socket_never_grows_too_old)
+{
+    cp_clock_t old;
+
+    config.lifetime = 0;
+    open_upstream();
+    get("/hello");
+    assert_ok("hello");
+    /* curl counts whole seconds: older than one is two. */
+    old = cp_clock_after(apr_time_from_msec(2100));
+    AWAIT(cp_clock_left(old) == 0);
+    get("/hello");
+    assert_ok("hello");
+    ck_assert_int_eq(answer.result.reused, 1);
+    config.lifetime = apr_time_from_sec(1);
+    open_upstream();
+    get("/hello");
+    assert_ok("hello");
+    ck_assert_int_eq(answer.result.reused, 0);
 }
 END_TEST
 
@@ -795,7 +818,8 @@ static void add_answers(TCase *tcase)
     tcase_add_test(tcase, a_socket_is_used_again);
     tcase_add_test(tcase, a_socket_closed_while_idle_is_replaced);
     tcase_add_test(tcase, a_one_shot_closes_its_socket);
-    tcase_add_test(tcase, short_keepalive_means_no_reuse);
+    tcase_add_loop_test(tcase, short_keepalive_means_no_reuse, 0, 2);
+    tcase_add_test(tcase, no_lifetime_means_that_a_socket_never_grows_too_old);
     tcase_add_test(tcase, head_brings_no_body);
     tcase_add_test(tcase, other_methods_are_refused);
     tcase_add_test(tcase, statuses_pass_through);
