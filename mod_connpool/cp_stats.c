@@ -310,17 +310,17 @@ void cp_process_stats_merge(cp_process_stats_t *into,
 }
 
 /* A sequence lock whose sequence is `since`: readers accept the holder when
- * there was one before and the same one after they had copied it. */
+ * there was one before and the same one after they had copied it. Who sees one
+ * byte of a new holder also sees that the old one is gone: release, acquire. */
 void cp_leak_write(cp_leak_t *leak, uint64_t since, const char *holder)
 {
     size_t length = since ? strnlen(holder, CP_HOLDER_SIZE - 1) : 0;
 
     __atomic_store_n(&leak->since, 0, __ATOMIC_RELAXED);
-    __atomic_thread_fence(__ATOMIC_RELEASE);
     for (size_t i = 0; i < length; i++) {
-        __atomic_store_n(&leak->holder[i], holder[i], __ATOMIC_RELAXED);
+        __atomic_store_n(&leak->holder[i], holder[i], __ATOMIC_RELEASE);
     }
-    __atomic_store_n(&leak->holder[length], '\0', __ATOMIC_RELAXED);
+    __atomic_store_n(&leak->holder[length], '\0', __ATOMIC_RELEASE);
     __atomic_store_n(&leak->since, since, __ATOMIC_RELEASE);
 }
 
@@ -328,10 +328,9 @@ int cp_leak_read(const cp_leak_t *leak, cp_leak_t *copy)
 {
     copy->since = __atomic_load_n(&leak->since, __ATOMIC_ACQUIRE);
     for (size_t i = 0; i < CP_HOLDER_SIZE; i++) {
-        copy->holder[i] = __atomic_load_n(&leak->holder[i], __ATOMIC_RELAXED);
+        copy->holder[i] = __atomic_load_n(&leak->holder[i], __ATOMIC_ACQUIRE);
     }
     copy->holder[CP_HOLDER_SIZE - 1] = '\0';
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
     return copy->since != 0
            && copy->since == __atomic_load_n(&leak->since, __ATOMIC_RELAXED);
 }

@@ -53,7 +53,7 @@ const char *cp_close_reason_name(cp_close_reason_t reason);
 typedef struct cp_leak_t {
     uint64_t since;              /**< CLOCK_MONOTONIC, us, of the acquire; 0:
                                     none. Atomic, set last and cleared first */
-    char holder[CP_HOLDER_SIZE]; /**< relaxed atomics, byte by byte */
+    char holder[CP_HOLDER_SIZE]; /**< atomic, byte by byte */
 } cp_leak_t;
 
 /** One pool in one child. At rest and under load:
