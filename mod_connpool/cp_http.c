@@ -260,7 +260,7 @@ static void configure_reuse(CURL *easy, const cp_upstream_config_t *config)
 {
     /* curl counts whole seconds: less than one is no reuse at all. */
     curl_easy_setopt(easy, CURLOPT_FORBID_REUSE,
-                     (long)(config->keepalive - config->keepalive));
+                     (long)(config->keepalive < APR_USEC_PER_SEC));
     curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN,
                      whole_seconds(config->keepalive));
     curl_easy_setopt(easy, CURLOPT_MAXLIFETIME_CONN,
