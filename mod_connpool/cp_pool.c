@@ -30,7 +30,8 @@
 #define DRIVER_GRACE    apr_time_from_msec(40)
 #define COMPLAINT_EVERY apr_time_from_sec(10)
 #define OVERFLOW_EVERY  apr_time_from_sec(60)
-#define LIFETIME_JITTER 10 /* percent, drawn once at birth */
+#define LIFETIME_JITTER 10   /* percent, drawn once at birth */
+#define OWN_LIMIT       (-1) /* beside the indices of the shared gates */
 
 typedef struct connection_t {
     void *handle;  /* NULL: none */
@@ -421,15 +422,39 @@ static void weed_out(cp_pool_t *pool, connection_t *conn, cp_clock_t deadline)
     connection_close(pool, conn, CP_CLOSE_DEAD);
 }
 
+/* The load at the limit that refuses: the pool's own, or a shared gate. */
+static const char *describe_load(cp_pool_t *pool, int limit, char *buffer,
+                                 size_t size)
+{
+    int open = __atomic_load_n(&pool->open, __ATOMIC_RELAXED);
+    cp_gate_state_t own = cp_gate_state(pool->gate);
+    cp_gate_state_t shared;
+    const char *name;
+
+    if (limit == OWN_LIMIT) {
+        apr_snprintf(buffer, size, "(open %d/%d, busy %d, waiting %d)", open,
+                     pool->config.max, own.inside, own.waiting);
+        return buffer;
+    }
+    shared = cp_gate_state(pool->config.shared_gates[limit]);
+    name = pool->config.shared_names[limit];
+    apr_snprintf(buffer, size,
+                 "at %s (inside %d/%d, waiting %d; open %d/%d, busy %d)",
+                 name ? name : "a shared limit", shared.inside, shared.capacity,
+                 shared.waiting, open, pool->config.max, own.inside);
+    return buffer;
+}
+
 /* "no connection within 2000 ms (open 10/10, busy 10, waiting 4); last error:
  * ...": everything that the next question would ask for. */
-static apr_status_t refuse(cp_pool_t *pool, apr_status_t rv, cp_error_t *err)
+static apr_status_t refuse(cp_pool_t *pool, int limit, apr_status_t rv,
+                           cp_error_t *err)
 {
     int is_timeout = rv == APR_TIMEUP;
     int is_down = __atomic_load_n(&pool->is_down, __ATOMIC_RELAXED);
-    cp_gate_state_t gate = cp_gate_state(pool->gate);
     char last_error[sizeof(pool->last_error)] = "";
     char what[64];
+    char load[160];
     char tail[64];
     uint64_t suppressed;
 
@@ -448,10 +473,8 @@ static apr_status_t refuse(cp_pool_t *pool, apr_status_t rv, cp_error_t *err)
                     sizeof(what));
     }
     cp_error_set(err, CP_ERR_CAPACITY, rv, "no connection is free",
-                 "pool '%s': %s (open %d/%d, busy %d, waiting %d)%s%s",
-                 pool->config.name, what,
-                 __atomic_load_n(&pool->open, __ATOMIC_RELAXED),
-                 pool->config.max, gate.inside, gate.waiting,
+                 "pool '%s': %s %s%s%s", pool->config.name, what,
+                 describe_load(pool, limit, load, sizeof(load)),
                  last_error[0] ? "; last error: " : "", last_error);
     if (cp_log_allowed(is_timeout ? &pool->timeout_log : &pool->rejection_log,
                        COMPLAINT_EVERY, &suppressed)) {
@@ -473,7 +496,7 @@ static apr_status_t connection_obtain(cp_pool_t *pool, connection_t *conn,
             return APR_SUCCESS;
         }
         if (is_stopped(pool)) {
-            return refuse(pool, APR_EOF, err);
+            return refuse(pool, OWN_LIMIT, APR_EOF, err);
         }
         if (adopt_idle_connection(pool, conn, 1)) {
             continue;
@@ -512,10 +535,13 @@ static void leave_gates(cp_pool_t *pool, int shared_entered)
     cp_gate_leave(pool->gate);
 }
 
-static apr_status_t enter_gates(cp_pool_t *pool, cp_clock_t deadline)
+/* On failure *limit tells which gate did not let us in. */
+static apr_status_t enter_gates(cp_pool_t *pool, cp_clock_t deadline,
+                                int *limit)
 {
     apr_status_t rv = cp_gate_enter(pool->gate, deadline);
 
+    *limit = OWN_LIMIT;
     if (rv != APR_SUCCESS) {
         return rv;
     }
@@ -526,6 +552,7 @@ static apr_status_t enter_gates(cp_pool_t *pool, cp_clock_t deadline)
         }
         if (rv != APR_SUCCESS) {
             leave_gates(pool, i);
+            *limit = i;
             return rv;
         }
     }
@@ -601,17 +628,15 @@ static int overflow_reserve(cp_pool_t *pool)
     return 0;
 }
 
-/* The pool is exhausted (rv says how): fall back or refuse. */
+/* The pool is exhausted: open a connection beside it. */
 static apr_status_t fall_back(cp_pool_t *pool, cp_lease_t *lease,
                               const char *holder, cp_clock_t deadline,
-                              apr_status_t rv, cp_error_t *err)
+                              cp_error_t *err)
 {
     uint64_t suppressed;
     char tail[64];
+    apr_status_t rv;
 
-    if (rv == APR_EOF || is_stopped(pool) || !overflow_reserve(pool)) {
-        return refuse(pool, rv, err);
-    }
     rv = borrow_overflow(pool, lease, holder, deadline, err);
     if (rv != APR_SUCCESS) {
         __atomic_sub_fetch(&pool->overflows, 1, __ATOMIC_RELAXED);
@@ -633,20 +658,27 @@ apr_status_t cp_pool_acquire(cp_pool_t *pool, cp_lease_t *lease,
     cp_clock_t start = cp_clock_now();
     cp_clock_t deadline = cp_clock_after(pool->config.acquire);
     apr_status_t rv;
+    int limit;
 
     lease->slot = NULL;
     cp_error_clear(err);
-    rv = enter_gates(pool, deadline);
+    rv = enter_gates(pool, deadline, &limit);
     /* Once for all that the driver does now, lest graces add up. */
     deadline = driver_deadline(deadline);
-    if (rv != APR_SUCCESS) {
-        rv = fall_back(pool, lease, holder, deadline, rv, err);
-    }
-    else {
+    if (rv == APR_SUCCESS) {
         rv = borrow_pooled(pool, lease, holder, deadline, err);
         if (rv != APR_SUCCESS) {
             leave_gates(pool, CP_POOL_SHARED_GATES);
         }
+    }
+    else if (rv == APR_EOF || is_stopped(pool)) {
+        rv = refuse(pool, OWN_LIMIT, rv, err);
+    }
+    else if (overflow_reserve(pool)) {
+        rv = fall_back(pool, lease, holder, deadline, err);
+    }
+    else {
+        rv = refuse(pool, limit, rv, err);
     }
     cp_histogram_record(&pool->stats->acquire_us, cp_clock_now() - start);
     return rv;

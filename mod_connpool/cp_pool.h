@@ -32,6 +32,9 @@ typedef struct cp_pool_config_t {
      * this order (the same order everywhere, so nobody deadlocks). NULL: none.
      * Owned by the caller, must outlive the pool. */
     cp_gate_t *shared_gates[CP_POOL_SHARED_GATES];
+    /** What a refusal calls them: "the limit per host"; NULL: "a shared limit".
+     */
+    const char *shared_names[CP_POOL_SHARED_GATES];
 } cp_pool_config_t;
 
 typedef struct cp_pool_t cp_pool_t;

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# install-deps.sh run|check...: install the Debian packages that are missing
+# install-deps.sh run|check|browser...: install the Debian packages that are missing
 # to build and run the module, and to check it. Where nothing is missing,
 # nothing is asked of the network and no rights are needed.
 #
@@ -15,6 +15,8 @@ run='gcc libc6-dev make apache2-bin apache2-dev libsqlite3-dev
 check='check perl zlib1g-dev libaprutil1-dbd-sqlite3 nghttp2-client apache2-utils curl
     openssl shellcheck cppcheck clang-format util-linux'
 
+browser='chromium' # 350 MB: for those who change the page, and for CI
+
 wanted=
 needs_prometheus=
 for set in "$@"; do
@@ -24,8 +26,9 @@ for set in "$@"; do
         wanted="$wanted $check"
         needs_prometheus=1
         ;;
+    browser) wanted="$wanted $browser" ;;
     *)
-        echo "usage: $0 run|check..." >&2
+        echo "usage: $0 run|check|browser..." >&2
         exit 2
         ;;
     esac

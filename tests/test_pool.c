@@ -1237,6 +1237,48 @@ START_TEST(shared_gate_limits_two_pools_together_in_order)
 }
 END_TEST
 
+START_TEST(refusal_names_the_shared_limit)
+{
+    static const struct {
+        int place;
+        const char *name;
+        int max_waiting;
+        const char *detail;
+    } cases[] = {
+        {0, "the limit per host", MANY,
+         "pool 'events': no connection within 10 ms at the limit per host "
+         "(inside 1/1, waiting 0; open 0/3, busy 0)"},
+        {1, "the limit of all upstreams", 0,
+         "pool 'events': queue is full at the limit of all upstreams "
+         "(inside 1/1, waiting 0; open 0/3, busy 0)"},
+        {1, NULL, MANY,
+         "pool 'events': no connection within 10 ms at a shared limit "
+         "(inside 1/1, waiting 0; open 0/3, busy 0)"},
+    };
+    int place = cases[_i].place;
+    cp_gate_t *shared;
+    cp_error_t err;
+
+    ck_assert_int_eq(cp_gate_create(&shared, 1, cases[_i].max_waiting, NULL, p),
+                     APR_SUCCESS);
+    config.shared_gates[place] = shared;
+    config.shared_names[place] = cases[_i].name;
+    config.max = 3;
+    config.acquire = 10 * MS;
+    start_pool();
+    ck_assert(cp_gate_try_enter(shared));
+    borrow_in_vain(pools[0], &err);
+    ck_assert_str_eq(err.detail, cases[_i].detail);
+    ck_assert_int_eq(logged(cases[_i].detail), 1);
+    /* At the end it is nobody's limit. */
+    cp_gate_close(shared);
+    ck_assert_int_eq(borrow_in_vain(pools[0], &err), APR_EOF);
+    ck_assert_str_eq(err.detail, "pool 'events': shutting down (open 0/3, "
+                                 "busy 0, waiting 0)");
+    cp_gate_leave(shared);
+}
+END_TEST
+
 START_TEST(shared_gates_get_their_permits_back_when_acquire_fails)
 {
     static const struct {
@@ -1706,6 +1748,7 @@ Suite *pool_suite(void)
 
     tcase = add_case(suite, "shared limits");
     tcase_add_test(tcase, shared_gate_limits_two_pools_together_in_order);
+    tcase_add_loop_test(tcase, refusal_names_the_shared_limit, 0, 3);
     tcase_add_loop_test(
         tcase, shared_gates_get_their_permits_back_when_acquire_fails, 0, 3);
     tcase_add_test(tcase, pools_with_two_shared_gates_do_not_deadlock);
