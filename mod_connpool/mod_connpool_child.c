@@ -614,7 +614,9 @@ static void build_upstream(connpool_upstream_t *up, void *baton)
         return;
     }
     config.shared_gates[0] = host_gate(build, up);
+    config.shared_names[0] = "the limit per host";
     config.shared_gates[1] = total_gate(build, up);
+    config.shared_names[1] = "the limit of all upstreams";
     needed_forms(up, 1, needed);
     for (int is_pooled = 0; is_pooled < 2; is_pooled++) {
         if (needed[is_pooled]) {
