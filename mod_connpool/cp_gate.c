@@ -5,6 +5,8 @@
 
 #include <apr_ring.h>
 
+#include "cp_stats.h"
+
 /* Lives on the stack of the thread that waits. */
 typedef struct waiter_t waiter_t;
 struct waiter_t {
@@ -22,9 +24,9 @@ struct cp_gate_t {
     int waiting;
     int max_waiting;
     int is_closed;
-    uint64_t *waiting_gauge;
-    uint64_t *waiting_max;   /* NULL: nobody wants to know */
-    uint64_t *waiting_since; /* likewise */
+    uint64_t *waiting_gauge; /* NULL: nobody wants to know */
+    uint64_t *waiting_max;   /* likewise; other gates may write both */
+    uint64_t *waiting_since; /* likewise, but this gate's alone */
 };
 
 static apr_status_t gate_cleanup(void *data)
@@ -60,8 +62,8 @@ void cp_gate_tell(cp_gate_t *gate, uint64_t *waiting_max,
     gate->waiting_since = waiting_since;
 }
 
-/* The queue has changed. Gate is locked, so nobody else writes the cells. */
-static void tell_queue(cp_gate_t *gate)
+/* The queue has changed. Gate is locked, so nobody else writes the cell. */
+static void tell_oldest(cp_gate_t *gate)
 {
     uint64_t since = 0;
 
@@ -72,19 +74,16 @@ static void tell_queue(cp_gate_t *gate)
         since = (uint64_t)APR_RING_FIRST(&gate->queue)->since;
     }
     __atomic_store_n(gate->waiting_since, since, __ATOMIC_RELAXED);
-    if ((uint64_t)gate->waiting
-        > __atomic_load_n(gate->waiting_max, __ATOMIC_RELAXED)) {
-        __atomic_store_n(gate->waiting_max, (uint64_t)gate->waiting,
-                         __ATOMIC_RELAXED);
-    }
 }
 
 static void count_waiting(cp_gate_t *gate, int delta)
 {
     gate->waiting += delta;
     if (gate->waiting_gauge) {
-        __atomic_fetch_add(gate->waiting_gauge, (uint64_t)(int64_t)delta,
-                           __ATOMIC_RELAXED);
+        cp_stats_add(gate->waiting_gauge, delta);
+    }
+    if (gate->waiting_max) {
+        cp_stats_raise(gate->waiting_max, cp_stats_get(gate->waiting_gauge));
     }
 }
 
@@ -93,7 +92,7 @@ static void dismiss(cp_gate_t *gate, waiter_t *waiter, apr_status_t verdict)
 {
     APR_RING_REMOVE(waiter, link);
     count_waiting(gate, -1);
-    tell_queue(gate);
+    tell_oldest(gate);
     waiter->verdict = verdict;
 }
 
@@ -112,7 +111,7 @@ static apr_status_t queue_up(cp_gate_t *gate, cp_clock_t deadline)
     APR_RING_INSERT_TAIL(&gate->queue, &self, waiter_t, link);
     self.since = cp_clock_now();
     count_waiting(gate, 1);
-    tell_queue(gate);
+    tell_oldest(gate);
 
     while (self.verdict == APR_INCOMPLETE) {
         int rc = pthread_cond_timedwait(&self.cond, &gate->lock, &until);

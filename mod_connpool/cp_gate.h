@@ -18,8 +18,10 @@ typedef struct cp_gate_t cp_gate_t;
 apr_status_t cp_gate_create(cp_gate_t **pgate, int capacity, int max_waiting,
                             uint64_t *waiting_gauge, apr_pool_t *p);
 
-/** Also tell the most that ever waited, and since when (CLOCK_MONOTONIC, us; 0:
- * nobody) the first of the queue waits. Both relaxed; before the first use. */
+/** Also tell the most that the gauge, which must not be NULL, ever was, and
+ * since when (CLOCK_MONOTONIC, us; 0: nobody) the first of the queue waits.
+ * Both relaxed; before the first use. Gates may share the gauge and its
+ * maximum. */
 void cp_gate_tell(cp_gate_t *gate, uint64_t *waiting_max,
                   uint64_t *waiting_since);
 

@@ -519,7 +519,12 @@ static apr_status_t enter_shared_gate(cp_pool_t *pool, cp_gate_t *gate,
     if (cp_gate_try_enter(gate)) {
         return APR_SUCCESS;
     }
+    if (cp_clock_left(deadline) == 0) {
+        return cp_gate_enter(gate, deadline); /* does not wait */
+    }
     cp_stats_add(&pool->stats->waiting, 1);
+    cp_stats_raise(&pool->stats->waiting_max,
+                   cp_stats_get(&pool->stats->waiting));
     rv = cp_gate_enter(gate, deadline);
     cp_stats_add(&pool->stats->waiting, -1);
     return rv;

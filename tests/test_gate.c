@@ -343,6 +343,36 @@ START_TEST(the_next_one_is_the_oldest_when_the_first_gives_up)
 }
 END_TEST
 
+START_TEST(gates_that_share_their_cells_tell_the_most_of_all)
+{
+    static uint64_t most, since[2];
+    cp_gate_t *gates[2];
+    visitor_t visitors[3];
+    int turn = 0;
+
+    most = 0;
+    for (int i = 0; i < 2; i++) {
+        gates[i] = make_gate(1, WAITERS);
+        cp_gate_tell(gates[i], &most, &since[i]);
+        ck_assert(cp_gate_try_enter(gates[i]));
+    }
+    queue_up(&visitors[0], gates[0], cp_clock_after(PATIENCE), &turn);
+    queue_up(&visitors[1], gates[0], cp_clock_after(PATIENCE), &turn);
+    queue_up(&visitors[2], gates[1], cp_clock_after(PATIENCE), &turn);
+    ck_assert_uint_eq(gauge_now(), 3);
+    ck_assert_uint_eq(cell_now(&most), 3);
+    for (int i = 0; i < 2; i++) {
+        cp_gate_leave(gates[i]);
+    }
+    for (int i = 0; i < 3; i++) {
+        pthread_join(visitors[i].thread, NULL);
+    }
+    ck_assert_uint_eq(cell_now(&most), 3);
+    check_at_rest(gates[0]);
+    check_at_rest(gates[1]);
+}
+END_TEST
+
 enum {
     RACERS = 8,
     LAPS = 3000,
@@ -439,6 +469,7 @@ Suite *gate_suite(void)
     tcase_add_test(tc, the_gauge_is_optional);
     tcase_add_test(tc, the_most_waiters_and_the_oldest_one_are_told);
     tcase_add_test(tc, the_next_one_is_the_oldest_when_the_first_gives_up);
+    tcase_add_test(tc, gates_that_share_their_cells_tell_the_most_of_all);
     tcase_add_test(tc, no_permit_is_lost_or_doubled_in_a_race_with_deadlines);
     suite_add_tcase(suite, tc);
     return suite;

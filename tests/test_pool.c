@@ -1234,6 +1234,23 @@ START_TEST(shared_gate_limits_two_pools_together_in_order)
     }
     ck_assert_int_eq(cp_gate_state(shared).inside, 0);
     ck_assert_int_eq(fake.opened, 2);
+    ck_assert_uint_eq(stats.waiting_max, COUNT_OF(waiters));
+}
+END_TEST
+
+START_TEST(who_does_not_wait_at_a_shared_limit_is_no_waiter)
+{
+    cp_gate_t *shared;
+    cp_error_t err;
+
+    ck_assert_int_eq(cp_gate_create(&shared, 1, MANY, NULL, p), APR_SUCCESS);
+    config.shared_gates[0] = shared;
+    config.acquire = 0;
+    start_pool();
+    ck_assert(cp_gate_try_enter(shared));
+    ck_assert_int_eq(borrow_in_vain(pools[0], &err), APR_TIMEUP);
+    ck_assert_uint_eq(stats.waiting_max, 0);
+    cp_gate_leave(shared);
 }
 END_TEST
 
@@ -1748,6 +1765,7 @@ Suite *pool_suite(void)
 
     tcase = add_case(suite, "shared limits");
     tcase_add_test(tcase, shared_gate_limits_two_pools_together_in_order);
+    tcase_add_test(tcase, who_does_not_wait_at_a_shared_limit_is_no_waiter);
     tcase_add_loop_test(tcase, refusal_names_the_shared_limit, 0, 3);
     tcase_add_loop_test(
         tcase, shared_gates_get_their_permits_back_when_acquire_fails, 0, 3);
