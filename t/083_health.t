@@ -19,7 +19,7 @@ my $server   = ConnPoolTest->new(
     conf     => <<'CONF',
 ConnPoolDatabase events sqlite:@DIR@/db/events.db max=3
 ConnPoolQuery one events "SELECT a FROM t"
-ConnPoolDatabase small sqlite:@DIR@/db/small.db max=1 overflow-max=8
+ConnPoolDatabase small sqlite:@DIR@/db/small.db max=1 acquire=50ms overflow-max=8
 ConnPoolQuery count small "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1000000000) SELECT count(*) FROM n" timeout=500ms
 ConnPoolUpstream text http://127.0.0.1:@UPSTREAM@/text retry=0
 <Location "/one">

@@ -138,7 +138,7 @@ subtest 'slow queries' => sub {
     is(@lines, keys %children, 'once in a child, though not each time');
     like(
         $lines[0] // '',
-        qr/\[connpool:warn\].*\ query\ 'slow'\ was\ slow:\ \d{3,}\ ms
+        qr/\[connpool:notice\].*\ query\ 'slow'\ was\ slow:\ \d{3,}\ ms
             \ \(waited\ \d+\ ms\ before\)\ for\ 1\ rows;\ parameters:
             \ n\ integer,\ t\ text\(6\),\ r\ real,\ b\ blob\(6\),\ x\ null$/x,
         'with its time, and the types of its parameters'

@@ -60,8 +60,8 @@ sub metric {
 
 subtest 'at the start' => sub {
     my $line = $server->await_log(qr/ConnPoolMemory 2M/);
-    like($line // '', qr/:warn\].* can take 50688K in each child/,
-        'the log warns of more page cache than the bound allows');
+    like($line // '', qr/:notice\].* can take 50688K in each child/,
+        'the log tells of more page cache than the bound allows');
     my $memory = $server->status_json->{memory};
     is_deeply([sort keys %$memory], [qw(bound used)], 'members of memory');
     is($memory->{bound}, $BOUND, 'the bound');
@@ -203,6 +203,13 @@ CONF
     ConnPoolTest::read_until($_, undef, 20) for @queries, @fetches;
     $many->is_at_rest;
     my ($db, $http) = @{$many->status_json->{pools}};
+    # On a busy machine one reader may have come when another was done.
+    for (1 .. 5) {
+        last if $db->{open} >= 10;
+        ConnPoolTest::read_until($_, undef, 20)
+            for $all->(9, "GET /hold HTTP/1.0\r\n\r\n");
+        $db = $many->status_json->{pools}[0];
+    }
     is($db->{open}, 10, 'ten connections of the database');
     is($http->{open}, 100, 'a hundred of the upstream');
     is($upstream->stats->{open}, 100, 'which it knows');

@@ -73,9 +73,9 @@ sub watch {
 }
 
 # What is no counter: it may fall.
-my $GAUGE = qr/^(?:open|busy|idle|waiting|memory_bytes|p50|p99|loops|in_flight
-    |lag_us|children|features|max|running|p90|processes|memory|leaks
-    |(?:cache|schema|statement|wal)_bytes|oldest_wait_us|heartbeat_age_us)$/x;
+my $GAUGE = qr/^(?:open|busy|idle|waiting|p50|p90|p99|max|oldest_wait_us|leaks
+    |loops|running|in_flight|lag_us|heartbeat_age_us|children|features|processes
+    |memory|(?:memory|cache|schema|statement|wal)_bytes)$/x;
 
 # Every counter of a report by its place: "/pools/events/closed/idle" => 3.
 sub counters {
@@ -162,7 +162,6 @@ sub _run {
         my ($status, $body) = $self->_ask($request, \%result);
         if (!$status) {
             push @{$result{lost}}, "$name $i of client $client: $body";
-            last if $body =~ /^connect:/;
         }
         elsif ($status != ($request->{status} // 200)) {
             $result{refused}{"$name $status"}++;

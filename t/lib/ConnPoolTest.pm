@@ -73,8 +73,9 @@ my @STOCK = qw(authz_core authz_host alias dir env headers mime setenvif
 # A line that httpd or a module logged, and the levels that need an excuse.
 my $BAD_LEVEL =
     qr/^\[[^\]]+\]\ \[(?:\w+)?:(?:emerg|alert|crit|error|warn)\]/x;
-# What is not about the module: the version of the machine's library, and that
-# a test has put all threads of its server to work.
+# What is not about the module: the version of the machine's library, that a
+# test has put all threads of its server to work, that a machine is slow, and
+# that a test has many databases.
 my @ALWAYS_ALLOWED = (
     qr/\[connpool:warn\].* SQLite [\d.]+ can lose committed rows/,
     qr/AH10159: server is within MinSpareThreads/,
