@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <apr_strings.h>
 
@@ -476,10 +477,27 @@ static apr_status_t reader_open(void *ctx, cp_clock_t deadline, void **pconn,
     return driver_open(ctx, 0, deadline, pconn, err);
 }
 
+/* SQLite opens a file that it may not write for reading, without a word. */
+static apr_status_t refuse_readonly_file(cp_sqlite_conn_t *conn,
+                                         cp_error_t *err)
+{
+    const cp_sqlite_config_t *config = &conn->db->config;
+
+    if (sqlite3_db_readonly(conn->handle, "main") != 1) {
+        return APR_SUCCESS;
+    }
+    return cp_error_set(err, CP_ERR_STORAGE, APR_EACCES,
+                        "the database cannot be written",
+                        "database '%s': %s must be writable for the server's "
+                        "user (uid %d), or be declared readonly=on",
+                        config->name, config->path, (int)geteuid());
+}
+
 static apr_status_t writer_open(void *ctx, cp_clock_t deadline, void **pconn,
                                 cp_error_t *err)
 {
     const cp_sqlite_t *db = ctx;
+    apr_status_t rv;
 
     if (db->config.is_readonly) {
         *pconn = NULL;
@@ -487,7 +505,15 @@ static apr_status_t writer_open(void *ctx, cp_clock_t deadline, void **pconn,
             err, CP_ERR_REFUSED, APR_EACCES, "the database is read-only",
             "database '%s': readonly=on has no writer", db->config.name);
     }
-    return driver_open(ctx, 1, deadline, pconn, err);
+    rv = driver_open(ctx, 1, deadline, pconn, err);
+    if (rv == APR_SUCCESS) {
+        rv = refuse_readonly_file(*pconn, err);
+        if (rv != APR_SUCCESS) {
+            conn_free(*pconn);
+            *pconn = NULL;
+        }
+    }
+    return rv;
 }
 
 static apr_status_t driver_check(void *ctx, void *connection,

@@ -475,6 +475,61 @@ START_TEST(readonly_touches_nothing)
 }
 END_TEST
 
+enum {
+    NOBODY = 65534
+};
+
+/* Root may write whatever its modes say. */
+static void become_nobody(void)
+{
+    if (geteuid() == 0 && (setgid(NOBODY) != 0 || setuid(NOBODY) != 0)) {
+        _exit(2);
+    }
+}
+
+/* A process of its own: nobody stays nobody. */
+static void use_unwritable_file(void *data)
+{
+    cp_error_t err = {0};
+    void *conn = &err;
+    cp_sqlite_t *db;
+    void *first;
+
+    become_nobody();
+    db = make();
+    first = reader(db);
+    ck_assert_int_eq(number(first, "SELECT a FROM t"), 7);
+    ck_assert_int_ne(cp_sqlite_writer.open(db, soon(), &conn, &err),
+                     APR_SUCCESS);
+    ck_assert_ptr_null(conn);
+    ck_assert_int_eq(err.cls, CP_ERR_STORAGE);
+    ck_assert_str_eq(err.cause, "the database cannot be written");
+    ck_assert_ptr_nonnull(strstr(err.detail, path));
+    ck_assert_ptr_nonnull(
+        strstr(err.detail, apr_psprintf(pool, "user (uid %d)", geteuid())));
+    leave(reader(db));
+    ck_assert_int_eq(number(first, "SELECT a FROM t"), 7);
+    leave(first);
+}
+
+/* SQLite itself opens such a file for reading without a word. */
+START_TEST(file_that_cannot_be_written_has_readers_and_no_writer)
+{
+    static const char *const modes[] = {"DELETE", "WAL"};
+
+    make_db(apr_psprintf(pool,
+                         "PRAGMA journal_mode=%s; CREATE TABLE t(a);"
+                         "INSERT INTO t VALUES(7)",
+                         modes[_i]));
+    ck_assert_int_eq(chmod(dir, 0777), 0);
+    ck_assert_int_eq(chmod(path, 0444), 0);
+    await(start(use_unwritable_file, NULL));
+    /* It was the file, not its place or its user. */
+    ck_assert_int_eq(chmod(path, 0666), 0);
+    leave(writer(make()));
+}
+END_TEST
+
 /* --- hardening --- */
 
 static const char *const denied_everywhere[] = {
@@ -1880,6 +1935,8 @@ static void add_opening(Suite *suite)
     tcase_add_test(tc, file_that_comes_back_is_opened);
     tcase_add_test(tc, first_connection_switches_to_wal_and_later_ones_do_not);
     tcase_add_test(tc, readonly_touches_nothing);
+    tcase_add_loop_test(
+        tc, file_that_cannot_be_written_has_readers_and_no_writer, 0, 2);
     tcase_add_test(tc, version_risk_matches_the_library);
 }
 
