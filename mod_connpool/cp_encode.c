@@ -425,12 +425,6 @@ static inline void encode_json(cp_buffer_t *buf, const cp_value_t *value)
     put(buf, "null", 4);
 }
 
-void cp_encode_json_value(cp_buffer_t *buf, const cp_value_t *value)
-{
-    reserve(buf, SCALAR_MAX);
-    encode_json(buf, value);
-}
-
 static void encode_csv(cp_buffer_t *buf, const cp_value_t *value)
 {
     reserve(buf, SCALAR_MAX);

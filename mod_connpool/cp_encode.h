@@ -53,8 +53,7 @@ void cp_encode_row(cp_encoder_t *enc, cp_buffer_t *buf,
 /** What stands behind the last row. */
 void cp_encode_end(cp_encoder_t *enc, cp_buffer_t *buf);
 
-/** A JSON string with quotes, or any value, appended to buf. */
+/** A JSON string with quotes, appended to buf. */
 void cp_encode_json_string(cp_buffer_t *buf, const char *data, apr_size_t size);
-void cp_encode_json_value(cp_buffer_t *buf, const cp_value_t *value);
 
 #endif

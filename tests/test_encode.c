@@ -67,12 +67,6 @@ static cp_value_t null(void)
     return value;
 }
 
-static const char *json(cp_value_t value)
-{
-    cp_encode_json_value(&out, &value);
-    return written();
-}
-
 /* From exact-size storage, so that reading past the end is seen by ASan. */
 static const char *json_string(const char *data, size_t size)
 {
@@ -96,6 +90,11 @@ static const char *table(cp_format_t format, int columns, int rows,
     }
     cp_encode_end(enc, &out);
     return written();
+}
+
+static const char *json(cp_value_t value)
+{
+    return table(CP_FORMAT_VALUE, 1, 1, NULL, &value);
 }
 
 START_TEST(integer_is_written_exactly)
