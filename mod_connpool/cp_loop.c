@@ -154,17 +154,6 @@ void cp_loop_supervise(cp_loop_t *loop)
     pthread_mutex_unlock(&loop->lock);
 }
 
-int cp_loop_is_alive(cp_loop_t *loop)
-{
-    int is_alive;
-
-    pthread_mutex_lock(&loop->lock);
-    is_alive = loop->current && !has_ended(loop->current)
-               && !is_lost(loop->current);
-    pthread_mutex_unlock(&loop->lock);
-    return is_alive;
-}
-
 void cp_loop_stop(cp_loop_t *loop)
 {
     cp_clock_t deadline = cp_clock_after(STOP_PATIENCE);
@@ -188,12 +177,6 @@ void cp_loop_stop(cp_loop_t *loop)
                "event loop: does not stop, left behind");
     }
     let_go(loop, gen, has_ended(gen));
-}
-
-void cp_loop_destroy(cp_loop_t *loop)
-{
-    pthread_mutex_destroy(&loop->lock);
-    free(loop);
 }
 
 /* ---- For fetches ---- */
@@ -245,6 +228,23 @@ void cp_loop_count_inline(cp_loop_t *loop)
 }
 
 #ifdef CONNPOOL_TESTING
+int cp_loop_test_is_alive(cp_loop_t *loop)
+{
+    int is_alive;
+
+    pthread_mutex_lock(&loop->lock);
+    is_alive = loop->current && !has_ended(loop->current)
+               && !is_lost(loop->current);
+    pthread_mutex_unlock(&loop->lock);
+    return is_alive;
+}
+
+void cp_loop_test_destroy(cp_loop_t *loop)
+{
+    pthread_mutex_destroy(&loop->lock);
+    free(loop);
+}
+
 void cp_loop_test_die(cp_loop_t *loop)
 {
     pthread_mutex_lock(&loop->lock);

@@ -32,17 +32,18 @@ apr_status_t cp_loop_create(cp_loop_t **ploop, const cp_loop_config_t *config,
  * 250 ms to 15 s between starts. */
 void cp_loop_supervise(cp_loop_t *loop);
 
-/** A running generation with a fresh heartbeat? */
-int cp_loop_is_alive(cp_loop_t *loop);
-
 /** Refuse new jobs, fail those in flight (CP_ERR_CANCELLED), end the thread,
  * join it; at most about 2 s, then it is left behind. */
 void cp_loop_stop(cp_loop_t *loop);
 
-/** After cp_loop_stop, when no thread can use the loop any more: free it. */
-void cp_loop_destroy(cp_loop_t *loop);
-
 #ifdef CONNPOOL_TESTING
+/** A running generation with a fresh heartbeat? */
+int cp_loop_test_is_alive(cp_loop_t *loop);
+
+/** After cp_loop_stop, when no thread can use the loop any more: free it, so
+ * that tests leak nothing. A child never can tell, and leaves it. */
+void cp_loop_test_destroy(cp_loop_t *loop);
+
 /** Faults on demand: the thread returns, or sleeps without heartbeat. */
 void cp_loop_test_die(cp_loop_t *loop);
 void cp_loop_test_stall(cp_loop_t *loop, apr_interval_time_t how_long);

@@ -73,7 +73,7 @@ static void teardown(void)
     cp_http_driver.close(upstream, conn);
     if (loop) {
         cp_loop_stop(loop);
-        cp_loop_destroy(loop);
+        cp_loop_test_destroy(loop);
     }
     stub_stop(stub);
     apr_pool_destroy(pool);

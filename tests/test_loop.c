@@ -29,7 +29,7 @@ static void start_loop(void)
 static void stop_loop(void)
 {
     cp_loop_stop(loop);
-    cp_loop_destroy(loop);
+    cp_loop_test_destroy(loop);
     loop = NULL;
 }
 
@@ -290,13 +290,13 @@ START_TEST(a_dead_loop_is_replaced)
     ck_assert_int_eq(waiting.answer.result.ran_inline, 1);
     ck_assert_str_eq(waiting.answer.body, "hello");
 
-    AWAIT(!cp_loop_is_alive(loop));
+    AWAIT(!cp_loop_test_is_alive(loop));
     get_once(&answer, "/hello");
     ck_assert_int_eq(answer.rv, APR_SUCCESS);
     ck_assert_int_eq(answer.result.ran_inline, 1);
     ck_assert_uint_eq(cp_stats_get(&stats.inline_runs), 2);
 
-    AWAIT(supervised(cp_loop_is_alive(loop)));
+    AWAIT(supervised(cp_loop_test_is_alive(loop)));
     get_once(&answer, "/hello");
     ck_assert_int_eq(answer.rv, APR_SUCCESS);
     ck_assert_int_eq(answer.result.ran_inline, 0);
@@ -328,7 +328,7 @@ START_TEST(a_stalled_loop_is_noticed)
 
     begin(&waiting, "/wait/200000");
     cp_loop_test_stall(loop, apr_time_from_sec(3));
-    while (cp_loop_is_alive(loop)) {
+    while (cp_loop_test_is_alive(loop)) {
         cp_loop_supervise(loop);
         apr_sleep(apr_time_from_msec(10));
         ck_assert_int_le(cp_clock_now() - began, apr_time_from_msec(2600));
@@ -338,7 +338,7 @@ START_TEST(a_stalled_loop_is_noticed)
     ck_assert_msg(waiting.answer.rv == APR_SUCCESS, "%s",
                   waiting.answer.err.detail);
     ck_assert_int_eq(waiting.answer.result.ran_inline, 1);
-    AWAIT(supervised(cp_loop_is_alive(loop)));
+    AWAIT(supervised(cp_loop_test_is_alive(loop)));
     get_once(&answer, "/hello");
     ck_assert_int_eq(answer.rv, APR_SUCCESS);
     ck_assert_int_eq(answer.result.ran_inline, 0);
@@ -386,12 +386,12 @@ START_TEST(a_loop_that_cannot_start_is_tried_again)
     setrlimit(RLIMIT_NOFILE, &none);
     start_loop();
     setrlimit(RLIMIT_NOFILE, &before);
-    ck_assert_int_eq(cp_loop_is_alive(loop), 0);
+    ck_assert_int_eq(cp_loop_test_is_alive(loop), 0);
     ck_assert_uint_eq(cp_stats_get(&stats.running), 0);
     get_once(&answer, "/hello");
     ck_assert_int_eq(answer.rv, APR_SUCCESS);
     ck_assert_int_eq(answer.result.ran_inline, 1);
-    AWAIT(supervised(cp_loop_is_alive(loop)));
+    AWAIT(supervised(cp_loop_test_is_alive(loop)));
     get_once(&answer, "/hello");
     ck_assert_int_eq(answer.result.ran_inline, 0);
     ck_assert_uint_eq(cp_stats_get(&stats.running), 1);
@@ -405,8 +405,8 @@ START_TEST(starts_are_spaced)
     /* After 250 and 500 ms, counted from start to start. */
     for (int i = 0; i < 2; i++) {
         cp_loop_test_die(loop);
-        AWAIT(!cp_loop_is_alive(loop));
-        AWAIT(supervised(cp_loop_is_alive(loop)));
+        AWAIT(!cp_loop_test_is_alive(loop));
+        AWAIT(supervised(cp_loop_test_is_alive(loop)));
     }
     ck_assert_int_ge(cp_clock_now() - began, apr_time_from_msec(700));
     ck_assert_uint_eq(cp_stats_get(&stats.restarts), 2);
@@ -429,7 +429,7 @@ START_TEST(stopping_cancels_what_is_in_flight)
     ck_assert_int_eq(answer.err.cls, CP_ERR_CANCELLED);
     ck_assert_uint_eq(cp_stats_get(&stats.running), 0);
     cp_loop_supervise(loop);
-    ck_assert_int_eq(cp_loop_is_alive(loop), 0);
+    ck_assert_int_eq(cp_loop_test_is_alive(loop), 0);
     cp_loop_stop(loop);
 }
 END_TEST
@@ -494,7 +494,7 @@ START_TEST(an_idle_loop_rests)
     seconds = (double)(ended.tv_sec - began.tv_sec)
               + (double)(ended.tv_nsec - began.tv_nsec) / 1e9;
     ck_assert_msg(seconds < 0.05, "%f s", seconds);
-    ck_assert_int_eq(cp_loop_is_alive(loop), 1);
+    ck_assert_int_eq(cp_loop_test_is_alive(loop), 1);
 }
 END_TEST
 
