@@ -395,6 +395,20 @@ void connpool_limit_client_wait(request_rec *r, apr_interval_time_t left);
  * child ends at once. */
 int connpool_client_is_gone(request_rec *r);
 
+/* --- answers that wait (mod_connpool_spool.c) --- */
+
+/** Bytes of an answer that are collected in memory. */
+#define CONNPOOL_HELD_BYTES (1024 * 1024)
+
+/** Move the buffer's bytes to the end of a temporary file, which is made when
+ * *pfile is NULL. Nobody can find it, and it ends with the request. */
+apr_status_t connpool_spill(request_rec *r, apr_file_t **pfile,
+                            cp_buffer_t *buf, cp_error_t *err);
+
+/** Tell the child's figures how much the buffer holds by now. *pcounted is what
+ * they know of it, 0 at first. */
+void connpool_count_buffer(const cp_buffer_t *buf, apr_size_t *pcounted);
+
 /* --- handlers --- */
 
 int connpool_query_handler(request_rec *r);  /* mod_connpool_query.c */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The handler connpool-query. An answer is collected up to HELD_BYTES with the
+ * The handler connpool-query. An answer is collected up to CONNPOOL_HELD_BYTES with the
  * connection given back before the first byte is sent. A longer one streams;
  * over HTTP/2, where a write may block for as long as mod_http2 likes, it is
  * collected in a file instead. */
@@ -10,7 +10,6 @@
 #include <apr_strings.h>
 #include <apr_uri.h>
 
-#define HELD_BYTES   (1024 * 1024)
 #define STREAM_BYTES (32 * 1024)
 
 /* One answer in the making. */
@@ -131,62 +130,25 @@ static apr_status_t flush_rows(answer_t *a)
     return rv;
 }
 
-/* A file that has no name any more: it ends with the request, or the child. */
-static apr_status_t open_file(answer_t *a)
-{
-    apr_pool_t *p = a->r->pool;
-    const char *dir;
-    char *path;
-    apr_status_t rv = apr_temp_dir_get(&dir, p);
-
-    if (rv == APR_SUCCESS) {
-        path = apr_pstrcat(p, dir, "/connpool-XXXXXX", NULL);
-        rv = apr_file_mktemp(&a->file, path,
-                             APR_FOPEN_CREATE | APR_FOPEN_READ | APR_FOPEN_WRITE
-                                 | APR_FOPEN_EXCL | APR_FOPEN_BINARY,
-                             p);
-    }
-    if (rv == APR_SUCCESS) {
-        apr_file_remove(path, p);
-    }
-    return rv;
-}
-
 /* Move what is collected into the file. */
 static apr_status_t spill(answer_t *a)
 {
-    apr_status_t rv = a->file ? APR_SUCCESS : open_file(a);
+    apr_size_t size = a->buf.size;
+    apr_status_t rv = connpool_spill(a->r, &a->file, &a->buf, &a->err);
 
     if (rv == APR_SUCCESS) {
-        rv = apr_file_write_full(a->file, a->buf.data, a->buf.size, NULL);
+        a->sent += (apr_int64_t)size;
     }
-    if (rv != APR_SUCCESS) {
-        return cp_error_set(&a->err, CP_ERR_STORAGE, rv,
-                            "there is no room for the answer",
-                            "a temporary file could not be written");
-    }
-    a->sent += (apr_int64_t)a->buf.size;
-    a->buf.size = 0;
-    return APR_SUCCESS;
-}
-
-/* ConnPoolMemory wants to know what answers in the making hold. */
-static void count_buffer(answer_t *a)
-{
-    if (a->buf.capacity != a->counted) {
-        cp_stats_add(&connpool_child.buffer_bytes,
-                     (int64_t)a->buf.capacity - (int64_t)a->counted);
-        a->counted = a->buf.capacity;
-    }
+    return rv;
 }
 
 static apr_status_t make_room(answer_t *a)
 {
     int is_held = !a->is_streaming && !a->file;
 
-    count_buffer(a);
+    connpool_count_buffer(&a->buf, &a->counted);
     if (a->query->is_write
-        || a->buf.size < (is_held ? HELD_BYTES : STREAM_BYTES)) {
+        || a->buf.size < (is_held ? CONNPOOL_HELD_BYTES : STREAM_BYTES)) {
         return APR_SUCCESS;
     }
     if (a->r->connection->master) {
@@ -341,7 +303,7 @@ static int run_query(answer_t *a, const cp_value_t *values)
         rv = connpool_run_close(&a->run, rv, &a->err);
     }
     status = a->is_streaming ? finish_stream(a, rv) : finish_whole(a, rv);
-    count_buffer(a);
+    connpool_count_buffer(&a->buf, &a->counted);
     return status;
 }
 

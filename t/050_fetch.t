@@ -8,7 +8,7 @@ use warnings;
 use FindBin qw($Bin);
 use lib "$Bin/lib";
 
-use ConnPoolTest     qw(await parse_response read_until slowness);
+use ConnPoolTest     qw(await command parse_response read_until slowness);
 use ConnPoolUpstream qw(fetch_conf unchunk);
 use IO::Compress::Gzip ();
 use JSON::PP           ();
@@ -522,6 +522,65 @@ subtest 'a client that goes away' => sub {
     }
     my $line = upstream_line('once');
     cmp_ok($line->{errors}, '<=', 1, 'which is not the upstream\'s error');
+};
+
+# A write over HTTP/2 blocks for as long as mod_http2 lets it: the answer waits
+# for its end, not the connection for the client.
+subtest 'HTTP/2' => sub {
+    plan skip_all => 'no HTTP/2 on prefork' if $server->mpm eq 'prefork';
+    plan skip_all => 'no nghttp' if (command('nghttp', '--version'))[0] != 0;
+    my $http2 = ConnPoolTest->new(
+        modules => ['http2'],
+        conf    => "Protocols h2c http/1.1\n"
+            . fetch_conf('any', $upstream->url('/'), 'max-body=20M total=20s')
+            . fetch_conf('small', $upstream->url('/'), 'max-body=1M')
+    );
+    $http2->start;
+    my $get = sub { return (command('nghttp', @_))[1] };
+
+    is($get->($http2->url('/any/text?size=10')), 'x' x 10, 'a short answer');
+    for my $form (qw(large large-chunked)) {
+        my $text = $get->($http2->url("/any/$form/5000000"));
+        ok($text eq $http2->get("/any/$form/5000000")->{content},
+            "$form: the bytes that HTTP/1.1 gives");
+        is(length $text, 5_000_000, 'all of them');
+    }
+    like($get->('-v', '-n', $http2->url('/any/large-chunked/5000000')),
+        qr/content-length: 5000000\b/, 'of known length');
+    my $head = $get->('-v', '-H', ':method: HEAD', $http2->url('/any/text'));
+    like($head, qr/:status: 200/, 'HEAD');
+    is($get->('-v', $http2->url("/any/$_")) =~ /:status: (\d+)/ && $1,
+        502, "$_: an error on the way has its status")
+        for qw(late-close no-last-chunk bad-chunk);
+    is($get->('-v', $http2->url('/small/large-chunked/1200000'))
+            =~ /:status: (\d+)/ && $1, 502, 'so has a body that is too large');
+
+    my $acquired = $http2->pool('any')->{acquired};
+    my $pid      = fork // die "fork: $!";
+    if (!$pid) {
+        open(STDOUT, '>', '/dev/null');
+        # With windows of 16 KB, and stopped once it is served.
+        exec('nghttp', '-w', '14', '-W', '14',
+            $http2->url('/any/large/15000000'));
+    }
+    ok(await(sub { $http2->pool('any')->{acquired} > $acquired }, 10),
+        'a client asks');
+    kill 'STOP', $pid;
+    ok(await(sub { $http2->pool('any')->{busy} == 0 }, 5),
+        'and stalls, but keeps no connection');
+    my ($child) = $http2->children;
+    ok((grep { m{/connpool-\w+ \(deleted\)$} } values %{$http2->fds($child)}),
+        'its answer waits in a file');
+    kill 'KILL', $pid;
+    waitpid $pid, 0;
+    ok(
+        await(
+            sub { !grep { m{/connpool-} } values %{$http2->fds($child)} }, 5
+        ),
+        'which ends with the request'
+    );
+    $http2->allow_log(qr/upstream '(?:any|small)'/);
+    $http2->done;
 };
 
 subtest 'configuration' => sub {
