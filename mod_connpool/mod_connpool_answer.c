@@ -82,18 +82,25 @@ static void append_errors(cp_buffer_t *buf, const apr_array_header_t *errors)
     connpool_json_put(buf, "]");
 }
 
-/* Hand the buffer's bytes to the output; its storage goes along. */
+/* The buffer's storage goes along. */
+static void add_buffer(apr_bucket_brigade *bb, cp_buffer_t *buf)
+{
+    if (buf->size > 0) {
+        APR_BRIGADE_INSERT_TAIL(bb,
+                                apr_bucket_heap_create(buf->data, buf->size,
+                                                       free, bb->bucket_alloc));
+        *buf = (cp_buffer_t){0};
+    }
+}
+
+/* Hand the buffer's bytes to the output. */
 static apr_status_t pass_buffer(request_rec *r, cp_buffer_t *buf, int is_last)
 {
     apr_bucket_alloc_t *ba = r->connection->bucket_alloc;
     apr_bucket_brigade *bb = apr_brigade_create(r->pool, ba);
     apr_status_t rv;
 
-    if (buf->size > 0) {
-        APR_BRIGADE_INSERT_TAIL(
-            bb, apr_bucket_heap_create(buf->data, buf->size, free, ba));
-        *buf = (cp_buffer_t){0};
-    }
+    add_buffer(bb, buf);
     if (is_last) {
         APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_eos_create(ba));
     }
@@ -262,18 +269,27 @@ int connpool_send_whole(request_rec *r, const char *content_type,
 }
 
 int connpool_send_file(request_rec *r, const char *content_type,
-                       apr_file_t *file, apr_off_t size)
+                       apr_file_t *file, apr_off_t size, cp_buffer_t *rest)
+{
+    set_body_headers(r, content_type);
+    connpool_pass_collected(r, file, size, rest);
+    return OK;
+}
+
+void connpool_pass_collected(request_rec *r, apr_file_t *file, apr_off_t size,
+                             cp_buffer_t *rest)
 {
     apr_bucket_alloc_t *ba = r->connection->bucket_alloc;
     apr_bucket_brigade *bb = apr_brigade_create(r->pool, ba);
 
-    set_body_headers(r, content_type);
-    ap_set_content_length(r, size);
-    apr_brigade_insert_file(bb, file, 0, size, r->pool);
+    ap_set_content_length(r, size + (apr_off_t)rest->size);
+    if (file) {
+        apr_brigade_insert_file(bb, file, 0, size, r->pool);
+    }
+    add_buffer(bb, rest);
     APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_eos_create(ba));
     ap_pass_brigade(r->output_filters, bb);
     apr_brigade_destroy(bb);
-    return OK;
 }
 
 /* --- streams --- */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The handler connpool-fetch: GET an upstream, stream its answer on. */
+ * The handler connpool-fetch: GET an upstream, stream its answer on. Over
+ * HTTP/2 it is collected first, see mod_connpool_spool.c. */
 #include "mod_connpool_private.h"
 
 #include <apr_date.h>
@@ -14,6 +15,12 @@ typedef struct fetch_t {
     int has_begun;       /* some of the answer is on its way to the client */
     int is_redirect;     /* which we do not follow, and cannot hand on */
     int is_done;         /* answered without the body: 304 */
+    /* What is collected: in the file, and behind that in the buffer. */
+    apr_file_t *file; /* NULL: none is needed */
+    apr_off_t filed;
+    cp_buffer_t buf;
+    apr_size_t counted; /* bytes of buf that the child's figures know of */
+    cp_error_t failure; /* to collect */
 } fetch_t;
 
 /* Headers of the upstream that mean the same when they come from us. */
@@ -102,6 +109,22 @@ static apr_status_t on_head(void *baton, int status,
     return APR_SUCCESS;
 }
 
+static apr_status_t collect(fetch_t *fetch, const char *data, apr_size_t size)
+{
+    apr_status_t rv = APR_SUCCESS;
+
+    cp_buffer_append(&fetch->buf, data, size);
+    connpool_count_buffer(&fetch->buf, &fetch->counted);
+    if (fetch->file || fetch->buf.size >= CONNPOOL_HELD_BYTES) {
+        apr_size_t filed = fetch->buf.size;
+
+        rv = connpool_spill(fetch->r, &fetch->file, &fetch->buf,
+                            &fetch->failure);
+        fetch->filed += (apr_off_t)filed;
+    }
+    return rv;
+}
+
 static apr_status_t on_body(void *baton, const char *data, apr_size_t size)
 {
     fetch_t *fetch = baton;
@@ -109,6 +132,9 @@ static apr_status_t on_body(void *baton, const char *data, apr_size_t size)
     cp_buffer_t chunk = {0};
     apr_status_t rv;
 
+    if (fetch->r->connection->master) {
+        return collect(fetch, data, size);
+    }
     if (left == 0) {
         return APR_TIMEUP;
     }
@@ -179,7 +205,21 @@ static apr_status_t run_fetch(fetch_t *fetch, cp_error_t *err)
 
     fetch->deadline = cp_clock_after(up->pool.acquire + up->http.total);
     rv = connpool_run_fetch(r, up, &request, &sink, err);
+    if (fetch->failure.cls != CP_ERR_NONE) {
+        *err = fetch->failure;
+    }
     return fetch->is_done ? APR_SUCCESS : rv;
+}
+
+static void end_body(fetch_t *fetch)
+{
+    if (fetch->file || fetch->buf.size > 0) {
+        connpool_pass_collected(fetch->r, fetch->file, fetch->filed,
+                                &fetch->buf);
+    }
+    else {
+        connpool_stream_end(fetch->r);
+    }
 }
 
 static int finish_fetch(fetch_t *fetch, apr_status_t rv, const cp_error_t *err)
@@ -192,7 +232,7 @@ static int finish_fetch(fetch_t *fetch, apr_status_t rv, const cp_error_t *err)
         return connpool_condition_answer(r, r->status);
     }
     if (rv == APR_SUCCESS) {
-        connpool_stream_end(r);
+        end_body(fetch);
         return OK;
     }
     if (fetch->is_redirect) {
@@ -227,6 +267,7 @@ int connpool_fetch_handler(request_rec *r)
     fetch_t fetch = {.r = r};
     cp_error_t err;
     apr_status_t rv;
+    int status;
 
     if (name) {
         fetch.upstream = apr_hash_get(connpool_server(r->server)->all_upstreams,
@@ -242,11 +283,14 @@ int connpool_fetch_handler(request_rec *r)
         apr_table_setn(r->headers_out, "Allow", "GET, HEAD");
         return connpool_problem(r, HTTP_METHOD_NOT_ALLOWED, "Use GET.", NULL);
     }
-    rv = ap_discard_request_body(r);
-    if (rv != OK) {
-        return rv;
+    status = ap_discard_request_body(r);
+    if (status != OK) {
+        return status;
     }
     cp_error_clear(&err);
     rv = run_fetch(&fetch, &err);
-    return finish_fetch(&fetch, rv, &err);
+    status = finish_fetch(&fetch, rv, &err);
+    cp_buffer_free(&fetch.buf);
+    connpool_count_buffer(&fetch.buf, &fetch.counted);
+    return status;
 }

@@ -370,9 +370,14 @@ int connpool_status_of(cp_error_class_t cls);
 int connpool_send_whole(request_rec *r, const char *content_type,
                         cp_buffer_t *body);
 
-/** The same from a file, for bodies too long for memory: no tag. */
+/** The same from a file and a buffer, for bodies too long to hold: no tag. */
 int connpool_send_file(request_rec *r, const char *content_type,
-                       apr_file_t *file, apr_off_t size);
+                       apr_file_t *file, apr_off_t size, cp_buffer_t *rest);
+
+/** Send so many bytes of the file (NULL: none), then the buffer's, under the
+ * headers that are set. */
+void connpool_pass_collected(request_rec *r, apr_file_t *file, apr_off_t size,
+                             cp_buffer_t *rest);
 
 /** What ap_meets_conditions found, as a handler's answer: 412 as a problem. */
 int connpool_condition_answer(request_rec *r, int status);

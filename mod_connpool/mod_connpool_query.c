@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The handler connpool-query. An answer is collected up to CONNPOOL_HELD_BYTES with the
- * connection given back before the first byte is sent. A longer one streams;
- * over HTTP/2, where a write may block for as long as mod_http2 likes, it is
- * collected in a file instead. */
+ * The handler connpool-query. An answer is collected up to CONNPOOL_HELD_BYTES
+ * with the connection given back before the first byte is sent. A longer one
+ * streams; over HTTP/2, where a write may block for as long as mod_http2 likes,
+ * it is collected in a file instead. */
 #include "mod_connpool_private.h"
 
 #include <apr_hash.h>
@@ -281,11 +281,7 @@ static int finish_whole(answer_t *a, apr_status_t rv)
     if (!a->file) {
         return connpool_send_whole(a->r, type, &a->buf);
     }
-    if (spill(a) != APR_SUCCESS) {
-        return finish_with_problem(a);
-    }
-    cp_buffer_free(&a->buf);
-    return connpool_send_file(a->r, type, a->file, a->sent);
+    return connpool_send_file(a->r, type, a->file, a->sent, &a->buf);
 }
 
 static int run_query(answer_t *a, const cp_value_t *values)

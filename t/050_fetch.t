@@ -538,12 +538,11 @@ subtest 'HTTP/2' => sub {
     $http2->start;
     my $get = sub { return (command('nghttp', @_))[1] };
 
-    is($get->($http2->url('/any/text?size=10')), 'x' x 10, 'a short answer');
-    for my $form (qw(large large-chunked)) {
-        my $text = $get->($http2->url("/any/$form/5000000"));
-        ok($text eq $http2->get("/any/$form/5000000")->{content},
-            "$form: the bytes that HTTP/1.1 gives");
-        is(length $text, 5_000_000, 'all of them');
+    for my $path (qw(text large/5000000 large-chunked/5000000)) {
+        my $text = $get->($http2->url("/any/$path"));
+        cmp_ok(length $text, '>=', $path =~ /(\d+)/ ? $1 : 10, $path);
+        ok($text eq $http2->get("/any/$path")->{content},
+            'the bytes that HTTP/1.1 gives');
     }
     like($get->('-v', '-n', $http2->url('/any/large-chunked/5000000')),
         qr/content-length: 5000000\b/, 'of known length');
@@ -568,17 +567,15 @@ subtest 'HTTP/2' => sub {
     kill 'STOP', $pid;
     ok(await(sub { $http2->pool('any')->{busy} == 0 }, 5),
         'and stalls, but keeps no connection');
-    my ($child) = $http2->children;
-    ok((grep { m{/connpool-\w+ \(deleted\)$} } values %{$http2->fds($child)}),
-        'its answer waits in a file');
+    my $files = sub {
+        my ($child) = $http2->children;
+        return scalar grep { m{/connpool-\w+ \(deleted\)$} }
+            values %{$http2->fds($child)};
+    };
+    is($files->(), 1, 'its answer waits in a file');
     kill 'KILL', $pid;
     waitpid $pid, 0;
-    ok(
-        await(
-            sub { !grep { m{/connpool-} } values %{$http2->fds($child)} }, 5
-        ),
-        'which ends with the request'
-    );
+    ok(await(sub { $files->() == 0 }, 5), 'which ends with the request');
     $http2->allow_log(qr/upstream '(?:any|small)'/);
     $http2->done;
 };
