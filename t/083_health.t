@@ -250,4 +250,69 @@ subtest 'one-shot connections' => sub {
 };
 
 $server->done;
+
+# ---------------------------------------------------------------------------
+
+subtest 'a loop that is lost' => sub {
+    plan skip_all => 'no loop under prefork' if $server->mpm eq 'prefork';
+    my $lossy = ConnPoolTest->new(
+        testing => 1,
+        vars    => {UPSTREAM => $upstream->port},
+        conf    => <<'CONF',
+ConnPoolUpstream text http://127.0.0.1:@UPSTREAM@/text
+<Location "/text">
+SetHandler connpool-fetch
+ConnPoolServe text
+</Location>
+<Location "/health">
+SetHandler connpool-health
+</Location>
+CONF
+    );
+    my $faults = $lossy->dir('run');
+    $lossy->{env}{CONNPOOL_TEST_FAULTS} = $faults;
+    $lossy->start;
+    $lossy->allow_log(qr/event loop/);
+    my $await_status = sub {
+        my ($status, $meanwhile) = @_;
+        return await(
+            sub {
+                $meanwhile->() if $meanwhile;
+                my $report = $lossy->json('/health');
+                return $report->{status} eq $status && $report;
+            },
+            8,
+            "health $status"
+        );
+    };
+    ok($await_status->('ok'), 'ok at first');
+
+    # One that has lived for some time is replaced at once; one that dies
+    # again and again, later each time.
+    my $kill = sub {
+        return if -e "$faults/loop-die";
+        $lossy->write_file('run/making', '');
+        rename "$faults/making", "$faults/loop-die" or die "loop-die: $!";
+    };
+    my $seen = $await_status->('degraded', $kill);
+    ok($seen, 'degraded when it is lost') or return;
+    my $loop = $seen->{shared_event_loop};
+    is($loop->{status}, 'degraded', 'it is the loop');
+    ok($loop->{enabled} && !$loop->{running}, 'wanted, and not there');
+    is($seen->{http_pool}{status},            'ok', 'not the upstreams');
+    is($lossy->get('/health')->{status},      200,  'no reason for 503');
+    is($lossy->get('/text')->{status},        200,  'it serves');
+    my $restarts = $loop->{restarts};
+
+    # A last fault may still lie there.
+    ok(await(sub { !-e "$faults/loop-die" }, 3), 'left alone');
+    $seen = $await_status->('ok');
+    ok($seen, 'ok again') or return;
+    $loop = $seen->{shared_event_loop};
+    is($loop->{loops}, 1, 'with a loop');
+    cmp_ok($loop->{restarts}, '>', $restarts, 'started again');
+    is($lossy->get('/text')->{status}, 200, 'it serves');
+    $lossy->done;
+};
+
 done_testing;
