@@ -169,6 +169,7 @@ The demo runs. Open $url/ or try:
   curl '$url/api/notes'
   curl '$url/api/fetch/planets.json'
   curl '$url/connpool-status?format=json'
+  curl '$url/connpool-health'
   curl '$url/server-status?auto'
 
 Log: $DEMO_STATE/error.log
