@@ -202,3 +202,15 @@ cp_gate_state_t cp_gate_state(cp_gate_t *gate)
     pthread_mutex_unlock(&gate->lock);
     return state;
 }
+
+int cp_gate_is_used(cp_gate_t *gate)
+{
+    int is_used;
+
+    if (pthread_mutex_trylock(&gate->lock) != 0) {
+        return 1;
+    }
+    is_used = gate->inside > 0;
+    pthread_mutex_unlock(&gate->lock);
+    return is_used;
+}

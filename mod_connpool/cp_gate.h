@@ -48,4 +48,8 @@ typedef struct cp_gate_state_t {
 
 cp_gate_state_t cp_gate_state(cp_gate_t *gate);
 
+/** Is anybody inside, or just entering or leaving? Never waits: a signal
+ * handler may ask that has interrupted who holds the gate's lock. */
+int cp_gate_is_used(cp_gate_t *gate);
+
 #endif

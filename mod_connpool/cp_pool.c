@@ -1084,7 +1084,7 @@ void cp_pool_stop(cp_pool_t *pool)
 
 int cp_pool_is_used(cp_pool_t *pool)
 {
-    return cp_gate_state(pool->gate).inside > 0
+    return cp_gate_is_used(pool->gate)
            || __atomic_load_n(&pool->overflows, __ATOMIC_RELAXED) > 0;
 }
 

@@ -91,7 +91,7 @@ void cp_pool_stop(cp_pool_t *pool);
  * would abort it) and returns APR_EBUSY. */
 apr_status_t cp_pool_destroy(cp_pool_t *pool);
 
-/** Is something of it out, or just being taken or given back? */
+/** Is something of it out, or just being taken or given back? Never waits. */
 int cp_pool_is_used(cp_pool_t *pool);
 
 const cp_pool_config_t *cp_pool_settings(const cp_pool_t *pool);

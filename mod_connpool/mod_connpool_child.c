@@ -738,9 +738,24 @@ static void note_use(cp_pool_t *pool, void *baton)
     *(int *)baton |= cp_pool_is_used(pool);
 }
 
+/* What the scoreboard says of prefork's one thread. */
+static int is_in_request(void)
+{
+    apr_proc_t self = {.pid = getpid()};
+    int slot = ap_find_child_by_pid(&self);
+    int status = slot < 0
+                     ? SERVER_READY
+                     : ap_get_scoreboard_worker_from_indexes(slot, 0)->status;
+
+    return status == SERVER_BUSY_READ || status == SERVER_BUSY_WRITE
+           || status == SERVER_BUSY_LOG;
+}
+
 /* Prefork ends a child in a signal handler. Below it in this thread a request
- * may be anywhere in SQLite, libcurl or malloc, and hold their locks: nothing
- * of theirs may be called. The end of the process closes what is open. */
+ * may be anywhere in SQLite, libcurl or malloc, and hold their locks or ours:
+ * nothing that takes a lock may be called. The end of the process closes what
+ * is open. A connection may be out while no request is: until the client has
+ * all of the answer. */
 static int is_interrupted(void)
 {
     int is_threaded = 0;
@@ -748,6 +763,7 @@ static int is_interrupted(void)
 
     ap_mpm_query(AP_MPMQ_IS_THREADED, &is_threaded);
     if (is_threaded == AP_MPMQ_NOT_SUPPORTED) {
+        is_used = is_in_request();
         connpool_each_pool(note_use, &is_used);
     }
     return is_used;
