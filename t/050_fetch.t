@@ -535,7 +535,11 @@ subtest 'HTTP/2' => sub {
             . fetch_conf('any', $upstream->url('/'), 'max-body=20M total=20s')
             . fetch_conf('small', $upstream->url('/'), 'max-body=1M')
     );
+    # The server inherits how long its files may be.
+    my @limit      = ('prlimit', '--pid', $$);
+    my $is_limited = (command(@limit, '--fsize=17000000:'))[0] == 0;
     $http2->start;
+    command(@limit, '--fsize=unlimited:');
     my $get = sub { return (command('nghttp', @_))[1] };
 
     for my $path (qw(text large/5000000 large-chunked/5000000)) {
@@ -576,6 +580,13 @@ subtest 'HTTP/2' => sub {
     kill 'KILL', $pid;
     waitpid $pid, 0;
     ok(await(sub { $files->() == 0 }, 5), 'which ends with the request');
+
+    SKIP: {
+        skip 'no prlimit', 2 if !$is_limited;
+        like($get->('-v', $http2->url('/any/large/19000000')),
+            qr/:status: 503/, 'no room for the file');
+        ok($http2->await_log(qr/upstream 'any': there is no room/), 'is told');
+    }
     $http2->allow_log(qr/upstream '(?:any|small)'/);
     $http2->done;
 };
