@@ -17,6 +17,7 @@
 #include "mod_connpool_private.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <apr_hash.h>
 #include <apr_shm.h>
@@ -826,11 +827,13 @@ static apr_status_t child_exit(void *data)
     if (!connpool_child.is_started) {
         return APR_SUCCESS;
     }
+    /* Our threads make malloc take locks, and the interrupted request may hold
+     * one: whatever frees memory from here on would wait for ever. */
+    if (connpool_child.is_cut) {
+        _exit(0);
+    }
     connpool_child.is_started = 0;
     connpool_maintenance_stop();
-    if (connpool_child.is_cut) {
-        return APR_SUCCESS;
-    }
     if (connpool_child.loop) {
         cp_loop_stop(connpool_child.loop);
     }

@@ -378,12 +378,8 @@ void connpool_maintenance_start(server_rec *s)
     }
 }
 
-/* The thread may wait for a lock of a request that was interrupted: then it is
- * left behind, asleep. */
 void connpool_maintenance_stop(void)
 {
-    struct timespec until;
-
     if (!maintenance.is_running) {
         return;
     }
@@ -391,13 +387,6 @@ void connpool_maintenance_stop(void)
     maintenance.is_stopping = 1;
     pthread_cond_signal(&maintenance.wake);
     pthread_mutex_unlock(&maintenance.lock);
-    if (connpool_child.is_cut) {
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec++;
-        pthread_timedjoin_np(maintenance.thread, NULL, &until);
-    }
-    else {
-        pthread_join(maintenance.thread, NULL);
-    }
+    pthread_join(maintenance.thread, NULL);
     maintenance.is_running = 0;
 }
