@@ -963,12 +963,13 @@ static int is_log_quiet(cp_sqlite_t *db)
 /* False when others were busy with the file. */
 static int empty_log(cp_sqlite_t *db)
 {
-    cp_sqlite_conn_t *conn;
+    cp_sqlite_conn_t *conn = NULL;
     cp_error_t err;
     int rc = SQLITE_BUSY;
 
     if (conn_open(db, 1, cp_clock_after(TRUNCATE_PATIENCE), &conn, &err)
-        != APR_SUCCESS) {
+            != APR_SUCCESS
+        || !conn) {
         return 0;
     }
     if (cp_sqlite_lock(conn, cp_clock_now(), &err) == APR_SUCCESS) {

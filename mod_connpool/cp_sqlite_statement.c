@@ -127,23 +127,22 @@ static apr_status_t cache_add(cp_sqlite_conn_t *conn, const char *sql,
     sqlite3_stmt *stmt = NULL;
     apr_status_t rv = compile(conn, sql, &stmt, err);
     cp_statement_t *st;
-    char *copy;
 
     if (rv != APR_SUCCESS) {
         return rv;
     }
     st = cache_place(conn);
-    copy = strdup(sql);
-    if (!st || !copy) {
+    if (st) {
+        st->sql = strdup(sql);
+    }
+    if (!st || !st->sql) {
         sqlite3_finalize(stmt);
-        free(copy);
         return cp_error_set(err, CP_ERR_CAPACITY, APR_ENOMEM,
                             st ? "out of memory" : "too many open statements",
                             "cannot keep: %.200s", sql);
     }
     st->conn = conn;
     st->stmt = stmt;
-    st->sql = copy;
     st->sql_size = size;
     *pst = st;
     return APR_SUCCESS;

@@ -979,7 +979,8 @@ static const char *cmd_setting(cmd_parms *cmd, void *dummy, const char *value)
     if (error) {
         return error;
     }
-    error = set_option(cmd, setting, (char *)sc, value);
+    error = setting ? set_option(cmd, setting, (char *)sc, value)
+                    : "is not a setting";
     return error ? complain(cmd, NULL, NULL, error) : NULL;
 }
 

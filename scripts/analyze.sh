@@ -16,14 +16,22 @@ flags="$("$APXS" -q EXTRA_CPPFLAGS) -D_GNU_SOURCE -std=gnu11 -Imod_connpool
     -isystem $("$APXS" -q INCLUDEDIR) -isystem $("$APXS" -q APR_INCLUDEDIR)"
 status=0
 
-# The findings that are right more often than not.
-errors='null-dereference null-argument double-free use-after-free malloc-leak
+# The findings that are right more often than not. Not malloc-leak: gcc 12
+# loses sight of what is kept in an array's element; valgrind and ASan see it.
+errors='null-dereference null-argument double-free use-after-free
     file-leak fd-leak double-fclose use-of-uninitialized-value
     write-to-const free-of-non-heap stale-setjmp-buffer'
+# Annex K's functions are in no C library here; the check of va_list takes every
+# variadic function for wrong.
+tidy='clang-analyzer-*,-clang-analyzer-security.insecureAPI.*'
+tidy="$tidy,-clang-analyzer-valist.*"
 mkdir -p "$BUILD/analyze"
 gcc_errors=
 for name in $errors; do
-    gcc_errors="$gcc_errors -Werror=analyzer-$name"
+    # Not every gcc has every check.
+    if "$CC" "-Werror=analyzer-$name" -fsyntax-only -x c /dev/null 2>/dev/null; then
+        gcc_errors="$gcc_errors -Werror=analyzer-$name"
+    fi
 done
 echo "== $CC -fanalyzer"
 for file in "$@"; do
@@ -38,7 +46,7 @@ tests/guards/lint/check_cppcheck.sh "$@" || status=1
 if command -v clang-tidy >/dev/null; then
     echo "== clang-tidy"
     # shellcheck disable=SC2086 # a list of words
-    clang-tidy --quiet "$@" -- $flags || status=1
+    clang-tidy --quiet --checks="$tidy" "$@" -- $flags || status=1
 else
     echo "== clang-tidy is not installed"
 fi
