@@ -13,6 +13,8 @@
 #include <apr_strings.h>
 
 #define MAINTAIN_EVERY   apr_time_from_sec(1)
+#define VERIFY_TRIES     5
+#define VERIFY_PAUSE     apr_time_from_msec(200)
 #define SUPERVISE_EVERY  apr_time_from_msec(250)
 #define SHRINK_LOG_EVERY apr_time_from_sec(10)
 
@@ -199,26 +201,6 @@ static void verify_query(connpool_query_t *query, void *baton)
     cp_statement_finish(statement);
 }
 
-/* SQL is checked lexically at configtest; here it meets its database, through
- * a connection of its own that no counter knows. */
-static void verify_database(connpool_database_t *db, void *baton)
-{
-    const cp_driver_t *driver = db->sqlite.is_readonly ? &cp_sqlite_reader
-                                                       : &cp_sqlite_writer;
-    verify_t verify = {db, NULL};
-    cp_error_t err;
-
-    if (driver->open(db->child->sqlite, cp_clock_after(db->timeout),
-                     &verify.conn, &err)
-        != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_ERR, 0, db->server, "%s: %s", err.cause,
-                     err.detail);
-        return;
-    }
-    connpool_each_query(verify_query, &verify);
-    driver->close(db->child->sqlite, verify.conn);
-}
-
 /* --- the process --- */
 
 #define BASE_AFTER apr_time_from_sec(60)
@@ -288,6 +270,33 @@ static int maintenance_pause(cp_clock_t until)
     goes_on = !maintenance.is_stopping;
     pthread_mutex_unlock(&maintenance.lock);
     return goes_on;
+}
+
+/* SQL is checked lexically at configtest; here it meets its database, through
+ * a connection of its own that no counter knows. */
+static void verify_database(connpool_database_t *db, void *baton)
+{
+    const cp_driver_t *driver = db->sqlite.is_readonly ? &cp_sqlite_reader
+                                                       : &cp_sqlite_writer;
+    verify_t verify = {db, NULL};
+    cp_error_t err;
+    apr_status_t rv = APR_EGENERAL;
+
+    /* Children that start at once may find each other in the way. */
+    for (int i = 0; rv != APR_SUCCESS && i < VERIFY_TRIES; i++) {
+        if (i > 0 && !maintenance_pause(cp_clock_after(VERIFY_PAUSE))) {
+            return;
+        }
+        rv = driver->open(db->child->sqlite, cp_clock_after(db->timeout),
+                          &verify.conn, &err);
+    }
+    if (rv != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_ERR, 0, db->server, "%s: %s", err.cause,
+                     err.detail);
+        return;
+    }
+    connpool_each_query(verify_query, &verify);
+    driver->close(db->child->sqlite, verify.conn);
 }
 
 #ifdef CONNPOOL_TESTING
