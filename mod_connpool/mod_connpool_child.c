@@ -267,7 +267,7 @@ static void set_up_lock(connpool_database_t *db, void *baton)
     lock_set_up_t *setup = baton;
     server_rec *s = setup->main_server;
     apr_pool_t *p = s->process->pool;
-    const char *path = canonical_path(db->sqlite.path, p);
+    const char *path = canonical_path(db->sqlite.path, s->process->pconf);
     connpool_lock_t *lock;
 
     if (db->sqlite.is_readonly || setup->rv != APR_SUCCESS) {
@@ -279,13 +279,14 @@ static void set_up_lock(connpool_database_t *db, void *baton)
                                       apr_hash_count(setup->retained->locks));
 
         lock = apr_pcalloc(p, sizeof(*lock));
-        lock->path = path;
+        lock->path = apr_pstrdup(p, path); /* outlives this configuration */
         setup->rv = ap_global_mutex_create(&lock->mutex, NULL, LOCK_TYPE, id, s,
                                            p, 0);
         if (setup->rv != APR_SUCCESS) {
             return;
         }
-        apr_hash_set(setup->retained->locks, path, APR_HASH_KEY_STRING, lock);
+        apr_hash_set(setup->retained->locks, lock->path, APR_HASH_KEY_STRING,
+                     lock);
     }
     db->lock = lock;
 }
