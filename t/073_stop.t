@@ -18,8 +18,8 @@ use Time::HiRes qw(sleep time);
 # A child of prefork ends in its signal handler, wherever its one thread is.
 my $IS_PREFORK = ($ENV{CONNPOOL_MPM} // '') eq 'prefork';
 
-# Long before the MPM loses patience and kills.
-my $IN_TIME = 3 * slowness();
+# Before the MPM loses patience and kills, at 9 s. It looks once a second.
+my $IN_TIME = 6 * slowness();
 
 # What moments are chosen can be had again.
 my $SEED = $ENV{CONNPOOL_SEED} // time ^ $$;

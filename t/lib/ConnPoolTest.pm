@@ -78,7 +78,7 @@ my $BAD_LEVEL =
 # that a test has many databases.
 my @ALWAYS_ALLOWED = (
     qr/\[connpool:warn\].* SQLite [\d.]+ can lose committed rows/,
-    qr/AH10159: server is within MinSpareThreads/,
+    qr/(?:AH10159|AH00287): server is within MinSpareThreads/,
     qr/AH00(?:161|286|484): server reached MaxRequestWorkers/,
 );
 # What must never appear, in whatever form. The one excuse is kill_child().
