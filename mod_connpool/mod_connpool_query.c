@@ -12,20 +12,11 @@
 
 #define STREAM_BYTES (32 * 1024)
 
-/* One answer in the making. */
+/* One answer on its way to the client. */
 typedef struct answer_t {
-    request_rec *r;
-    connpool_query_t *query;
-    connpool_run_t run;
-    cp_encoder_t *encoder; /* NULL before the first row is asked for */
-    cp_value_t *row;
-    cp_buffer_t buf;
-    apr_size_t counted; /* bytes of buf that the child's figures know of */
-    apr_int64_t sent;   /* bytes already streamed, or in the file */
+    connpool_rows_t rows;
     int is_streaming;
-    apr_file_t *file;      /* NULL: none is needed */
-    const char *truncated; /* "rows", "bytes", NULL */
-    cp_error_t err;
+    apr_file_t *file; /* NULL: none is needed */
 } answer_t;
 
 /* --- checks before any work --- */
@@ -74,35 +65,14 @@ static int is_cross_site(request_rec *r)
            || strcasecmp(uri.hostinfo, host) != 0;
 }
 
-/* --- rows --- */
-
-static void begin_rows(answer_t *a)
-{
-    cp_statement_t *st = a->run.statement;
-    int columns = cp_statement_columns(st);
-    const char **names = apr_palloc(a->r->pool,
-                                    (apr_size_t)columns * sizeof(*names));
-
-    for (int i = 0; i < columns; i++) {
-        names[i] = cp_statement_column_name(st, i);
-    }
-    a->encoder = cp_encoder_create(a->r->pool, a->query->format, columns,
-                                   names);
-    a->row = apr_palloc(a->r->pool, (apr_size_t)columns * sizeof(*a->row));
-    cp_encode_begin(a->encoder, &a->buf);
-}
-
-static int is_single_row(cp_format_t format)
-{
-    return format == CP_FORMAT_OBJECT || format == CP_FORMAT_VALUE;
-}
+/* --- rows on their way --- */
 
 static void start_streaming(answer_t *a)
 {
-    request_rec *r = a->r;
+    request_rec *r = a->rows.r;
 
     a->is_streaming = 1;
-    connpool_stream_begin(r, cp_format_content_type(a->query->format));
+    connpool_stream_begin(r, cp_format_content_type(a->rows.query->format));
     /* Whether it gets cut is not known yet: said behind the body. */
     connpool_trailer_announce(r, "ConnPool-Truncated");
 }
@@ -111,20 +81,20 @@ static void start_streaming(answer_t *a)
  * query's deadline, not longer. */
 static apr_status_t flush_rows(answer_t *a)
 {
-    apr_interval_time_t left = cp_clock_left(a->run.deadline);
+    apr_interval_time_t left = cp_clock_left(a->rows.run.deadline);
     apr_status_t rv;
 
     if (left == 0) {
-        return cp_error_set(&a->err, CP_ERR_DEADLINE, APR_TIMEUP,
+        return cp_error_set(&a->rows.err, CP_ERR_DEADLINE, APR_TIMEUP,
                             "the client reads too slowly",
                             "the answer was not read within the query's time");
     }
-    a->sent += (apr_int64_t)a->buf.size;
-    connpool_limit_client_wait(a->r, left);
-    rv = connpool_stream_write(a->r, &a->buf);
-    connpool_limit_client_wait(a->r, -1);
+    a->rows.passed += (apr_int64_t)a->rows.buf.size;
+    connpool_limit_client_wait(a->rows.r, left);
+    rv = connpool_stream_write(a->rows.r, &a->rows.buf);
+    connpool_limit_client_wait(a->rows.r, -1);
     if (rv != APR_SUCCESS) {
-        cp_error_set(&a->err, CP_ERR_CANCELLED, rv, "the client is gone",
+        cp_error_set(&a->rows.err, CP_ERR_CANCELLED, rv, "the client is gone",
                      "writing the answer failed");
     }
     return rv;
@@ -133,25 +103,26 @@ static apr_status_t flush_rows(answer_t *a)
 /* Move what is collected into the file. */
 static apr_status_t spill(answer_t *a)
 {
-    apr_size_t size = a->buf.size;
-    apr_status_t rv = connpool_spill(a->r, &a->file, &a->buf, &a->err);
+    apr_size_t size = a->rows.buf.size;
+    apr_status_t rv = connpool_spill(a->rows.r, &a->file, &a->rows.buf,
+                                     &a->rows.err);
 
     if (rv == APR_SUCCESS) {
-        a->sent += (apr_int64_t)size;
+        a->rows.passed += (apr_int64_t)size;
     }
     return rv;
 }
 
-static apr_status_t make_room(answer_t *a)
+/* Called with every row. */
+static apr_status_t make_room(connpool_rows_t *rows)
 {
+    answer_t *a = (answer_t *)rows; /* its first member */
     int is_held = !a->is_streaming && !a->file;
 
-    connpool_count_buffer(&a->buf, &a->counted);
-    if (a->query->is_write
-        || a->buf.size < (is_held ? CONNPOOL_HELD_BYTES : STREAM_BYTES)) {
+    if (rows->buf.size < (is_held ? CONNPOOL_HELD_BYTES : STREAM_BYTES)) {
         return APR_SUCCESS;
     }
-    if (a->r->connection->master) {
+    if (rows->r->connection->master) {
         return spill(a);
     }
     if (is_held) {
@@ -160,153 +131,68 @@ static apr_status_t make_room(answer_t *a)
     return flush_rows(a);
 }
 
-/* Append the current row, or undo it and say that the answer is cut. */
-static apr_status_t add_row(answer_t *a)
-{
-    apr_size_t before = a->buf.size;
-
-    cp_statement_row(a->run.statement, a->row);
-    cp_encode_row(a->encoder, &a->buf, a->row);
-    if (a->sent + (apr_int64_t)a->buf.size <= a->query->max_bytes) {
-        return make_room(a);
-    }
-    a->buf.size = before;
-    if (is_single_row(a->query->format)) {
-        return cp_error_set(&a->err, CP_ERR_SIZE, APR_SUCCESS,
-                            "the answer is too large",
-                            "the row is larger than max-bytes");
-    }
-    if (a->query->is_write) {
-        return cp_error_set(&a->err, CP_ERR_SIZE, APR_SUCCESS,
-                            "the answer is too large",
-                            "RETURNING gives more than max-bytes; the write "
-                            "is rolled back");
-    }
-    a->truncated = "bytes";
-    return APR_EOF;
-}
-
-/* Read all rows, or the first `max-rows` of them: one more is asked for to
- * know whether something is left. A write's statement must run to its end. */
-static apr_status_t read_rows(answer_t *a)
-{
-    apr_int64_t limit = is_single_row(a->query->format) ? 1
-                                                        : a->query->max_rows;
-    apr_status_t rv;
-
-    while ((rv = connpool_run_next(&a->run, &a->err)) == APR_SUCCESS) {
-        if (!a->encoder) {
-            begin_rows(a);
-        }
-        if (a->run.rows > limit) {
-            a->run.rows--;
-            if (!is_single_row(a->query->format)) {
-                a->truncated = "rows";
-            }
-            if (!a->query->is_write) {
-                return APR_EOF;
-            }
-            continue;
-        }
-        rv = add_row(a);
-        if (rv != APR_SUCCESS) {
-            return rv;
-        }
-    }
-    return rv;
-}
-
 /* --- the end --- */
-
-static int answer_of_write(answer_t *a)
-{
-    const char *text = apr_psprintf(a->r->pool,
-                                    "{\"changes\":%" APR_INT64_T_FMT
-                                    ",\"last_insert_rowid\":%" APR_INT64_T_FMT
-                                    "}",
-                                    a->run.changes, a->run.last_rowid);
-
-    cp_buffer_append(&a->buf, text, strlen(text));
-    return connpool_send_whole(a->r, "application/json", &a->buf);
-}
 
 static int finish_stream(answer_t *a, apr_status_t rv)
 {
-    if (rv != APR_EOF) {
+    request_rec *r = a->rows.r;
+    const cp_error_t *err = &a->rows.err;
+
+    if (rv != APR_SUCCESS) {
         ap_log_rerror(APLOG_MARK,
-                      a->err.cls == CP_ERR_CANCELLED ? APLOG_INFO : APLOG_ERR,
-                      0, a->r, "query '%s': the answer is cut: %s: %s",
-                      a->query->name, a->err.cause, a->err.detail);
-        cp_buffer_free(&a->buf);
-        connpool_stream_cut(a->r);
+                      err->cls == CP_ERR_CANCELLED ? APLOG_INFO : APLOG_ERR, 0,
+                      r, "query '%s': the answer is cut: %s: %s",
+                      a->rows.query->name, err->cause, err->detail);
+        connpool_stream_cut(r);
         return OK;
     }
-    if (a->truncated) {
-        apr_table_setn(a->r->trailers_out, "ConnPool-Truncated", a->truncated);
+    if (a->rows.truncated) {
+        apr_table_setn(r->trailers_out, "ConnPool-Truncated",
+                       a->rows.truncated);
     }
-    cp_encode_end(a->encoder, &a->buf);
-    connpool_stream_write(a->r, &a->buf);
-    cp_buffer_free(&a->buf);
-    connpool_stream_end(a->r);
+    connpool_stream_write(r, &a->rows.buf);
+    connpool_stream_end(r);
     return OK;
-}
-
-static int finish_with_problem(answer_t *a)
-{
-    cp_buffer_free(&a->buf);
-    return connpool_problem_of(
-        a->r, apr_psprintf(a->r->pool, "query '%s'", a->query->name), &a->err,
-        a->query->complaints);
 }
 
 static int finish_whole(answer_t *a, apr_status_t rv)
 {
-    const char *type = cp_format_content_type(a->query->format);
+    connpool_rows_t *rows = &a->rows;
+    request_rec *r = rows->r;
 
-    if (rv != APR_EOF) {
-        return finish_with_problem(a);
+    if (rv != APR_SUCCESS) {
+        return connpool_problem_of(
+            r, apr_psprintf(r->pool, "query '%s'", rows->query->name),
+            &rows->err, rows->query->complaints);
     }
-    if (!a->encoder) {
-        return answer_of_write(a);
-    }
-    if (is_single_row(a->query->format) && a->run.rows == 0) {
-        cp_buffer_free(&a->buf);
-        return connpool_problem(a->r, HTTP_NOT_FOUND, "There is no such row.",
+    if (rows->status == HTTP_NOT_FOUND) {
+        return connpool_problem(r, HTTP_NOT_FOUND, "There is no such row.",
                                 NULL);
     }
-    cp_encode_end(a->encoder, &a->buf);
-    if (a->truncated) {
-        apr_table_setn(a->r->headers_out, "ConnPool-Truncated", a->truncated);
+    if (rows->truncated) {
+        apr_table_setn(r->headers_out, "ConnPool-Truncated", rows->truncated);
     }
     if (!a->file) {
-        return connpool_send_whole(a->r, type, &a->buf);
+        return connpool_send_whole(r, rows->content_type, &rows->buf);
     }
-    return connpool_send_file(a->r, type, a->file, a->sent, &a->buf);
+    return connpool_send_file(r, rows->content_type, a->file, rows->passed,
+                              &rows->buf);
 }
 
-static int run_query(answer_t *a, const cp_value_t *values)
+static int run_query(request_rec *r, connpool_query_t *query,
+                     const cp_value_t *values)
 {
-    int status;
-    apr_status_t rv = connpool_run_open(&a->run, a->r, a->query, values,
-                                        &a->err);
+    answer_t a = {.rows.make_room = make_room};
+    apr_status_t rv = connpool_rows_read(&a.rows, r, query, values);
+    int status = a.is_streaming ? finish_stream(&a, rv) : finish_whole(&a, rv);
 
-    if (rv == APR_SUCCESS) {
-        rv = read_rows(a);
-        if (rv == APR_EOF && !a->encoder
-            && cp_statement_columns(a->run.statement) > 0) {
-            begin_rows(a);
-        }
-        rv = connpool_run_close(&a->run, rv, &a->err);
-    }
-    status = a->is_streaming ? finish_stream(a, rv) : finish_whole(a, rv);
-    connpool_count_buffer(&a->buf, &a->counted);
+    connpool_rows_free(&a.rows);
     return status;
 }
 
 int connpool_query_handler(request_rec *r)
 {
     connpool_query_t *query = served_query(r);
-    answer_t a = {.r = r, .query = query};
     apr_array_header_t *errors;
     cp_value_t *values;
     const char *detail;
@@ -329,6 +215,5 @@ int connpool_query_handler(request_rec *r)
     if (status != OK) {
         return connpool_problem(r, status, detail, errors);
     }
-    cp_error_clear(&a.err);
-    return run_query(&a, values);
+    return run_query(r, query, values);
 }
