@@ -2,9 +2,10 @@
  * Inside of outgoing HTTP: what cp_http*.c, cp_fetch.c and cp_loop.c share.
  *
  * A job is one transfer. Two sides work on it: the runner drives the easy
- * handle (the loop's thread, or the caller itself), the waiter is the caller of
- * cp_fetch_run. Everything that the runner may touch belongs to the job and
- * lives until both have dropped it; so a waiter can leave at its deadline. */
+ * handle (the loop's thread, or the waiter itself), the waiter is the thread of
+ * the cp_transfer_t. Everything that the runner may touch belongs to the job
+ * and lives until both have dropped it; so a waiter can leave at its deadline.
+ */
 #ifndef CP_FETCH_H
 #define CP_FETCH_H
 
@@ -96,6 +97,7 @@ struct cp_job_t {
     int is_head;
     int follows_redirects;
     cp_generation_t *generation; /* NULL when run inline; holds a reference */
+    cp_bell_t *bell;             /* rings for has_news; holds a reference */
     void (*on_news)(cp_job_t *job); /* see that the waiter looks; NULL inline */
 
     /* Runner's until has_head is published, then the waiter's (read only). */
@@ -118,7 +120,6 @@ struct cp_job_t {
     cp_clock_t active_at;
 
     pthread_mutex_t lock; /* guards the next block */
-    pthread_cond_t cond;  /* has_news was set; CLOCK_MONOTONIC */
     int has_news;         /* something below changed since the waiter looked */
     int has_head;
     cp_bytes_t body;
@@ -191,7 +192,8 @@ int cp_http_is_retryable(const cp_job_t *job);
 /* cp_http_job.c: the runner's callbacks. */
 
 /** A job with one reference, or NULL without memory. */
-cp_job_t *cp_job_create(CURL *easy, const cp_upstream_t *upstream);
+cp_job_t *cp_job_create(CURL *easy, const cp_upstream_t *upstream,
+                        cp_bell_t *bell);
 void cp_job_ref(cp_job_t *job);
 void cp_job_unref(cp_job_t *job);
 

@@ -258,9 +258,12 @@ static long whole_seconds(apr_interval_time_t interval)
 
 static void configure_reuse(CURL *easy, const cp_upstream_config_t *config)
 {
-    /* curl counts whole seconds: less than one is no reuse at all. */
-    curl_easy_setopt(easy, CURLOPT_FORBID_REUSE,
-                     (long)(config->keepalive < APR_USEC_PER_SEC));
+    /* curl counts whole seconds: less than one is no reuse at all, neither of
+     * our own sockets nor of those that another upstream has kept. */
+    long is_single = config->keepalive < APR_USEC_PER_SEC;
+
+    curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, is_single);
+    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, is_single);
     curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN,
                      whole_seconds(config->keepalive));
     curl_easy_setopt(easy, CURLOPT_MAXLIFETIME_CONN,

@@ -9,6 +9,7 @@
 #include <apr_pools.h>
 #include <apr_tables.h>
 
+#include "cp_bell.h"
 #include "cp_driver.h"
 #include "cp_error.h"
 #include "cp_loop.h"
@@ -61,7 +62,7 @@ typedef struct cp_http_header_t {
     const char *value;
 } cp_http_header_t;
 
-/** What to ask for. Borrowed for the call. */
+/** What to ask for. What it points to is borrowed until the fetch is over. */
 typedef struct cp_fetch_request_t {
     const char *method;    /**< "GET" or "HEAD" */
     const char *path_info; /**< appended to the URL's path, already encoded as
@@ -73,7 +74,8 @@ typedef struct cp_fetch_request_t {
     int is_one_shot;           /**< a socket of its own, then closed */
 } cp_fetch_request_t;
 
-/** How the answer comes back: all in the calling thread. */
+/** How the answer comes back: all in the thread that runs or advances the
+ * fetch, which must not be ended from here. */
 typedef struct cp_fetch_sink_t {
     /** Status line and headers are complete. headers are valid for the call.
      * Hop-by-hop headers, Set-Cookie, Content-Length, Content-Encoding and what
@@ -101,15 +103,48 @@ typedef struct cp_fetch_result_t {
     apr_interval_time_t us;
 } cp_fetch_result_t;
 
-/** Run one fetch through the easy handle `conn` (of cp_http_driver), in the
+/** A fetch under way. It belongs to one thread, which may have several. */
+typedef struct cp_transfer_t cp_transfer_t;
+
+/** Begin a fetch through the easy handle `conn` (of cp_http_driver), in the
  * loop, or in the calling thread when loop is NULL or lost before the head.
+ * Never waits. Nobody else may touch conn until the fetch is over. request and
+ * sink are copied.
+ * @param bell rings when the fetch has news; the caller's, and the same for all
+ * that one thread waits for together
+ * @return APR_SUCCESS, whatever becomes of the fetch; APR_ENOMEM: nothing has
+ * begun */
+apr_status_t cp_transfer_start(cp_transfer_t **ptransfer,
+                               cp_upstream_t *upstream, void *conn,
+                               cp_loop_t *loop,
+                               const cp_fetch_request_t *request,
+                               const cp_fetch_sink_t *sink, cp_bell_t *bell);
+
+/** Give what has come to the sink, follow redirects, try again, keep the limits
+ * of time: to be called for every transfer of a bell whenever that rang, and at
+ * the earliest of their *puntil. Between calls at most 256K of the body are
+ * buffered, then the transfer is paused; that counts as our time, not as the
+ * upstream's silence. A transfer that runs in the calling thread works for up
+ * to 10 ms, shared with the others of its bell that do, and says *puntil = 0;
+ * those go on side by side, a little later than in the loop.
+ * @return APR_SUCCESS when the fetch is over: conn can be used again, a handle
+ * that the loop still holds was left to it and replaced; APR_EAGAIN while it is
+ * under way, with the time of the next call at the latest in *puntil */
+apr_status_t cp_transfer_advance(cp_transfer_t *transfer, cp_clock_t *puntil);
+
+/** Free the transfer; one that is still under way is given up first
+ * (CP_ERR_CANCELLED), which takes up to 20 ms. conn can be used again.
+ * @return what became of the fetch, see cp_fetch_run */
+apr_status_t cp_transfer_end(cp_transfer_t *transfer, cp_fetch_result_t *result,
+                             cp_error_t *err);
+
+/** Run one fetch to its end: cp_transfer_start to cp_transfer_end.
  * Returns when the body is complete, failed, cancelled, or the deadline passed
- * (at most 50 ms later). On return nobody else touches conn, and it can be used
- * again: a handle that the loop still holds is left to it and replaced.
+ * (at most 50 ms later).
  * Failures: CP_ERR_INPUT (path, query or header that must not be sent),
  * CP_ERR_REFUSED (address policy, redirect elsewhere), CP_ERR_UPSTREAM,
- * CP_ERR_SIZE, CP_ERR_DEADLINE, CP_ERR_CANCELLED; a failure after head() leaves
- * the answer cut. */
+ * CP_ERR_SIZE, CP_ERR_DEADLINE, CP_ERR_CANCELLED, CP_ERR_INTERNAL (memory); a
+ * failure after head() leaves the answer cut. */
 apr_status_t cp_fetch_run(cp_upstream_t *upstream, void *conn, cp_loop_t *loop,
                           const cp_fetch_request_t *request,
                           const cp_fetch_sink_t *sink,

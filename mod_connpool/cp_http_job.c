@@ -9,10 +9,10 @@
 
 /* ---- Life ---- */
 
-cp_job_t *cp_job_create(CURL *easy, const cp_upstream_t *upstream)
+cp_job_t *cp_job_create(CURL *easy, const cp_upstream_t *upstream,
+                        cp_bell_t *bell)
 {
     cp_job_t *job = calloc(1, sizeof(*job));
-    pthread_condattr_t attr;
 
     if (!job) {
         return NULL;
@@ -23,10 +23,8 @@ cp_job_t *cp_job_create(CURL *easy, const cp_upstream_t *upstream)
     job->content_length = -1;
     job->active_at = cp_clock_now();
     pthread_mutex_init(&job->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&job->cond, &attr);
-    pthread_condattr_destroy(&attr);
+    cp_bell_ref(bell);
+    job->bell = bell;
     cp_http_configure(easy, upstream, &job->guard);
     return job;
 }
@@ -44,8 +42,8 @@ void cp_job_unref(cp_job_t *job)
     if (job->generation) {
         cp_generation_unref(job->generation);
     }
+    cp_bell_unref(job->bell);
     curl_slist_free_all(job->headers);
-    pthread_cond_destroy(&job->cond);
     pthread_mutex_destroy(&job->lock);
     free(job->text.data);
     free(job->body.data);
@@ -62,8 +60,8 @@ void cp_job_finish(cp_job_t *job, cp_job_end_t end, CURLcode code)
     job->code = code;
     job->end = end;
     job->has_news = 1;
-    pthread_cond_signal(&job->cond);
     pthread_mutex_unlock(&job->lock);
+    cp_bell_ring(job->bell);
     if (orphan) {
         curl_easy_cleanup(orphan);
     }

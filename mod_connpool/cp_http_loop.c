@@ -221,9 +221,7 @@ static void wake_waiters(cp_generation_t *gen)
         cp_job_t *job = APR_RING_FIRST(&gen->touched);
 
         untouch(job);
-        pthread_mutex_lock(&job->lock);
-        pthread_cond_signal(&job->cond);
-        pthread_mutex_unlock(&job->lock);
+        cp_bell_ring(job->bell);
     }
 }
 
