@@ -23,4 +23,10 @@ typedef struct cp_sql_shape_t {
  * parentheses */
 const char *cp_sql_scan(apr_pool_t *p, const char *sql, cp_sql_shape_t *shape);
 
+/** Does it use something whose value changes without the data: the time, random
+ * numbers, what the connection did before? Sees names and literals only: not
+ * into views, and not what a parameter or a column holds.
+ * @return 1, and in *word (may be NULL) the name of it, lower case, static */
+int cp_sql_is_volatile(const char *sql, const char **word);
+
 #endif

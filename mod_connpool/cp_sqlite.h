@@ -10,6 +10,7 @@
 #include "cp_driver.h"
 #include "cp_error.h"
 #include "cp_value.h"
+#include "cp_version.h"
 
 struct sqlite3;
 
@@ -85,6 +86,40 @@ struct sqlite3 *cp_sqlite_handle(void *conn);
 /** What runs on conn from now on is interrupted at the deadline (within about
  * 50 ms with the default limits). Ends with the connection's release. */
 void cp_sqlite_set_deadline(void *conn, cp_clock_t deadline);
+
+/* --- versions --- */
+
+/** A connection of its own that only asks whether somebody has committed, so
+ * that versions can be compared: one per child and database, for any thread.
+ * Belongs to no pool. */
+typedef struct cp_sentinel_t cp_sentinel_t;
+
+/** In p, and closed with it; p must end before the database does. Opens nothing
+ * yet: that waits for the first question, in the child. */
+apr_status_t cp_sentinel_create(cp_sentinel_t **psentinel, cp_sqlite_t *db,
+                                apr_pool_t *p);
+
+/** The version of what anybody reads who begins to read now, in a few
+ * microseconds; never waits for a lock of the database. What was read after
+ * asking, by a connection that cp_sqlite_is_current, is good as long as the
+ * version stays the same. After a failure to open nothing is tried for a
+ * second. */
+apr_status_t cp_sentinel_version(cp_sentinel_t *sentinel, cp_version_t *version,
+                                 cp_error_t *err);
+
+/** Would a statement that begins on conn now read the file that stands at the
+ * path, and its latest state? Not within a transaction, or beside a statement
+ * that is running. */
+int cp_sqlite_is_current(void *conn);
+
+/** Close it when it was not asked for so long. Skipped while it is in use. */
+void cp_sentinel_rest(cp_sentinel_t *sentinel, apr_interval_time_t idle);
+
+/** Add what it holds. Adds nothing while it is in use. */
+void cp_sentinel_weigh(cp_sentinel_t *sentinel, cp_sqlite_weight_t *sum);
+
+/** How often it was opened. */
+uint64_t cp_sentinel_opens(cp_sentinel_t *sentinel);
 
 /* --- writes --- */
 
