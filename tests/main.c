@@ -19,6 +19,8 @@ static const struct {
     {"stats", stats_suite},     {"segment", segment_suite},
     {"sqlite", sqlite_suite},   {"http", http_suite},
     {"loop", loop_suite},       {"condition", condition_suite},
+    {"hash", hash_suite},       {"flight", flight_suite},
+    {"key", key_suite},         {"entry", entry_suite},
 };
 
 #define SUITES ((int)(sizeof(suites) / sizeof(suites[0])))

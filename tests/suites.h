@@ -22,6 +22,10 @@ SUITE(condition);
 SUITE(sqlite);
 SUITE(http);
 SUITE(loop);
+SUITE(hash);
+SUITE(flight);
+SUITE(key);
+SUITE(entry);
 
 #undef SUITE
 
