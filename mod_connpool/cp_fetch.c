@@ -36,7 +36,7 @@ struct cp_transfer_t {
     cp_bytes_t body; /* taken out of the job, to be delivered */
     int redirects;
     int is_fresh; /* a retry: not over a socket that is open already */
-    int is_alone; /* on its bell: its thread waits for nothing else */
+    int is_alone; /* its thread waits for nothing else */
     int is_over;
     /* Of the attempt. */
     cp_job_t *job;
@@ -552,14 +552,32 @@ static void end_attempt(cp_transfer_t *t, cp_job_end_t end)
     begin_attempt(t);
 }
 
+static cp_transfer_t *create(cp_bell_t *bell)
+{
+    cp_transfer_t *t = calloc(1, sizeof(*t));
+
+    if (!t) {
+        return NULL;
+    }
+    if (bell) {
+        cp_bell_ref(bell);
+    }
+    else if (!(bell = cp_bell_create())) {
+        free(t);
+        return NULL;
+    }
+    t->bell = bell;
+    return t;
+}
+
 apr_status_t cp_transfer_start(cp_transfer_t **ptransfer,
                                cp_upstream_t *upstream, void *conn,
                                cp_loop_t *loop,
                                const cp_fetch_request_t *request,
                                const cp_fetch_sink_t *sink, cp_bell_t *bell)
 {
-    cp_transfer_t *t = calloc(1, sizeof(*t));
     apr_interval_time_t total = upstream->config.total;
+    cp_transfer_t *t = create(bell);
 
     *ptransfer = t;
     if (!t) {
@@ -568,8 +586,6 @@ apr_status_t cp_transfer_start(cp_transfer_t **ptransfer,
     t->upstream = upstream;
     t->conn = conn;
     t->loop = loop;
-    cp_bell_ref(bell);
-    t->bell = bell;
     t->request = *request;
     t->sink = *sink;
     for (int i = 0; i < CP_SPANS; i++) {
@@ -619,6 +635,18 @@ apr_status_t cp_transfer_advance(cp_transfer_t *t, cp_clock_t *puntil)
     return APR_SUCCESS;
 }
 
+void cp_transfer_finish(cp_transfer_t *t)
+{
+    cp_clock_t until;
+
+    t->is_alone = 1;
+    while (cp_transfer_advance(t, &until) == APR_EAGAIN) {
+        if (until > 0) {
+            cp_bell_wait(t->bell, until);
+        }
+    }
+}
+
 /* Nobody wants the rest. Others of the bell may have rung meanwhile. */
 static void give_up(cp_transfer_t *t)
 {
@@ -654,35 +682,19 @@ apr_status_t cp_transfer_end(cp_transfer_t *t, cp_fetch_result_t *result,
     return rv;
 }
 
-static void follow_to_end(cp_transfer_t *t)
-{
-    cp_clock_t until;
-
-    while (cp_transfer_advance(t, &until) == APR_EAGAIN) {
-        if (until > 0) {
-            cp_bell_wait(t->bell, until);
-        }
-    }
-}
-
 apr_status_t cp_fetch_run(cp_upstream_t *upstream, void *conn, cp_loop_t *loop,
                           const cp_fetch_request_t *request,
                           const cp_fetch_sink_t *sink,
                           cp_fetch_result_t *result, cp_error_t *err)
 {
-    cp_bell_t *bell = cp_bell_create();
-    cp_transfer_t *t = NULL;
+    cp_transfer_t *t;
 
-    if (!bell
-        || cp_transfer_start(&t, upstream, conn, loop, request, sink, bell)
-               != APR_SUCCESS) {
-        cp_bell_unref(bell);
+    if (cp_transfer_start(&t, upstream, conn, loop, request, sink, NULL)
+        != APR_SUCCESS) {
         memset(result, 0, sizeof(*result));
         return cp_http_error(err, upstream, CP_ERR_INTERNAL, APR_ENOMEM,
                              "out of memory");
     }
-    cp_bell_unref(bell);
-    t->is_alone = 1;
-    follow_to_end(t);
+    cp_transfer_finish(t);
     return cp_transfer_end(t, result, err);
 }

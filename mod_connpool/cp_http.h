@@ -111,7 +111,8 @@ typedef struct cp_transfer_t cp_transfer_t;
  * Never waits. Nobody else may touch conn until the fetch is over. request and
  * sink are copied.
  * @param bell rings when the fetch has news; the caller's, and the same for all
- * that one thread waits for together
+ * that one thread waits for together. NULL: one of its own, for
+ * cp_transfer_finish
  * @return APR_SUCCESS, whatever becomes of the fetch; APR_ENOMEM: nothing has
  * begun */
 apr_status_t cp_transfer_start(cp_transfer_t **ptransfer,
@@ -132,13 +133,17 @@ apr_status_t cp_transfer_start(cp_transfer_t **ptransfer,
  * under way, with the time of the next call at the latest in *puntil */
 apr_status_t cp_transfer_advance(cp_transfer_t *transfer, cp_clock_t *puntil);
 
+/** Advance until the fetch is over, and sleep meanwhile: for a thread that
+ * waits for nothing else. */
+void cp_transfer_finish(cp_transfer_t *transfer);
+
 /** Free the transfer; one that is still under way is given up first
  * (CP_ERR_CANCELLED), which takes up to 20 ms. conn can be used again.
  * @return what became of the fetch, see cp_fetch_run */
 apr_status_t cp_transfer_end(cp_transfer_t *transfer, cp_fetch_result_t *result,
                              cp_error_t *err);
 
-/** Run one fetch to its end: cp_transfer_start to cp_transfer_end.
+/** Run one fetch: cp_transfer_start, cp_transfer_finish, cp_transfer_end.
  * Returns when the body is complete, failed, cancelled, or the deadline passed
  * (at most 50 ms later).
  * Failures: CP_ERR_INPUT (path, query or header that must not be sent),

@@ -564,6 +564,23 @@ static apr_status_t enter_gates(cp_pool_t *pool, cp_clock_t deadline,
     return APR_SUCCESS;
 }
 
+/* The same without waiting. Nobody waits at a gate that has a permit free. */
+static int try_gates(cp_pool_t *pool)
+{
+    if (!cp_gate_try_enter(pool->gate)) {
+        return 0;
+    }
+    for (int i = 0; i < CP_POOL_SHARED_GATES; i++) {
+        cp_gate_t *gate = pool->config.shared_gates[i];
+
+        if (gate && !cp_gate_try_enter(gate)) {
+            leave_gates(pool, i);
+            return 0;
+        }
+    }
+    return 1;
+}
+
 static apr_status_t borrow_pooled(cp_pool_t *pool, cp_lease_t *lease,
                                   const char *holder, cp_clock_t deadline,
                                   cp_error_t *err)
@@ -596,6 +613,19 @@ static apr_status_t borrow_pooled(cp_pool_t *pool, cp_lease_t *lease,
     cp_stats_add(&pool->stats->busy, 1);
     cp_stats_raise(&pool->stats->busy_max, cp_stats_get(&pool->stats->busy));
     return APR_SUCCESS;
+}
+
+/* Through the gates, which are left again on failure. */
+static apr_status_t borrow_inside(cp_pool_t *pool, cp_lease_t *lease,
+                                  const char *holder, cp_clock_t deadline,
+                                  cp_error_t *err)
+{
+    apr_status_t rv = borrow_pooled(pool, lease, holder, deadline, err);
+
+    if (rv != APR_SUCCESS) {
+        leave_gates(pool, CP_POOL_SHARED_GATES);
+    }
+    return rv;
 }
 
 /* One connection beside the exhausted pool, closed after its one use. */
@@ -671,10 +701,7 @@ apr_status_t cp_pool_acquire(cp_pool_t *pool, cp_lease_t *lease,
     /* Once for all that the driver does now, lest graces add up. */
     deadline = driver_deadline(deadline);
     if (rv == APR_SUCCESS) {
-        rv = borrow_pooled(pool, lease, holder, deadline, err);
-        if (rv != APR_SUCCESS) {
-            leave_gates(pool, CP_POOL_SHARED_GATES);
-        }
+        rv = borrow_inside(pool, lease, holder, deadline, err);
     }
     else if (rv == APR_EOF || is_stopped(pool)) {
         rv = refuse(pool, OWN_LIMIT, rv, err);
@@ -685,6 +712,27 @@ apr_status_t cp_pool_acquire(cp_pool_t *pool, cp_lease_t *lease,
     else {
         rv = refuse(pool, limit, rv, err);
     }
+    cp_histogram_record(&pool->stats->acquire_us, cp_clock_now() - start);
+    return rv;
+}
+
+apr_status_t cp_pool_try_acquire(cp_pool_t *pool, cp_lease_t *lease,
+                                 const char *holder, cp_error_t *err)
+{
+    cp_clock_t start = cp_clock_now();
+    apr_status_t rv;
+
+    lease->slot = NULL;
+    cp_error_clear(err);
+    if (is_stopped(pool)) {
+        return refuse(pool, OWN_LIMIT, APR_EOF, err);
+    }
+    if (!try_gates(pool)) {
+        return APR_EAGAIN;
+    }
+    rv = borrow_inside(pool, lease, holder,
+                       driver_deadline(cp_clock_after(pool->config.acquire)),
+                       err);
     cp_histogram_record(&pool->stats->acquire_us, cp_clock_now() - start);
     return rv;
 }

@@ -254,9 +254,15 @@ typedef struct connpool_hold_t connpool_hold_t;
 apr_status_t connpool_hold_database(request_rec *r, connpool_database_t *db,
                                     int is_writer, const char *holder,
                                     connpool_hold_t **phold, cp_error_t *err);
-/** Exclusive: never shared. A transfer cannot be in a handle twice. */
+
+/** Never shared: a transfer cannot be in a handle twice. */
+#define CONNPOOL_HOLD_EXCLUSIVE 1
+/** Only if nobody has to wait for it, else APR_EAGAIN with err clear. */
+#define CONNPOOL_HOLD_AT_ONCE   2
+
+/** `how`: CONNPOOL_HOLD_ bits. */
 apr_status_t connpool_hold_upstream(request_rec *r, connpool_upstream_t *up,
-                                    int is_exclusive, connpool_hold_t **phold,
+                                    int how, connpool_hold_t **phold,
                                     cp_error_t *err);
 void *connpool_hold_connection(const connpool_hold_t *hold);
 /** The CURL * of an upstream's connection, prepared when it is first asked for;
@@ -275,8 +281,9 @@ void connpool_hold_discard(connpool_hold_t *hold, const char *why);
 typedef struct connpool_account_t {
     apr_interval_time_t wait; /**< for connections */
     apr_interval_time_t db;   /**< with connections of databases */
-    apr_interval_time_t http; /**< with upstreams */
+    apr_interval_time_t http; /**< with upstreams, one or several at once */
     cp_clock_t fetching;      /**< since when one is under way; 0: none is */
+    int fetches;              /**< under way */
     int fallbacks;            /**< one-shot connections */
 } connpool_account_t;
 
@@ -357,10 +364,42 @@ apr_status_t connpool_collect_query(request_rec *r, connpool_query_t *query,
                                     const cp_value_t *values,
                                     cp_answer_t **panswer, cp_error_t *err);
 
-/** Borrow from the upstream's pool, fetch, give back, count. Fills in
- * request->is_one_shot. */
+/** One fetch under way, of many that a thread may have. Caller's storage,
+ * zeroed. */
+typedef struct connpool_fetch_run_t {
+    request_rec *r;
+    connpool_upstream_t *up; /* NULL: not opened, or closed */
+    connpool_hold_t *hold;
+    cp_transfer_t *transfer;
+    apr_interval_time_t waited;
+} connpool_fetch_run_t;
+
+/** Borrow from the upstream's pool, and begin. Who has fetches of the same
+ * request open already passes CONNPOOL_HOLD_AT_ONCE in `how`, else 0: who
+ * waited for a connection while it holds others could wait for ever. What
+ * request and sink point to must last until connpool_fetch_close. For bell see
+ * cp_transfer_start.
+ * @return APR_SUCCESS: advance and close it; APR_EAGAIN with
+ * CONNPOOL_HOLD_AT_ONCE: none is free, nothing happened, the run is as new;
+ * else err, and nothing is to be closed */
+apr_status_t connpool_fetch_open(connpool_fetch_run_t *run, request_rec *r,
+                                 connpool_upstream_t *up,
+                                 const cp_fetch_request_t *request,
+                                 const cp_fetch_sink_t *sink, cp_bell_t *bell,
+                                 int how, cp_error_t *err);
+
+/** As cp_transfer_advance: APR_SUCCESS: over, close it, or APR_EAGAIN. */
+apr_status_t connpool_fetch_advance(connpool_fetch_run_t *run,
+                                    cp_clock_t *puntil);
+
+/** Give the connection back, count. A fetch under way is given up first.
+ * Idempotent: APR_SUCCESS, the second time.
+ * @return what became of the fetch, with err */
+apr_status_t connpool_fetch_close(connpool_fetch_run_t *run, cp_error_t *err);
+
+/** One fetch from open to close. */
 apr_status_t connpool_run_fetch(request_rec *r, connpool_upstream_t *up,
-                                cp_fetch_request_t *request,
+                                const cp_fetch_request_t *request,
                                 const cp_fetch_sink_t *sink, cp_error_t *err);
 
 /* --- parameters (mod_connpool_params.c) --- */

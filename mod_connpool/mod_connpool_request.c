@@ -100,9 +100,10 @@ static connpool_hold_t *vacant_hold(request_rec *top, state_t *state)
 }
 
 static apr_status_t hold_pool(request_rec *r, cp_pool_t *pool,
-                              const char *holder, int is_exclusive,
+                              const char *holder, int how,
                               connpool_hold_t **phold, cp_error_t *err)
 {
+    int is_exclusive = (how & CONNPOOL_HOLD_EXCLUSIVE) != 0;
     request_rec *top = outermost(r);
     state_t *state = state_of(r);
     connpool_hold_t *hold = is_exclusive ? NULL
@@ -136,7 +137,12 @@ static apr_status_t hold_pool(request_rec *r, cp_pool_t *pool,
     }
     hold = vacant_hold(top, state);
     asked = cp_clock_now();
-    rv = cp_pool_acquire(pool, &hold->lease, holder ? holder : r->uri, err);
+    if (!holder) {
+        holder = r->uri;
+    }
+    rv = how & CONNPOOL_HOLD_AT_ONCE
+             ? cp_pool_try_acquire(pool, &hold->lease, holder, err)
+             : cp_pool_acquire(pool, &hold->lease, holder, err);
     state->account.wait += cp_clock_now() - asked;
     if (rv == APR_SUCCESS) {
         state->account.fallbacks += cp_lease_is_overflow(&hold->lease);
@@ -174,7 +180,7 @@ apr_status_t connpool_hold_database(request_rec *r, connpool_database_t *db,
 }
 
 apr_status_t connpool_hold_upstream(request_rec *r, connpool_upstream_t *up,
-                                    int is_exclusive, connpool_hold_t **phold,
+                                    int how, connpool_hold_t **phold,
                                     cp_error_t *err)
 {
     const connpool_server_t *sc = connpool_server(r->server);
@@ -186,7 +192,7 @@ apr_status_t connpool_hold_upstream(request_rec *r, connpool_upstream_t *up,
     }
     pools = up->child->pool;
     return hold_pool(r, pools[is_pooled] ? pools[is_pooled] : pools[!is_pooled],
-                     NULL, is_exclusive, phold, err);
+                     NULL, how, phold, err);
 }
 
 void *connpool_hold_connection(const connpool_hold_t *hold)

@@ -246,39 +246,112 @@ static void count_fetch(const connpool_upstream_t *up,
     cp_histogram_record(&stats->us, result->us);
 }
 
-apr_status_t connpool_run_fetch(request_rec *r, connpool_upstream_t *up,
-                                cp_fetch_request_t *request,
-                                const cp_fetch_sink_t *sink, cp_error_t *err)
+/* Several at once take the request no more time than one. */
+static void account_fetch(request_rec *r, int delta)
 {
-    cp_fetch_result_t result = {0};
     connpool_account_t *account = connpool_account(r);
-    connpool_hold_t *hold;
-    cp_clock_t began = cp_clock_now();
-    apr_status_t rv = connpool_hold_upstream(r, up, 1, &hold, err);
-    apr_interval_time_t waited;
+    cp_clock_t now = cp_clock_now();
 
-    account->fetching = cp_clock_now();
-    waited = account->fetching - began;
+    if (account->fetches == 0) {
+        account->fetching = now;
+    }
+    account->fetches += delta;
+    if (account->fetches == 0) {
+        account->http += now - account->fetching;
+        account->fetching = 0;
+    }
+}
+
+/* No connection for it: a failed fetch, too, but the upstream saw nothing. */
+static apr_status_t count_unborn(connpool_fetch_run_t *run, apr_status_t rv,
+                                 cp_error_class_t cls)
+{
+    cp_fetch_result_t result = {.us = run->waited};
 
     for (int i = 0; i < CP_SPANS; i++) {
         result.span_us[i] = -1;
     }
-    if (rv == APR_SUCCESS) {
-        request->is_one_shot = connpool_hold_is_one_shot(hold);
-        rv = cp_fetch_run(up->child->upstream, connpool_hold_connection(hold),
-                          connpool_child.loop, request, sink, &result, err);
-        /* That the caller wanted no more says nothing against the handle. */
-        if (rv == APR_SUCCESS || err->cls == CP_ERR_CANCELLED) {
-            connpool_hold_release(hold);
-        }
-        else {
-            connpool_hold_discard(hold, err->cause);
-        }
-    }
-    account->fetching = 0;
-    account->http += result.us;
-    result.span_us[CP_SPAN_QUEUE] = waited;
-    result.us += waited;
-    count_fetch(up, &result, rv == APR_SUCCESS ? CP_ERR_NONE : err->cls);
+    result.span_us[CP_SPAN_QUEUE] = run->waited;
+    count_fetch(run->up, &result, cls);
+    run->up = NULL;
     return rv;
+}
+
+apr_status_t connpool_fetch_open(connpool_fetch_run_t *run, request_rec *r,
+                                 connpool_upstream_t *up,
+                                 const cp_fetch_request_t *request,
+                                 const cp_fetch_sink_t *sink, cp_bell_t *bell,
+                                 int how, cp_error_t *err)
+{
+    cp_fetch_request_t mine = *request;
+    cp_clock_t asked = cp_clock_now();
+    apr_status_t rv = connpool_hold_upstream(
+        r, up, how | CONNPOOL_HOLD_EXCLUSIVE, &run->hold, err);
+
+    if (rv == APR_EAGAIN && err->cls == CP_ERR_NONE) {
+        return rv;
+    }
+    run->r = r;
+    run->up = up;
+    run->waited = cp_clock_now() - asked;
+    if (rv != APR_SUCCESS) {
+        return count_unborn(run, rv, err->cls);
+    }
+    mine.is_one_shot = connpool_hold_is_one_shot(run->hold);
+    rv = cp_transfer_start(&run->transfer, up->child->upstream,
+                           connpool_hold_connection(run->hold),
+                           connpool_child.loop, &mine, sink, bell);
+    if (rv != APR_SUCCESS) {
+        connpool_hold_release(run->hold);
+        cp_error_set(err, CP_ERR_INTERNAL, rv, "out of memory",
+                     "upstream '%s': no memory for a fetch", up->name);
+        return count_unborn(run, rv, err->cls);
+    }
+    account_fetch(r, 1);
+    return APR_SUCCESS;
+}
+
+apr_status_t connpool_fetch_advance(connpool_fetch_run_t *run,
+                                    cp_clock_t *puntil)
+{
+    return cp_transfer_advance(run->transfer, puntil);
+}
+
+apr_status_t connpool_fetch_close(connpool_fetch_run_t *run, cp_error_t *err)
+{
+    cp_fetch_result_t result;
+    apr_status_t rv;
+
+    if (!run->up) {
+        return APR_SUCCESS;
+    }
+    rv = cp_transfer_end(run->transfer, &result, err);
+    /* That the caller wanted no more says nothing against the handle. */
+    if (rv == APR_SUCCESS || err->cls == CP_ERR_CANCELLED) {
+        connpool_hold_release(run->hold);
+    }
+    else {
+        connpool_hold_discard(run->hold, err->cause);
+    }
+    account_fetch(run->r, -1);
+    result.span_us[CP_SPAN_QUEUE] = run->waited;
+    result.us += run->waited;
+    count_fetch(run->up, &result, err->cls);
+    run->up = NULL;
+    return rv;
+}
+
+apr_status_t connpool_run_fetch(request_rec *r, connpool_upstream_t *up,
+                                const cp_fetch_request_t *request,
+                                const cp_fetch_sink_t *sink, cp_error_t *err)
+{
+    connpool_fetch_run_t run = {0};
+    apr_status_t rv = connpool_fetch_open(&run, r, up, request, sink, NULL, 0,
+                                          err);
+
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    cp_transfer_finish(run.transfer);
+    return connpool_fetch_close(&run, err);
 }
