@@ -391,10 +391,10 @@ static void encode_base64(cp_buffer_t *buf, const char *data, apr_size_t size)
     }
 }
 
-static void encode_json_blob(cp_buffer_t *buf, const cp_value_t *value)
+void cp_encode_json_blob(cp_buffer_t *buf, const char *data, apr_size_t size)
 {
     cp_buffer_append(buf, "{\"$base64\":\"", 12);
-    encode_base64(buf, value->as.bytes.data, value->as.bytes.size);
+    encode_base64(buf, data, size);
     cp_buffer_append(buf, "\"}", 2);
 }
 
@@ -417,7 +417,7 @@ static inline void encode_json(cp_buffer_t *buf, const cp_value_t *value)
         cp_encode_json_string(buf, value->as.bytes.data, value->as.bytes.size);
         return;
     case CP_BLOB:
-        encode_json_blob(buf, value);
+        cp_encode_json_blob(buf, value->as.bytes.data, value->as.bytes.size);
         return;
     case CP_NULL:
         break;

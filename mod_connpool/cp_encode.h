@@ -56,4 +56,7 @@ void cp_encode_end(cp_encoder_t *enc, cp_buffer_t *buf);
 /** A JSON string with quotes, appended to buf. */
 void cp_encode_json_string(cp_buffer_t *buf, const char *data, apr_size_t size);
 
+/** {"$base64":".."}, appended to buf. */
+void cp_encode_json_blob(cp_buffer_t *buf, const char *data, apr_size_t size);
+
 #endif

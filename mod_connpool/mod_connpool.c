@@ -38,6 +38,9 @@ static int handler(request_rec *r)
     if (strcmp(r->handler, "connpool-fetch") == 0) {
         return timed(connpool_fetch_handler, r);
     }
+    if (strcmp(r->handler, "connpool-batch") == 0) {
+        return timed(connpool_batch_handler, r);
+    }
     if (strcmp(r->handler, "connpool-status") == 0) {
         return connpool_status_handler(r);
     }

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include <apr_strings.h>
+#include <apr_uri.h>
 #include <http_connection.h>
 #include <http_vhost.h>
 #include <util_filter.h>
@@ -109,25 +110,32 @@ static apr_status_t pass_buffer(request_rec *r, cp_buffer_t *buf, int is_last)
     return rv;
 }
 
+void connpool_problem_write(cp_buffer_t *buf, int status, const char *detail,
+                            const apr_array_header_t *errors)
+{
+    const char *title = title_of(status);
+
+    connpool_json_put(buf, "{");
+    connpool_json_text(buf, "", "type", "about:blank");
+    connpool_json_text(buf, ",", "title", title);
+    connpool_json_number(buf, ",", "status", (uint64_t)status);
+    connpool_json_text(buf, ",", "detail", detail ? detail : title);
+    if (errors && errors->nelts > 0) {
+        append_errors(buf, errors);
+    }
+    connpool_json_put(buf, "}");
+}
+
 int connpool_problem(request_rec *r, int status, const char *detail,
                      const apr_array_header_t *errors)
 {
-    const char *title = title_of(status);
     cp_buffer_t buf = {0};
 
     if (r->eos_sent) {
         return OK; /* httpd has answered: the request's body was broken */
     }
-    connpool_json_put(&buf, "{");
-    connpool_json_text(&buf, "", "type", "about:blank");
-    connpool_json_text(&buf, ",", "title", title);
-    connpool_json_number(&buf, ",", "status", (uint64_t)status);
-    connpool_json_text(&buf, ",", "detail", detail ? detail : title);
-    if (errors && errors->nelts > 0) {
-        append_errors(&buf, errors);
-    }
-    connpool_json_put(&buf, "}\n");
-
+    connpool_problem_write(&buf, status, detail, errors);
+    connpool_json_put(&buf, "\n");
     r->status = status;
     r->status_line = NULL;
     connpool_add_server_timing(r);
@@ -153,8 +161,8 @@ const char *connpool_suppressed(apr_pool_t *p, uint64_t count)
 
 /* One line per class and COMPLAIN_EVERY for what goes wrong with every request
  * once it goes wrong; the others can be had with LogLevel debug. */
-static void complain(request_rec *r, const char *what, const cp_error_t *err,
-                     cp_log_limit_t *complaints)
+void connpool_complain(request_rec *r, const char *what, const cp_error_t *err,
+                       cp_log_limit_t *complaints)
 {
     uint64_t suppressed = 0;
     int is_ours = connpool_status_of(err->cls) >= 500
@@ -178,7 +186,7 @@ int connpool_problem_of(request_rec *r, const char *what, const cp_error_t *err,
     if (err->cls == CP_ERR_CANCELLED) {
         r->connection->aborted = 1;
     }
-    complain(r, what, err, complaints);
+    connpool_complain(r, what, err, complaints);
     return connpool_problem(r, connpool_status_of(err->cls),
                             apr_psprintf(r->pool, "%s: %s.", what, err->cause),
                             NULL);
@@ -197,36 +205,31 @@ static apr_uint64_t mix(apr_uint64_t hash, apr_uint64_t word)
     return (hash << 27 | hash >> 37) * APR_UINT64_C(0x94d049bb133111eb);
 }
 
-static apr_uint64_t hash_of(const cp_buffer_t *body)
+apr_uint64_t connpool_hash(apr_uint64_t hash, const char *data, apr_size_t size)
 {
-    apr_uint64_t hash = mix(0, body->size);
     apr_uint64_t word = 0;
     apr_size_t i = 0;
 
-    for (; body->size - i >= sizeof(word); i += sizeof(word)) {
-        memcpy(&word, body->data + i, sizeof(word));
+    hash = mix(hash, size);
+    for (; size - i >= sizeof(word); i += sizeof(word)) {
+        memcpy(&word, data + i, sizeof(word));
         hash = mix(hash, word);
     }
-    if (i < body->size) {
+    if (i < size) {
         word = 0;
-        memcpy(&word, body->data + i, body->size - i);
+        memcpy(&word, data + i, size - i);
         hash = mix(hash, word);
     }
-    return hash ^ (hash >> 32);
+    return hash;
 }
 
-/* Strong: equal bytes, equal tag. A plain hash is enough, nobody gains by
- * forging his own cache's key. */
-static const char *make_etag(request_rec *r, const cp_buffer_t *body)
+const char *connpool_etag(apr_pool_t *p, const char *prefix, apr_uint64_t hash)
 {
-    apr_uint64_t hash = hash_of(body);
-    char *tag = apr_palloc(r->pool, 2 * sizeof(hash) + 3);
+    char hex[2 * sizeof(hash) + 1];
 
-    tag[0] = '"';
-    ap_bin2hex(&hash, sizeof(hash), tag + 1);
-    tag[2 * sizeof(hash) + 1] = '"';
-    tag[2 * sizeof(hash) + 2] = '\0';
-    return tag;
+    hash ^= hash >> 32;
+    ap_bin2hex(&hash, sizeof(hash), hex);
+    return apr_pstrcat(p, prefix, "\"", hex, "\"", NULL);
 }
 
 static void set_body_headers(request_rec *r, const char *content_type)
@@ -247,15 +250,28 @@ int connpool_condition_answer(request_rec *r, int status)
                : status;
 }
 
+/* Strong: equal bytes, equal tag. A plain hash is enough, nobody gains by
+ * forging his own cache's key. */
 int connpool_send_whole(request_rec *r, const char *content_type,
                         cp_buffer_t *body)
+{
+    const char *etag = r->method_number == M_GET ? connpool_etag(
+                           r->pool, "",
+                           connpool_hash(0, body->data, body->size))
+                                                 : NULL;
+
+    return connpool_send_tagged(r, content_type, etag, body);
+}
+
+int connpool_send_tagged(request_rec *r, const char *content_type,
+                         const char *etag, cp_buffer_t *body)
 {
     set_body_headers(r, content_type);
     /* Conditions speak of the outer answer, not of a part of it. */
     if (r->method_number == M_GET && !r->main) {
         int status;
 
-        apr_table_setn(r->headers_out, "ETag", make_etag(r, body));
+        apr_table_setn(r->headers_out, "ETag", etag);
         status = ap_meets_conditions(r);
         if (status != OK) {
             cp_buffer_free(body);
@@ -327,7 +343,26 @@ void connpool_stream_cut(request_rec *r)
     ap_pass_brigade(r->output_filters, bb);
 }
 
-/* --- the client's connection --- */
+/* --- the client --- */
+
+/* A page of another site must not make its reader's browser write here. Only
+ * browsers send these headers, and no script can forge them. */
+int connpool_is_cross_site(request_rec *r)
+{
+    const char *site = apr_table_get(r->headers_in, "Sec-Fetch-Site");
+    const char *origin = apr_table_get(r->headers_in, "Origin");
+    const char *host = apr_table_get(r->headers_in, "Host");
+    apr_uri_t uri;
+
+    if (site) {
+        return strcasecmp(site, "cross-site") == 0;
+    }
+    if (!origin || !host) {
+        return 0;
+    }
+    return apr_uri_parse(r->pool, origin, &uri) != APR_SUCCESS || !uri.hostinfo
+           || strcasecmp(uri.hostinfo, host) != 0;
+}
 
 static apr_socket_t *client_socket(request_rec *r)
 {

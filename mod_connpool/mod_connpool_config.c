@@ -80,8 +80,16 @@ void *connpool_merge_server_config(apr_pool_t *p, void *basev, void *addv)
 
 void *connpool_create_dir_config(apr_pool_t *p, char *path)
 {
-    return apr_pcalloc(p, sizeof(connpool_dir_t));
+    connpool_dir_t *dir = apr_pcalloc(p, sizeof(*dir));
+
+    dir->batch.max = CONNPOOL_UNSET;
+    dir->batch.parallel = CONNPOOL_UNSET;
+    dir->batch.body = CONNPOOL_UNSET;
+    return dir;
 }
+
+#define INHERIT_PLACE(field)                                                   \
+    dir->field = (add->field == CONNPOOL_UNSET) ? base->field : add->field
 
 void *connpool_merge_dir_config(apr_pool_t *p, void *basev, void *addv)
 {
@@ -94,6 +102,9 @@ void *connpool_merge_dir_config(apr_pool_t *p, void *basev, void *addv)
         dir->location = base->location;
     }
     dir->has_require = base->has_require || add->has_require;
+    INHERIT_PLACE(batch.max);
+    INHERIT_PLACE(batch.parallel);
+    INHERIT_PLACE(batch.body);
     return dir;
 }
 
@@ -876,6 +887,7 @@ static const char *cmd_param(cmd_parms *cmd, void *dummy, const char *line)
 /* A place that serves names: checked when all definitions are known. */
 typedef struct serving_t {
     server_rec *server;
+    const connpool_dir_t *dir;
     const char *where;
     const char *name;
     const char *handler; /* set in the same section; NULL: elsewhere */
@@ -884,9 +896,13 @@ typedef struct serving_t {
 /* Made anew by pre_config on each reading of the configuration. */
 static apr_array_header_t *servings;
 
+/* The largest ConnPoolBatchMax of any place; likewise. */
+static int largest_batch_max;
+
 int connpool_pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
 {
     servings = apr_array_make(pconf, 8, sizeof(serving_t));
+    largest_batch_max = 0;
     return OK;
 }
 
@@ -913,6 +929,7 @@ static const char *cmd_serve(cmd_parms *cmd, void *dirv, const char *name)
     serving_t *serving = apr_array_push(servings);
 
     serving->server = cmd->server;
+    serving->dir = dir;
     serving->where = here(cmd);
     serving->name = name;
     serving->handler = handler_beside(cmd);
@@ -935,6 +952,33 @@ static const char *cmd_serve(cmd_parms *cmd, void *dirv, const char *name)
         dir->location = cmd->path;
     }
     return NULL;
+}
+
+/* --- ConnPoolBatch...: of a server, a virtual host, or a place
+ * ---------------------------------------------- */
+
+#define PLACE(field) APR_OFFSETOF(connpool_dir_t, field)
+
+static const option_t place_settings[] = {
+    {"ConnPoolBatchMax", OPTION_INT, PLACE(batch.max), 1, 1000, NULL},
+    {"ConnPoolBatchParallel", OPTION_INT, PLACE(batch.parallel), 1, 100, NULL},
+    {"ConnPoolBatchBody", OPTION_SIZE, PLACE(batch.body), 1, 64 * 1024 * 1024,
+     NULL},
+    {NULL, OPTION_INT, 0, 0, 0, NULL},
+};
+
+static const char *cmd_place_setting(cmd_parms *cmd, void *dirv,
+                                     const char *value)
+{
+    const connpool_dir_t *dir = dirv;
+    const option_t *setting = find_option(place_settings, cmd->cmd->name);
+    const char *error = setting ? set_option(cmd, setting, dirv, value)
+                                : "is not a setting";
+
+    if (dir->batch.max > largest_batch_max) {
+        largest_batch_max = dir->batch.max;
+    }
+    return error ? complain(cmd, NULL, NULL, error) : NULL;
 }
 
 /* --- numbers and flags
@@ -1052,6 +1096,21 @@ static void set_default_time(apr_interval_time_t *field,
     if (*field == CONNPOOL_UNSET) {
         *field = value;
     }
+}
+
+static connpool_batch_limits_t complete_batch(const connpool_dir_t *dir)
+{
+    connpool_batch_limits_t limits = dir->batch;
+
+    set_default(&limits.max, 20);
+    set_default(&limits.parallel, 8);
+    set_default_time(&limits.body, 1024 * 1024);
+    return limits;
+}
+
+connpool_batch_limits_t connpool_batch_limits(request_rec *r)
+{
+    return complete_batch(connpool_dir(r));
 }
 
 static int is_prefork(void)
@@ -1203,6 +1262,28 @@ static int check_server(apr_pool_t *p, server_rec *s)
     return OK;
 }
 
+/* More names than one request may have run. What surrounds the place is not
+ * known here: the largest bound that there is may hold in it. */
+static const char *check_batch_size(apr_pool_t *p, const serving_t *serving)
+{
+    const connpool_dir_t *dir = serving->dir;
+    int max = dir->batch.max;
+
+    if (max == CONNPOOL_UNSET) {
+        max = complete_batch(
+                  ap_get_module_config(serving->server->lookup_defaults,
+                                       &connpool_module))
+                  .max;
+        max = max > largest_batch_max ? max : largest_batch_max;
+    }
+    return dir->serve->nelts <= max
+               ? NULL
+               : apr_psprintf(p,
+                              "ConnPoolServe: %d names are more than "
+                              "ConnPoolBatchMax %d",
+                              dir->serve->nelts, max);
+}
+
 /* NULL, or what is wrong with a name that is served. */
 static const char *check_serving(apr_pool_t *p, const serving_t *serving)
 {
@@ -1233,7 +1314,16 @@ static const char *check_serving(apr_pool_t *p, const serving_t *serving)
                             "and '%s' is a query",
                             serving->name);
     }
-    return NULL;
+    if (strcmp(handler, "connpool-batch") != 0) {
+        return NULL;
+    }
+    if (is_query && is_upstream) {
+        return apr_psprintf(p,
+                            "ConnPoolServe: '%s' is both a query and an "
+                            "upstream",
+                            serving->name);
+    }
+    return check_batch_size(p, serving);
 }
 
 static int check_servings(apr_pool_t *p)
@@ -1277,6 +1367,9 @@ int connpool_check_config(apr_pool_t *pconf, apr_pool_t *plog,
 #define SETTING(name, text)                                                    \
     AP_INIT_TAKE1(name, cmd_setting, NULL, RSRC_CONF, text)
 
+#define PLACE_SETTING(name, text)                                              \
+    AP_INIT_TAKE1(name, cmd_place_setting, NULL, RSRC_CONF | ACCESS_CONF, text)
+
 const command_rec connpool_commands[] = {
     SETTING("ConnPoolEngine", "On or Off: keep connections open for reuse"),
     SETTING("ConnPoolHTTPPool", "On or Off: pool outgoing HTTP connections"),
@@ -1307,6 +1400,10 @@ const command_rec connpool_commands[] = {
                      "QUERY PARAM [TYPE] [required] [key=value ...]"),
     AP_INIT_ITERATE("ConnPoolServe", cmd_serve, NULL, ACCESS_CONF,
                     "names of queries or upstreams to serve here"),
+    PLACE_SETTING("ConnPoolBatchMax", "items of one batch"),
+    PLACE_SETTING("ConnPoolBatchParallel", "fetches of a batch at once"),
+    PLACE_SETTING("ConnPoolBatchBody",
+                  "size of the body that asks for a batch"),
     AP_INIT_RAW_ARGS("Require", connpool_status_require, NULL, OR_AUTHCFG,
                      "heard beside mod_authz_core, which enforces it"),
     {NULL},

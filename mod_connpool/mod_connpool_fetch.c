@@ -171,38 +171,19 @@ static const char *path_behind_location(request_rec *r)
     return ap_os_escape_path(r->pool, r->uri + n, 1);
 }
 
-static int collect_headers(request_rec *r, const connpool_upstream_t *up,
-                           cp_http_header_t *headers)
-{
-    int n = 0;
-
-    for (int i = 0; i < up->headers->nelts; i++) {
-        const char *name = APR_ARRAY_IDX(up->headers, i, const char *);
-        const char *value = apr_table_get(r->headers_in, name);
-
-        if (value) {
-            headers[n++] = (cp_http_header_t){name, value};
-        }
-    }
-    return n;
-}
-
 static apr_status_t run_fetch(fetch_t *fetch, cp_error_t *err)
 {
     request_rec *r = fetch->r;
     connpool_upstream_t *up = fetch->upstream;
-    cp_http_header_t *headers = apr_palloc(
-        r->pool, (apr_size_t)(up->headers->nelts + 1) * sizeof(*headers));
     cp_fetch_request_t request = {
         .method = r->header_only ? "HEAD" : "GET",
         .path_info = path_behind_location(r),
         .query = r->args,
-        .headers = headers,
-        .header_count = collect_headers(r, up, headers),
     };
     cp_fetch_sink_t sink = {on_head, on_body, is_cancelled, fetch};
     apr_status_t rv;
 
+    connpool_hand_on_headers(r, up, &request);
     fetch->deadline = cp_clock_after(up->pool.acquire + up->http.total);
     rv = connpool_run_fetch(r, up, &request, &sink, err);
     if (fetch->failure.cls != CP_ERR_NONE) {

@@ -12,18 +12,11 @@
 #define BODY_MAX   (1024 * 1024)
 #define ERRORS_MAX 20 /* told of: the rest is more of the same */
 
-/* One value as it came: text, or a member of a JSON object. */
-typedef struct raw_t {
-    const char *name;
-    const char *data; /* NULL: typed */
-    apr_size_t size;
-    const json_t *typed;
-} raw_t;
-
 typedef struct input_t {
     request_rec *r;
     const connpool_query_t *query;
-    apr_array_header_t *raws;   /* raw_t */
+    int is_shared;              /* others may want what this query does not */
+    apr_array_header_t *raws;   /* connpool_raw_t */
     apr_array_header_t *errors; /* connpool_input_error_t */
     const char *detail;
 } input_t;
@@ -37,13 +30,14 @@ static void add_error(input_t *in, const char *param, const char *reason)
     }
 }
 
-/* Names reach the answer, so they are cut and made well-formed there. */
-static const char *shown_name(input_t *in, const char *name)
+const char *connpool_shown_name(request_rec *r, const char *name)
 {
-    if (!cp_utf8_is_valid(name, strlen(name))) {
+    apr_size_t size = strlen(name);
+
+    if (!cp_utf8_is_valid(name, size)) {
         return "?";
     }
-    return strlen(name) <= 64 ? name : apr_pstrndup(in->r->pool, name, 64);
+    return size <= 64 ? name : apr_pstrndup(r->pool, name, 64);
 }
 
 /* --- query string and form --- */
@@ -68,20 +62,27 @@ static void read_pairs(input_t *in, const char *text)
         }
         if (ap_unescape_urlencoded(name) != OK
             || ap_unescape_urlencoded(value) != OK) {
-            add_error(in, shown_name(in, name),
+            add_error(in, connpool_shown_name(in->r, name),
                       "is not valid URL encoding, or holds a NUL byte");
             continue;
         }
-        APR_ARRAY_PUSH(in->raws, raw_t) = (raw_t){name, value, strlen(value),
-                                                  NULL};
+        APR_ARRAY_PUSH(in->raws, connpool_raw_t) = (connpool_raw_t){
+            name, value, strlen(value), NULL};
     }
 }
 
 /* --- bodies --- */
 
-static int read_body(input_t *in, char **pbody, apr_size_t *psize)
+static const char *show_size(apr_pool_t *p, apr_int64_t size)
 {
-    request_rec *r = in->r;
+    return size % (1024 * 1024) == 0
+               ? apr_psprintf(p, "%" APR_INT64_T_FMT "M", size / (1024 * 1024))
+               : apr_psprintf(p, "%" APR_INT64_T_FMT " bytes", size);
+}
+
+int connpool_read_body(request_rec *r, apr_int64_t max, char **pbody,
+                       apr_size_t *psize, const char **pdetail)
+{
     cp_buffer_t buf = {0};
     long n;
     int status = ap_setup_client_block(r, REQUEST_CHUNKED_DECHUNK);
@@ -95,19 +96,21 @@ static int read_body(input_t *in, char **pbody, apr_size_t *psize)
         cp_buffer_reserve(&buf, 8192);
         n = ap_get_client_block(r, buf.data + buf.size, 8192);
         buf.size += n > 0 ? (apr_size_t)n : 0;
-    } while (n > 0 && buf.size <= BODY_MAX);
-    if (n >= 0 && buf.size <= BODY_MAX) {
+    } while (n > 0 && (apr_int64_t)buf.size <= max);
+    if (n >= 0 && (apr_int64_t)buf.size <= max) {
         *pbody = apr_pstrmemdup(r->pool, buf.data ? buf.data : "", buf.size);
         *psize = buf.size;
     }
-    status = n < 0                 ? HTTP_BAD_REQUEST
-             : buf.size > BODY_MAX ? HTTP_REQUEST_ENTITY_TOO_LARGE
-                                   : OK;
+    status = n < 0                         ? HTTP_BAD_REQUEST
+             : (apr_int64_t)buf.size > max ? HTTP_REQUEST_ENTITY_TOO_LARGE
+                                           : OK;
     cp_buffer_free(&buf);
     if (status != OK) {
-        in->detail = status == HTTP_BAD_REQUEST
-                         ? "The request's body could not be read."
-                         : "The request's body is larger than 1M.";
+        *pdetail = status == HTTP_BAD_REQUEST
+                       ? "The request's body could not be read."
+                       : apr_pstrcat(r->pool,
+                                     "The request's body is larger than ",
+                                     show_size(r->pool, max), ".", NULL);
     }
     return status;
 }
@@ -116,7 +119,7 @@ static int read_form(input_t *in)
 {
     char *body;
     apr_size_t size;
-    int status = read_body(in, &body, &size);
+    int status = connpool_read_body(in->r, BODY_MAX, &body, &size, &in->detail);
 
     if (status == OK && strlen(body) != size) {
         in->detail = "The form holds a NUL byte.";
@@ -134,40 +137,57 @@ static apr_status_t free_json(void *data)
     return APR_SUCCESS;
 }
 
+json_t *connpool_json_load(apr_pool_t *p, const char *body, apr_size_t size,
+                           const char **pdetail)
+{
+    json_error_t why;
+    /* A NUL is refused where the text's parameter can be named. */
+    json_t *root = json_loadb(body, size,
+                              JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
+
+    if (!root) {
+        *pdetail = apr_psprintf(p,
+                                "The JSON body cannot be read: %s "
+                                "(line %d, column %d).",
+                                why.text, why.line, why.column);
+        return NULL;
+    }
+    apr_pool_cleanup_register(p, root, free_json, apr_pool_cleanup_null);
+    return root;
+}
+
+static void add_members(input_t *in, const json_t *object)
+{
+    json_t *members = (json_t *)object; /* only looked at */
+    void *i = json_object_iter(members);
+
+    for (; i; i = json_object_iter_next(members, i)) {
+        APR_ARRAY_PUSH(in->raws, connpool_raw_t) = (connpool_raw_t){
+            json_object_iter_key(i), NULL, 0, json_object_iter_value(i)};
+    }
+}
+
 static int read_json(input_t *in)
 {
     apr_pool_t *p = in->r->pool;
     char *body;
     apr_size_t size;
-    json_error_t why;
     json_t *root;
-    void *i;
-    int status = read_body(in, &body, &size);
+    int status = connpool_read_body(in->r, BODY_MAX, &body, &size, &in->detail);
 
     if (status != OK) {
         return status;
     }
-    /* A NUL is refused where the text's parameter can be named. */
-    root = json_loadb(body, size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL,
-                      &why);
+    root = connpool_json_load(p, body, size, &in->detail);
     if (!json_is_object(root)) {
-        json_decref(root);
-        in->detail = root ? "The JSON body is not an object."
-                          : apr_psprintf(p,
-                                         "The JSON body cannot be read: %s "
-                                         "(line %d, column %d).",
-                                         why.text, why.line, why.column);
+        in->detail = root ? "The JSON body is not an object." : in->detail;
         return HTTP_BAD_REQUEST;
     }
-    apr_pool_cleanup_register(p, root, free_json, apr_pool_cleanup_null);
-    for (i = json_object_iter(root); i; i = json_object_iter_next(root, i)) {
-        APR_ARRAY_PUSH(in->raws, raw_t) = (raw_t){json_object_iter_key(i), NULL,
-                                                  0, json_object_iter_value(i)};
-    }
+    add_members(in, root);
     return OK;
 }
 
-static int has_body(request_rec *r)
+int connpool_has_body(request_rec *r)
 {
     const char *length = apr_table_get(r->headers_in, "Content-Length");
 
@@ -175,7 +195,7 @@ static int has_body(request_rec *r)
            || (length && strcmp(length, "0") != 0);
 }
 
-static int is_media_type(const char *header, const char *type)
+int connpool_is_media_type(const char *header, const char *type)
 {
     apr_size_t n = strlen(type);
 
@@ -192,13 +212,14 @@ static int read_request(input_t *in)
     if (r->args) {
         read_pairs(in, r->args);
     }
-    if (r->method_number == M_GET || !has_body(r)) {
+    if (r->method_number == M_GET || !connpool_has_body(r)) {
         return ap_discard_request_body(r);
     }
-    if (type && is_media_type(type, "application/x-www-form-urlencoded")) {
+    if (type
+        && connpool_is_media_type(type, "application/x-www-form-urlencoded")) {
         status = read_form(in);
     }
-    else if (type && is_media_type(type, "application/json")) {
+    else if (type && connpool_is_media_type(type, "application/json")) {
         status = read_json(in);
     }
     else {
@@ -292,7 +313,7 @@ static const char *parse_json(apr_pool_t *p, const connpool_param_t *param,
     }
 }
 
-static int find_param(const connpool_query_t *query, const char *name)
+int connpool_find_param(const connpool_query_t *query, const char *name)
 {
     for (int i = 0; i < query->params->nelts; i++) {
         if (strcmp(
@@ -305,15 +326,19 @@ static int find_param(const connpool_query_t *query, const char *name)
     return -1;
 }
 
-static void convert(input_t *in, const raw_t *raw, cp_value_t *values,
+static void convert(input_t *in, const connpool_raw_t *raw, cp_value_t *values,
                     char *seen)
 {
-    int i = find_param(in->query, raw->name);
+    int i = connpool_find_param(in->query, raw->name);
     const connpool_param_t *param;
     const char *reason;
 
+    if (i < 0 && in->is_shared) {
+        return;
+    }
     if (i < 0) {
-        add_error(in, shown_name(in, raw->name), "is not a parameter here");
+        add_error(in, connpool_shown_name(in->r, raw->name),
+                  "is not a parameter here");
         return;
     }
     if (seen[i]++) {
@@ -347,35 +372,87 @@ static void fill_absent(input_t *in, cp_value_t *values, const char *seen)
     }
 }
 
+static void init(input_t *in, request_rec *r, const connpool_query_t *query)
+{
+    in->r = r;
+    in->query = query;
+    in->raws = apr_array_make(r->pool, 8, sizeof(connpool_raw_t));
+    in->errors = apr_array_make(r->pool, 2, sizeof(connpool_input_error_t));
+}
+
+static cp_value_t *values_of(input_t *in)
+{
+    apr_size_t count = (apr_size_t)in->query->params->nelts + 1;
+    apr_pool_t *p = in->r->pool;
+    cp_value_t *values = apr_pcalloc(p, count * sizeof(*values));
+    char *seen = apr_pcalloc(p, count);
+
+    for (int i = 0; i < in->raws->nelts; i++) {
+        convert(in, &APR_ARRAY_IDX(in->raws, i, connpool_raw_t), values, seen);
+    }
+    fill_absent(in, values, seen);
+    return values;
+}
+
 int connpool_params_read(request_rec *r, const connpool_query_t *query,
                          cp_value_t **pvalues, apr_array_header_t **perrors,
                          const char **pdetail)
 {
-    int count = query->params->nelts;
-    cp_value_t *values = apr_pcalloc(r->pool,
-                                     (apr_size_t)(count + 1) * sizeof(*values));
-    char *seen = apr_pcalloc(r->pool, (apr_size_t)count + 1);
-    input_t in = {
-        .r = r,
-        .query = query,
-        .raws = apr_array_make(r->pool, 8, sizeof(raw_t)),
-        .errors = apr_array_make(r->pool, 2, sizeof(connpool_input_error_t)),
-    };
-    int status = read_request(&in);
+    input_t in = {0};
+    int status;
 
-    *pvalues = values;
+    init(&in, r, query);
+    status = read_request(&in);
     *perrors = in.errors;
     *pdetail = in.detail;
     if (status != OK) {
         return status;
     }
-    for (int i = 0; i < in.raws->nelts; i++) {
-        convert(&in, &APR_ARRAY_IDX(in.raws, i, raw_t), values, seen);
-    }
-    fill_absent(&in, values, seen);
+    *pvalues = values_of(&in);
     if (in.errors->nelts > 0) {
         *pdetail = "The request's parameters are not valid.";
         return HTTP_BAD_REQUEST;
     }
     return OK;
+}
+
+apr_array_header_t *connpool_params_split(request_rec *r, const char *args,
+                                          apr_array_header_t **perrors)
+{
+    input_t in = {0};
+
+    init(&in, r, NULL);
+    *perrors = in.errors;
+    if (args) {
+        read_pairs(&in, args);
+    }
+    return in.raws;
+}
+
+apr_array_header_t *connpool_params_share(request_rec *r,
+                                          const connpool_query_t *query,
+                                          apr_array_header_t *raws,
+                                          cp_value_t **pvalues)
+{
+    input_t in = {.is_shared = 1};
+
+    init(&in, r, query);
+    in.raws = raws;
+    *pvalues = values_of(&in);
+    return in.errors;
+}
+
+apr_array_header_t *connpool_params_take(request_rec *r,
+                                         const connpool_query_t *query,
+                                         const json_t *object,
+                                         cp_value_t **pvalues)
+{
+    input_t in = {0};
+
+    init(&in, r, query);
+    if (object) {
+        add_members(&in, object);
+    }
+    *pvalues = values_of(&in);
+    return in.errors;
 }

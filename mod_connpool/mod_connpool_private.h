@@ -137,10 +137,18 @@ typedef struct connpool_server_t {
         *http_gate; /* child: the total limit of this server's upstreams */
 } connpool_server_t;
 
+/** How much one request may ask of connpool-batch. */
+typedef struct connpool_batch_limits_t {
+    int max;          /* items */
+    int parallel;     /* fetches at once */
+    apr_int64_t body; /* bytes of the request's */
+} connpool_batch_limits_t;
+
 typedef struct connpool_dir_t {
     apr_array_header_t *serve; /* const char *, NULL: not set */
     const char *location;      /* path of the <Location> that serves, or NULL */
     int has_require;           /* merged by "or"; see connpool_status_require */
+    connpool_batch_limits_t batch; /* UNSET: see connpool_batch_limits */
 } connpool_dir_t;
 
 extern const command_rec connpool_commands[];
@@ -154,6 +162,9 @@ int connpool_check_config(apr_pool_t *pconf, apr_pool_t *plog,
 
 connpool_server_t *connpool_server(server_rec *s);
 connpool_dir_t *connpool_dir(request_rec *r);
+
+/** ConnPoolBatch... as they hold for this request. */
+connpool_batch_limits_t connpool_batch_limits(request_rec *r);
 
 /** The one name that ConnPoolServe gives here, or NULL. */
 const char *connpool_served_name(request_rec *r);
@@ -364,6 +375,10 @@ apr_status_t connpool_collect_query(request_rec *r, connpool_query_t *query,
                                     const cp_value_t *values,
                                     cp_answer_t **panswer, cp_error_t *err);
 
+/** Add those of the request's headers that the upstream is to see. */
+void connpool_hand_on_headers(request_rec *r, const connpool_upstream_t *up,
+                              cp_fetch_request_t *request);
+
 /** One fetch under way, of many that a thread may have. Caller's storage,
  * zeroed. */
 typedef struct connpool_fetch_run_t {
@@ -417,6 +432,56 @@ int connpool_params_read(request_rec *r, const connpool_query_t *query,
                          cp_value_t **pvalues, apr_array_header_t **perrors,
                          const char **pdetail);
 
+/** One value as it came: text, or a member of a JSON object. */
+typedef struct connpool_raw_t {
+    const char *name;
+    const char *data; /* NULL: typed */
+    apr_size_t size;
+    const struct json_t *typed;
+} connpool_raw_t;
+
+/** For several queries at once. Take a query string (NULL: none) apart;
+ * *perrors gets what cannot be decoded (connpool_input_error_t).
+ * @return connpool_raw_t, in the request's pool */
+apr_array_header_t *connpool_params_split(request_rec *r, const char *args,
+                                          apr_array_header_t **perrors);
+
+/** Values for one query, from those that it declares among what is shared, or
+ * from the members of a JSON object (NULL: none), which must outlive them.
+ * @return what is wrong with them (connpool_input_error_t): empty when they can
+ * be used */
+apr_array_header_t *connpool_params_share(request_rec *r,
+                                          const connpool_query_t *query,
+                                          apr_array_header_t *raws,
+                                          cp_value_t **pvalues);
+apr_array_header_t *connpool_params_take(request_rec *r,
+                                         const connpool_query_t *query,
+                                         const struct json_t *object,
+                                         cp_value_t **pvalues);
+
+/** A name that came with the request, as it may be shown: short, and
+ * well-formed or "?". */
+const char *connpool_shown_name(request_rec *r, const char *name);
+
+/** The place of a declared parameter, or -1. */
+int connpool_find_param(const connpool_query_t *query, const char *name);
+
+/** The request's body, in r->pool with a NUL behind it.
+ * @return OK, or the HTTP status to answer: 400, 413, with *pdetail set */
+int connpool_read_body(request_rec *r, apr_int64_t max, char **pbody,
+                       apr_size_t *psize, const char **pdetail);
+
+/** An object or an array, without equal keys; lives as long as p. NULL:
+ * *pdetail says why. */
+struct json_t *connpool_json_load(apr_pool_t *p, const char *body,
+                                  apr_size_t size, const char **pdetail);
+
+/** Does a body come with the request? */
+int connpool_has_body(request_rec *r);
+
+/** Is that what the header's value says, whatever its parameters? */
+int connpool_is_media_type(const char *header, const char *type);
+
 /** A declared parameter's value from text: NULL or the reason against it. */
 const char *connpool_param_parse(apr_pool_t *p, const connpool_param_t *param,
                                  const char *data, apr_size_t size,
@@ -429,10 +494,18 @@ const char *connpool_param_parse(apr_pool_t *p, const connpool_param_t *param,
 int connpool_problem(request_rec *r, int status, const char *detail,
                      const apr_array_header_t *errors);
 
-/** The same for a core error: maps the class, logs the detail. `what` names
- * the query or upstream, whose `complaints` limit the lines per class. */
+/** Append its object to a buffer. */
+void connpool_problem_write(cp_buffer_t *buf, int status, const char *detail,
+                            const apr_array_header_t *errors);
+
+/** connpool_problem for a core error: maps the class, logs the detail. `what`
+ * names the query or upstream, whose `complaints` limit the lines per class. */
 int connpool_problem_of(request_rec *r, const char *what, const cp_error_t *err,
                         cp_log_limit_t *complaints);
+
+/** Log a core error as connpool_problem_of does. */
+void connpool_complain(request_rec *r, const char *what, const cp_error_t *err,
+                       cp_log_limit_t *complaints);
 
 /** The account so far as the header Server-Timing, if that is wanted. */
 void connpool_add_server_timing(request_rec *r);
@@ -448,7 +521,18 @@ int connpool_status_of(cp_error_class_t cls);
 int connpool_send_whole(request_rec *r, const char *content_type,
                         cp_buffer_t *body);
 
-/** The same from a file and a buffer, for bodies too long to hold: no tag. */
+/** The same under a tag that tells more than the bytes do. */
+int connpool_send_tagged(request_rec *r, const char *content_type,
+                         const char *etag, cp_buffer_t *body);
+
+/** Go on with a hash, 0 at first; and the tag that it makes: prefix is "", or
+ * "W/" when answers with the same tag may differ in what does not matter. */
+apr_uint64_t connpool_hash(apr_uint64_t hash, const char *data,
+                           apr_size_t size);
+const char *connpool_etag(apr_pool_t *p, const char *prefix, apr_uint64_t hash);
+
+/** connpool_send_whole from a file and a buffer, for bodies too long to hold:
+ * no tag. */
 int connpool_send_file(request_rec *r, const char *content_type,
                        apr_file_t *file, apr_off_t size, cp_buffer_t *rest);
 
@@ -474,6 +558,9 @@ void connpool_stream_cut(request_rec *r);
  * connection's own timeout with `left` < 0. */
 void connpool_limit_client_wait(request_rec *r, apr_interval_time_t left);
 
+/** A page of another site makes its reader's browser ask. */
+int connpool_is_cross_site(request_rec *r);
+
 /** Nobody waits for the answer: the client has closed its connection, or the
  * child ends at once. */
 int connpool_client_is_gone(request_rec *r);
@@ -496,6 +583,7 @@ void connpool_count_buffer(const cp_buffer_t *buf, apr_size_t *pcounted);
 
 int connpool_query_handler(request_rec *r);  /* mod_connpool_query.c */
 int connpool_fetch_handler(request_rec *r);  /* mod_connpool_fetch.c */
+int connpool_batch_handler(request_rec *r);  /* mod_connpool_batch.c */
 int connpool_status_handler(request_rec *r); /* mod_connpool_status.c */
 int connpool_health_handler(request_rec *r); /* mod_connpool_health.c */
 

@@ -8,7 +8,6 @@
 #include <apr_hash.h>
 #include <apr_lib.h>
 #include <apr_strings.h>
-#include <apr_uri.h>
 
 #define STREAM_BYTES (32 * 1024)
 
@@ -44,25 +43,6 @@ static int method_not_allowed(request_rec *r, const connpool_query_t *query)
     apr_table_setn(r->headers_out, "Allow", allow);
     return connpool_problem(r, HTTP_METHOD_NOT_ALLOWED,
                             apr_psprintf(r->pool, "Use %s.", allow), NULL);
-}
-
-/* A page of another site must not make its reader's browser write here. Only
- * browsers send these headers, and no script can forge them. */
-static int is_cross_site(request_rec *r)
-{
-    const char *site = apr_table_get(r->headers_in, "Sec-Fetch-Site");
-    const char *origin = apr_table_get(r->headers_in, "Origin");
-    const char *host = apr_table_get(r->headers_in, "Host");
-    apr_uri_t uri;
-
-    if (site) {
-        return strcasecmp(site, "cross-site") == 0;
-    }
-    if (!origin || !host) {
-        return 0;
-    }
-    return apr_uri_parse(r->pool, origin, &uri) != APR_SUCCESS || !uri.hostinfo
-           || strcasecmp(uri.hostinfo, host) != 0;
 }
 
 /* --- rows on their way --- */
@@ -207,7 +187,7 @@ int connpool_query_handler(request_rec *r)
     if (!(query->methods & (AP_METHOD_BIT << r->method_number))) {
         return method_not_allowed(r, query);
     }
-    if (query->is_write && is_cross_site(r)) {
+    if (query->is_write && connpool_is_cross_site(r)) {
         return connpool_problem(
             r, HTTP_FORBIDDEN, "Another site's page may not write here.", NULL);
     }

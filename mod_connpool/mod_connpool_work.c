@@ -217,6 +217,23 @@ apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
     return rv;
 }
 
+void connpool_hand_on_headers(request_rec *r, const connpool_upstream_t *up,
+                              cp_fetch_request_t *request)
+{
+    cp_http_header_t *headers = apr_palloc(
+        r->pool, (apr_size_t)(up->headers->nelts + 1) * sizeof(*headers));
+
+    request->headers = headers;
+    for (int i = 0; i < up->headers->nelts; i++) {
+        const char *name = APR_ARRAY_IDX(up->headers, i, const char *);
+        const char *value = apr_table_get(r->headers_in, name);
+
+        if (value) {
+            headers[request->header_count++] = (cp_http_header_t){name, value};
+        }
+    }
+}
+
 static void count_fetch(const connpool_upstream_t *up,
                         const cp_fetch_result_t *result, cp_error_class_t cls)
 {

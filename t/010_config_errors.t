@@ -256,6 +256,40 @@ subtest 'names' => sub {
         'those of the main server');
 };
 
+subtest 'batches' => sub {
+    my $serve = sub {
+        my ($names, $more) = @_;
+        return "<Location /x>\nSetHandler connpool-batch\n"
+            . ($more // '') . "\nConnPoolServe $names\n</Location>";
+    };
+    accepted($serve->('by_id up by_id'), 'queries and upstreams together');
+    refused($serve->('by_id events'), qr/is named 'events'/, 'a database');
+    refused(
+        "<VirtualHost 127.0.0.1:\@PORT\@>\nConnPoolUpstream by_id http://127.0.0.1/\n"
+            . $serve->('by_id') . "\n</VirtualHost>",
+        qr/ConnPoolServe: 'by_id' is both a query and an upstream/,
+        'ambiguous'
+    );
+    my $many = join ' ', ('by_id') x 21;
+    refused($serve->($many),
+        qr/ConnPoolServe: 21 names are more than ConnPoolBatchMax 20/);
+    accepted($serve->($many, 'ConnPoolBatchMax 21'), 'more where it is allowed');
+    accepted('ConnPoolBatchMax 21' . "\n" . $serve->($many), 'in the server');
+    accepted("<Location />\nConnPoolBatchMax 30\n</Location>\n"
+            . $serve->($many), 'perhaps in a place around it');
+    refused("ConnPoolBatchMax 2\n" . $serve->('by_id by_id by_id'),
+        qr/3 names are more than ConnPoolBatchMax 2/);
+    refused("ConnPoolBatchMax 30\n" . $serve->('up up', 'ConnPoolBatchMax 1'),
+        qr/2 names are more than ConnPoolBatchMax 1/, 'the place decides');
+    refused("ConnPoolBatchMax $_", qr/ConnPoolBatchMax: .*1.*1000/, "Max $_")
+        for 0, 1001, -1, 'x';
+    refused("ConnPoolBatchParallel $_", qr/ConnPoolBatchParallel: .*1.*100/,
+        "Parallel $_")
+        for 0, 101;
+    refused("ConnPoolBatchBody $_", qr/ConnPoolBatchBody: /, "Body $_")
+        for 0, '65M', 'x';
+};
+
 subtest 'databases and upstreams' => sub {
     for my $dsn ('x.db', 'sqlite:', 'postgres:x', 'sqlite3:x', 'SQLITE') {
         refused("ConnPoolDatabase d $dsn",
@@ -393,6 +427,14 @@ subtest 'where directives may stand' => sub {
     refused('ConnPoolServe by_id', qr/ConnPoolServe not allowed/);
     refused("<Location /x>\nConnPoolServe\n</Location>",
         qr/ConnPoolServe requires at least one argument/);
+    for my $line ('ConnPoolBatchMax 3', 'ConnPoolBatchParallel 2',
+        'ConnPoolBatchBody 1K')
+    {
+        accepted($line, $line);
+        accepted("<VirtualHost 127.0.0.1:\@PORT\@>\n$line\n</VirtualHost>",
+            "$line in <VirtualHost>");
+        accepted("<Location /x>\n$line\n</Location>", "$line in <Location>");
+    }
     accepted("<VirtualHost 127.0.0.1:\@PORT\@>\nConnPoolEngine Off\n"
             . "ConnPoolDBMax 3\nConnPoolHTTPMax 3\n</VirtualHost>",
         'numbers and flags in <VirtualHost>');

@@ -12,6 +12,7 @@ SUITE(params);
 SUITE(sql);
 SUITE(value);
 SUITE(encode);
+SUITE(json);
 SUITE(address);
 SUITE(clock);
 SUITE(gate);

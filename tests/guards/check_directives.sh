@@ -22,7 +22,7 @@ for file in "$config" "$readme" "$reference"; do
 done
 
 directives=$(tr -d '\n' <"$config" |
-    grep -oE '(SETTING|AP_INIT_[A-Z0-9_]+)\([[:space:]]*"ConnPool[A-Za-z0-9]+"' |
+    grep -oE '((PLACE_)?SETTING|AP_INIT_[A-Z0-9_]+)\([[:space:]]*"ConnPool[A-Za-z0-9]+"' |
     sed 's/.*"\(.*\)"/\1/' | sort -u)
 [ "$(echo "$directives" | wc -l)" -ge 10 ] || {
     echo "directives: the command table was not found" >&2
@@ -67,23 +67,28 @@ check_range() {
 }
 
 # Directives of one value: unset at first, inherited, completed.
-settings=$(rows settings)
-[ -n "$settings" ] || complain "the table 'settings' was not found"
-while read -r row; do
-    name=$(echo "$row" | sed 's/.*{"\([^"]*\)".*/\1/')
-    field=$(echo "$row" | sed 's/.*SERVER(\([a-z_]*\)).*/\1/')
-    check_range "$name" "$row"
-    echo "$directives" | grep -qx "$name" ||
-        complain "$name is in no command table"
-    grep -q "sc->$field = CONNPOOL_UNSET;" "$config" ||
-        complain "$name: $field does not start unset"
-    grep -q "INHERIT($field);" "$config" ||
-        complain "$name: virtual hosts do not inherit $field"
-    grep -qE "set_default[a-z_]*\(&sc->$field," "$config" ||
-        complain "$name: $field has no default"
-done <<LIST
+# check_settings TABLE OFFSET-MACRO STRUCT INHERIT-MACRO COMPLETED-FIELD-PREFIX
+check_settings() {
+    settings=$(rows "$1")
+    [ -n "$settings" ] || complain "the table '$1' was not found"
+    while read -r row; do
+        name=$(echo "$row" | sed 's/.*{"\([^"]*\)".*/\1/')
+        field=$(echo "$row" | sed "s/.*$2(\([a-z_.]*\)).*/\1/")
+        check_range "$name" "$row"
+        echo "$directives" | grep -qx "$name" ||
+            complain "$name is in no command table"
+        grep -q "$3->$field = CONNPOOL_UNSET;" "$config" ||
+            complain "$name: $field does not start unset"
+        grep -q "$4($field);" "$config" ||
+            complain "$name: $field is not inherited"
+        grep -qE "set_default[a-z_]*\(&$5${field##*.}," "$config" ||
+            complain "$name: $field has no default"
+    done <<LIST
 $settings
 LIST
+}
+check_settings settings SERVER sc INHERIT 'sc->'
+check_settings place_settings PLACE dir INHERIT_PLACE 'limits\.'
 
 # Keys: documented in both places, and within a range.
 tables=$(sed -n 's/^static const option_t \([a-z_]*_options\)\[\] = {/\1/p' "$config")

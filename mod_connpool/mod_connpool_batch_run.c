@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The items of a batch at work: fetches overlap in the loop while the calling
+ * thread runs the queries, one after another. */
+#include "mod_connpool_batch.h"
+
+#include <apr_strings.h>
+
+struct connpool_batch_t {
+    request_rec *r;
+    apr_array_header_t *items; /* connpool_item_t * */
+    int parallel;              /* fetches at once */
+    cp_clock_t deadline;
+    apr_size_t bytes; /* of the answers so far */
+    int done;         /* items */
+    int is_dropped;
+};
+
+static apr_status_t drop_cleanup(void *data)
+{
+    /* In prefork's signal handler nothing is given back. */
+    if (!connpool_child.is_cut) {
+        connpool_batch_drop(data);
+    }
+    return APR_SUCCESS;
+}
+
+connpool_batch_t *connpool_batch_make(request_rec *r, int parallel)
+{
+    connpool_batch_t *batch = apr_pcalloc(r->pool, sizeof(*batch));
+
+    batch->r = r;
+    batch->items = apr_array_make(r->pool, 16, sizeof(connpool_item_t *));
+    batch->parallel = parallel;
+    batch->deadline = CP_CLOCK_NEVER;
+    apr_pool_cleanup_register(r->pool, batch, drop_cleanup,
+                              apr_pool_cleanup_null);
+    return batch;
+}
+
+connpool_item_t *connpool_batch_push(connpool_batch_t *batch)
+{
+    connpool_item_t *item = apr_pcalloc(batch->r->pool, sizeof(*item));
+
+    item->batch = batch;
+    APR_ARRAY_PUSH(batch->items, connpool_item_t *) = item;
+    return item;
+}
+
+int connpool_batch_size(const connpool_batch_t *batch)
+{
+    return batch->items->nelts;
+}
+
+connpool_item_t *connpool_batch_item(const connpool_batch_t *batch, int i)
+{
+    return APR_ARRAY_IDX(batch->items, i, connpool_item_t *);
+}
+
+static apr_interval_time_t time_of(const connpool_item_t *item)
+{
+    if (item->query) {
+        return item->query->database->pool.acquire + item->query->timeout;
+    }
+    return item->upstream
+               ? item->upstream->pool.acquire + item->upstream->http.total
+               : 0;
+}
+
+void connpool_batch_limit(connpool_batch_t *batch)
+{
+    apr_interval_time_t longest = 0;
+
+    for (int i = 0; i < batch->items->nelts; i++) {
+        apr_interval_time_t time = time_of(connpool_batch_item(batch, i));
+
+        longest = time > longest ? time : longest;
+    }
+    batch->deadline = cp_clock_after(longest);
+}
+
+/* --- the end of an item --- */
+
+static void finish(connpool_item_t *item)
+{
+    item->us = item->began ? cp_clock_now() - item->began : 0;
+    item->is_done = 1;
+    item->batch->done++;
+}
+
+void connpool_item_refuse(connpool_item_t *item, int status, apr_status_t rv,
+                          const char *detail, apr_array_header_t *errors)
+{
+    item->status = status;
+    item->rv = rv;
+    item->detail = detail;
+    item->errors = errors;
+    finish(item);
+}
+
+static const char *what_of(const connpool_item_t *item)
+{
+    return apr_psprintf(item->batch->r->pool,
+                        item->query ? "query '%s'" : "upstream '%s'",
+                        item->name);
+}
+
+void connpool_item_forget(connpool_item_t *item)
+{
+    cp_buffer_t nothing = {0};
+
+    cp_answer_unref(item->answer);
+    item->answer = NULL;
+    connpool_count_buffer(&nothing, &item->counted);
+    item->batch->bytes -= item->size;
+    item->size = 0;
+}
+
+/* What is too large is the upstream's answer, not the request. */
+static void fail(connpool_item_t *item, const cp_error_t *err)
+{
+    apr_pool_t *p = item->batch->r->pool;
+    const char *what = what_of(item);
+    int status = err->cls == CP_ERR_SIZE && item->upstream
+                     ? HTTP_BAD_GATEWAY
+                     : connpool_status_of(err->cls);
+
+    connpool_item_forget(item);
+    connpool_complain(item->batch->r, what, err,
+                      item->query ? item->query->complaints
+                                  : item->upstream->complaints);
+    item->reason = apr_pstrdup(p, err->detail);
+    connpool_item_refuse(item, status, err->rv,
+                         apr_psprintf(p, "%s: %s.", what, err->cause), NULL);
+}
+
+static void fail_late(connpool_item_t *item)
+{
+    cp_error_t err;
+
+    cp_error_set(&err, CP_ERR_DEADLINE, APR_TIMEUP, "the batch took too long",
+                 "not done at the end of the batch's time");
+    fail(item, &err);
+}
+
+/* Count the answer's body; false when there is no room for it. */
+static int has_room(connpool_item_t *item)
+{
+    connpool_batch_t *batch = item->batch;
+
+    connpool_count_buffer(&item->answer->body, &item->counted);
+    batch->bytes += item->answer->body.size - item->size;
+    item->size = item->answer->body.size;
+    return batch->bytes <= CONNPOOL_BATCH_BYTES;
+}
+
+static void fail_large(connpool_item_t *item)
+{
+    connpool_item_forget(item);
+    connpool_item_refuse(item, HTTP_REQUEST_ENTITY_TOO_LARGE, APR_ENOSPC,
+                         "The answers of this batch are too large together.",
+                         NULL);
+}
+
+/* --- queries --- */
+
+static void run_query(connpool_item_t *item)
+{
+    cp_error_t err;
+    apr_status_t rv;
+
+    item->began = cp_clock_now();
+    cp_error_clear(&err);
+    rv = connpool_collect_query(item->batch->r, item->query, item->values,
+                                &item->answer, &err);
+    if (rv != APR_SUCCESS) {
+        fail(item, &err);
+    }
+    else if (!has_room(item)) {
+        fail_large(item);
+    }
+    else {
+        item->status = item->answer->status;
+        finish(item);
+    }
+}
+
+/* --- fetches --- */
+
+static apr_status_t on_head(void *baton, int status,
+                            const cp_http_header_t *headers, int count)
+{
+    connpool_item_t *item = baton;
+
+    if (ap_is_HTTP_REDIRECT(status) && status != HTTP_NOT_MODIFIED) {
+        item->is_redirect = 1;
+        return APR_EOF;
+    }
+    item->answer->status = status;
+    for (int i = 0; i < count; i++) {
+        cp_answer_add(item->answer, headers[i].name, headers[i].value);
+    }
+    return APR_SUCCESS;
+}
+
+static apr_status_t on_body(void *baton, const char *data, apr_size_t size)
+{
+    connpool_item_t *item = baton;
+
+    cp_buffer_append(&item->answer->body, data, size);
+    return has_room(item) ? APR_SUCCESS : APR_ENOSPC;
+}
+
+static int is_cancelled(void *baton)
+{
+    return connpool_client_is_gone(((connpool_item_t *)baton)->batch->r);
+}
+
+static void end_fetch(connpool_item_t *item, apr_status_t rv, cp_error_t *err)
+{
+    if (item->is_redirect) {
+        connpool_item_forget(item);
+        connpool_item_refuse(item, HTTP_BAD_GATEWAY, APR_EGENERAL,
+                             apr_psprintf(item->batch->r->pool,
+                                          "%s: the upstream redirects "
+                                          "elsewhere.",
+                                          what_of(item)),
+                             NULL);
+    }
+    else if (item->batch->bytes > CONNPOOL_BATCH_BYTES) {
+        fail_large(item);
+    }
+    else if (rv != APR_SUCCESS) {
+        fail(item, err);
+    }
+    else {
+        item->status = item->answer->status;
+        finish(item);
+    }
+}
+
+static void run_fetch(connpool_item_t *item)
+{
+    cp_fetch_request_t request = {
+        .method = "GET", .path_info = item->path, .query = item->args};
+    cp_fetch_sink_t sink = {on_head, on_body, is_cancelled, item};
+    cp_error_t err;
+    apr_status_t rv;
+
+    item->began = cp_clock_now();
+    item->answer = cp_answer_create(0);
+    item->answer->made_at = apr_time_now();
+    cp_error_clear(&err);
+    connpool_hand_on_headers(item->batch->r, item->upstream, &request);
+    rv = connpool_run_fetch(item->batch->r, item->upstream, &request, &sink,
+                            &err);
+    end_fetch(item, rv, &err);
+}
+
+/* --- the batch --- */
+
+static apr_status_t cancel(connpool_batch_t *batch)
+{
+    for (int i = 0; i < batch->items->nelts; i++) {
+        connpool_item_t *item = connpool_batch_item(batch, i);
+
+        if (!item->is_done) {
+            connpool_item_forget(item);
+            connpool_item_refuse(item, HTTP_INTERNAL_SERVER_ERROR, APR_EOF,
+                                 "Nobody waits for it any more.", NULL);
+        }
+    }
+    return APR_EOF;
+}
+
+apr_status_t connpool_batch_run(connpool_batch_t *batch, cp_clock_t until,
+                                int is_first)
+{
+    int done = batch->done;
+
+    for (int i = 0; i < batch->items->nelts; i++) {
+        connpool_item_t *item = connpool_batch_item(batch, i);
+
+        if (item->is_done) {
+            continue;
+        }
+        if (connpool_client_is_gone(batch->r)) {
+            return cancel(batch);
+        }
+        if (cp_clock_now() >= batch->deadline) {
+            fail_late(item);
+        }
+        else if (cp_clock_now() >= until) {
+            return APR_TIMEUP;
+        }
+        else if (item->query) {
+            run_query(item);
+        }
+        else {
+            run_fetch(item);
+        }
+        if (is_first && batch->done > done) {
+            return APR_SUCCESS;
+        }
+    }
+    return APR_SUCCESS;
+}
+
+void connpool_batch_drop(connpool_batch_t *batch)
+{
+    if (batch->is_dropped) {
+        return;
+    }
+    batch->is_dropped = 1;
+    cancel(batch);
+    for (int i = 0; i < batch->items->nelts; i++) {
+        connpool_item_forget(connpool_batch_item(batch, i));
+    }
+}
