@@ -28,18 +28,11 @@
 #define JOURNAL_SIZE_LIMIT (64 * 1024 * 1024)
 #define PROBE              "SELECT 1 FROM sqlite_schema LIMIT 1"
 
-/* Which file stands at a path. */
-typedef struct identity_t {
-    int is_there;
-    dev_t device;
-    ino_t inode;
-} identity_t;
-
 struct cp_sqlite_t {
     cp_sqlite_config_t config;
     pthread_mutex_t lock; /* guards is_prepared; held while preparing */
     int is_prepared;      /* the journal mode was looked at */
-    identity_t file, log; /* last seen; maintenance thread only */
+    cp_sqlite_identity_t file, log; /* last seen; maintenance thread only */
     ino_t opened;         /* atomic: file of the last connection, 0: none */
     int connections;      /* atomic: open ones */
     int was_unused;       /* atomic: there were none since the last look */
@@ -249,6 +242,26 @@ static void harden(cp_sqlite_conn_t *conn)
 
 /* --- opening --- */
 
+static cp_sqlite_identity_t identity_of(const struct stat *st)
+{
+    return (cp_sqlite_identity_t){1, st->st_dev, st->st_ino};
+}
+
+cp_sqlite_identity_t cp_sqlite_identify(const char *path)
+{
+    cp_sqlite_identity_t nothing = {0};
+    struct stat st;
+
+    return stat(path, &st) == 0 ? identity_of(&st) : nothing;
+}
+
+int cp_sqlite_is_same(const cp_sqlite_identity_t *a,
+                      const cp_sqlite_identity_t *b)
+{
+    return a->is_there && b->is_there && a->device == b->device
+           && a->inode == b->inode;
+}
+
 int cp_sqlite_exec(cp_sqlite_conn_t *conn, const char *sql)
 {
     int rc;
@@ -280,7 +293,8 @@ static int set_pragmas(cp_sqlite_conn_t *conn)
 
     apr_snprintf(sql, sizeof(sql),
                  "PRAGMA cache_size=-%d; PRAGMA synchronous=%s;"
-                 "PRAGMA cell_size_check=1; PRAGMA journal_size_limit=%d",
+                 "PRAGMA cell_size_check=1; PRAGMA mmap_size=0;"
+                 "PRAGMA journal_size_limit=%d",
                  (int)(config->cache / 1024), config->synchronous,
                  JOURNAL_SIZE_LIMIT);
     return cp_sqlite_exec(conn, sql);
@@ -300,7 +314,7 @@ static void close_later(cp_sqlite_conn_t *conn)
     sqlite3_close_v2(conn->handle);
 }
 
-static void conn_free(cp_sqlite_conn_t *conn)
+void cp_sqlite_close(cp_sqlite_conn_t *conn)
 {
     __atomic_sub_fetch(&conn->db->connections, 1, __ATOMIC_RELAXED);
     cp_statement_free_all(conn);
@@ -312,21 +326,22 @@ static void conn_free(cp_sqlite_conn_t *conn)
 
 /* SQLite takes an empty file for a new database, and waits for ever at a named
  * pipe. Only a look: opening the file here would drop SQLite's locks. */
-static int look_at_file(cp_sqlite_t *db)
+static int look_at_file(cp_sqlite_conn_t *conn)
 {
     struct stat st;
 
-    if (stat(db->config.path, &st) != 0 || !S_ISREG(st.st_mode)) {
+    if (stat(conn->db->config.path, &st) != 0 || !S_ISREG(st.st_mode)) {
         return SQLITE_CANTOPEN;
     }
-    __atomic_store_n(&db->opened, st.st_ino, __ATOMIC_RELAXED);
+    conn->file = identity_of(&st);
+    __atomic_store_n(&conn->db->opened, st.st_ino, __ATOMIC_RELAXED);
     return st.st_size == 0 ? SQLITE_NOTADB : SQLITE_OK;
 }
 
 static int conn_connect(cp_sqlite_conn_t *conn)
 {
     int access = conn->is_writer ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY;
-    int rc = look_at_file(conn->db);
+    int rc = look_at_file(conn);
 
     if (rc == SQLITE_OK) {
         rc = sqlite3_open_v2(
@@ -346,9 +361,8 @@ static int conn_connect(cp_sqlite_conn_t *conn)
     return rc;
 }
 
-static apr_status_t conn_open(cp_sqlite_t *db, int is_writer,
-                              cp_clock_t deadline, cp_sqlite_conn_t **pconn,
-                              cp_error_t *err)
+apr_status_t cp_sqlite_open(cp_sqlite_t *db, int is_writer, cp_clock_t deadline,
+                            cp_sqlite_conn_t **pconn, cp_error_t *err)
 {
     cp_sqlite_conn_t *conn = calloc(1, sizeof(*conn));
     apr_status_t rv;
@@ -368,7 +382,7 @@ static apr_status_t conn_open(cp_sqlite_t *db, int is_writer,
     rc = conn_connect(conn);
     if (rc != SQLITE_OK) {
         rv = cp_sqlite_fail(conn, rc, "open", err);
-        conn_free(conn);
+        cp_sqlite_close(conn);
         return rv;
     }
     conn->deadline = CP_CLOCK_NEVER;
@@ -378,11 +392,13 @@ static apr_status_t conn_open(cp_sqlite_t *db, int is_writer,
 
 static int on_journal_mode(void *data, int columns, char **values, char **names)
 {
-    apr_cpystrn(data, columns > 0 && values[0] ? values[0] : "", 16);
+    apr_cpystrn(data, columns > 0 && values[0] ? values[0] : "",
+                CP_SQLITE_MODE_SIZE);
     return 0;
 }
 
-static int journal_mode(cp_sqlite_conn_t *conn, const char *sql, char *mode)
+int cp_sqlite_journal_mode(cp_sqlite_conn_t *conn, const char *sql,
+                           char mode[CP_SQLITE_MODE_SIZE])
 {
     int rc;
 
@@ -395,9 +411,9 @@ static int journal_mode(cp_sqlite_conn_t *conn, const char *sql, char *mode)
 /* The mode is written in the file: look first, for setting it needs locks. */
 static int switch_to_wal(cp_sqlite_conn_t *conn, cp_clock_t deadline)
 {
-    char mode[16] = "";
+    char mode[CP_SQLITE_MODE_SIZE] = "";
     cp_error_t err;
-    int rc = journal_mode(conn, "PRAGMA journal_mode", mode);
+    int rc = cp_sqlite_journal_mode(conn, "PRAGMA journal_mode", mode);
 
     if (rc != SQLITE_OK || strcasecmp(mode, "wal") == 0) {
         return rc;
@@ -406,7 +422,7 @@ static int switch_to_wal(cp_sqlite_conn_t *conn, cp_clock_t deadline)
         return SQLITE_BUSY;
     }
     conn->deadline = deadline;
-    rc = journal_mode(conn, "PRAGMA journal_mode=WAL", mode);
+    rc = cp_sqlite_journal_mode(conn, "PRAGMA journal_mode=WAL", mode);
     conn->deadline = CP_CLOCK_NEVER;
     cp_sqlite_unlock(conn);
     if (rc == SQLITE_OK && strcasecmp(mode, "wal") != 0) {
@@ -447,9 +463,9 @@ static void prepare_file(cp_sqlite_t *db, cp_clock_t deadline)
         deadline = patience;
     }
     if (!db->is_prepared
-        && conn_open(db, 1, deadline, &conn, &err) == APR_SUCCESS) {
+        && cp_sqlite_open(db, 1, deadline, &conn, &err) == APR_SUCCESS) {
         rc = switch_to_wal(conn, deadline);
-        conn_free(conn);
+        cp_sqlite_close(conn);
         /* Somebody else's lock will go away; other reasons stay. */
         db->is_prepared = (rc & 0xff) != SQLITE_BUSY;
         if (rc != SQLITE_OK) {
@@ -466,7 +482,7 @@ static apr_status_t driver_open(void *ctx, int is_writer, cp_clock_t deadline,
     apr_status_t rv;
 
     prepare_file(ctx, deadline);
-    rv = conn_open(ctx, is_writer, deadline, &conn, err);
+    rv = cp_sqlite_open(ctx, is_writer, deadline, &conn, err);
     *pconn = conn;
     return rv;
 }
@@ -509,7 +525,7 @@ static apr_status_t writer_open(void *ctx, cp_clock_t deadline, void **pconn,
     if (rv == APR_SUCCESS) {
         rv = refuse_readonly_file(*pconn, err);
         if (rv != APR_SUCCESS) {
-            conn_free(*pconn);
+            cp_sqlite_close(*pconn);
             *pconn = NULL;
         }
     }
@@ -572,7 +588,7 @@ static void driver_close(void *ctx, void *connection)
 
     reset_statements(conn);
     abandon_writes(conn);
-    conn_free(conn);
+    cp_sqlite_close(conn);
 }
 
 const cp_driver_t cp_sqlite_reader = {
@@ -818,29 +834,14 @@ static apr_status_t db_cleanup(void *data)
     return APR_SUCCESS;
 }
 
-static identity_t identify(const char *path)
-{
-    struct stat st;
-    identity_t identity = {0};
-
-    if (stat(path, &st) == 0) {
-        identity.is_there = 1;
-        identity.device = st.st_dev;
-        identity.inode = st.st_ino;
-    }
-    return identity;
-}
-
 /* Remember what is at path now; was it another file, or is it gone? A file
  * that is new there changed nothing for anybody. */
-static int is_replaced(identity_t *last, const char *path)
+static int is_replaced(cp_sqlite_identity_t *last, const char *path)
 {
-    identity_t before = *last;
+    cp_sqlite_identity_t before = *last;
 
-    *last = identify(path);
-    return before.is_there
-           && (!last->is_there || last->device != before.device
-               || last->inode != before.inode);
+    *last = cp_sqlite_identify(path);
+    return before.is_there && !cp_sqlite_is_same(&before, last);
 }
 
 apr_status_t cp_sqlite_create(cp_sqlite_t **pdb,
@@ -850,12 +851,22 @@ apr_status_t cp_sqlite_create(cp_sqlite_t **pdb,
 
     db->config = *config;
     db->log_path = apr_pstrcat(p, config->path, "-wal", NULL);
-    db->file = identify(config->path);
-    db->log = identify(db->log_path);
+    db->file = cp_sqlite_identify(config->path);
+    db->log = cp_sqlite_identify(db->log_path);
     pthread_mutex_init(&db->lock, NULL);
     apr_pool_cleanup_register(p, db, db_cleanup, apr_pool_cleanup_null);
     *pdb = db;
     return APR_SUCCESS;
+}
+
+const cp_sqlite_config_t *cp_sqlite_config(const cp_sqlite_t *db)
+{
+    return &db->config;
+}
+
+int cp_sqlite_connections(const cp_sqlite_t *db)
+{
+    return __atomic_load_n(&db->connections, __ATOMIC_RELAXED);
 }
 
 int cp_sqlite_file_changed(cp_sqlite_t *db)
@@ -868,7 +879,7 @@ int cp_sqlite_file_changed(cp_sqlite_t *db)
     /* A log that nobody has open is removed by the next program to close the
      * database: that is as it should be. */
     int was_unused = __atomic_exchange_n(&db->was_unused, 0, __ATOMIC_RELAXED)
-                     || !__atomic_load_n(&db->connections, __ATOMIC_RELAXED);
+                     || cp_sqlite_connections(db) == 0;
 
     if (is_log_other && !is_file_other && !was_unused) {
         cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
@@ -967,7 +978,7 @@ static int empty_log(cp_sqlite_t *db)
     cp_error_t err;
     int rc = SQLITE_BUSY;
 
-    if (conn_open(db, 1, cp_clock_after(TRUNCATE_PATIENCE), &conn, &err)
+    if (cp_sqlite_open(db, 1, cp_clock_after(TRUNCATE_PATIENCE), &conn, &err)
             != APR_SUCCESS
         || !conn) {
         return 0;
@@ -979,7 +990,7 @@ static int empty_log(cp_sqlite_t *db)
         conn->deadline = CP_CLOCK_NEVER;
         cp_sqlite_unlock(conn);
     }
-    conn_free(conn);
+    cp_sqlite_close(conn);
     return rc == SQLITE_OK;
 }
 

@@ -21,7 +21,8 @@ static const struct {
     {"http", http_suite},           {"loop", loop_suite},
     {"condition", condition_suite}, {"hash", hash_suite},
     {"flight", flight_suite},       {"key", key_suite},
-    {"entry", entry_suite},
+    {"entry", entry_suite},         {"store", store_suite},
+    {"sentinel", sentinel_suite},
 };
 
 #define SUITES ((int)(sizeof(suites) / sizeof(suites[0])))

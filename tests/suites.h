@@ -27,6 +27,8 @@ SUITE(hash);
 SUITE(flight);
 SUITE(key);
 SUITE(entry);
+SUITE(store);
+SUITE(sentinel);
 
 #undef SUITE
 
