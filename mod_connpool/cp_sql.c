@@ -307,3 +307,115 @@ const char *cp_sql_scan(apr_pool_t *p, const char *sql, cp_sql_shape_t *shape)
     }
     return NULL;
 }
+
+/*** What changes without the data ***/
+
+static token_t token_behind(const token_t *token)
+{
+    return next_token(token->start + token->size);
+}
+
+/* A name as SQLite reads it, in any of its quotes; 'text' is none. */
+static int is_called(const token_t *token, const char *name)
+{
+    token_t inner = *token;
+
+    if (token->kind == KIND_QUOTED && *token->start != '\'') {
+        inner.kind = KIND_WORD;
+        inner.start++;
+        inner.size -= 2;
+    }
+    return is_word(&inner, name);
+}
+
+static const char *match(const token_t *token, const char *const *names)
+{
+    for (; *names; names++) {
+        if (is_called(token, *names)) {
+            return *names;
+        }
+    }
+    return NULL;
+}
+
+/* What SQLite would compare with 'now': text, and also "now" where no column
+ * has that name. */
+static int is_now(const token_t *token)
+{
+    return token->kind == KIND_QUOTED && token->size == 5
+           && (*token->start == '\'' || *token->start == '"')
+           && !apr_cstr_casecmpn(token->start + 1, "now", 3);
+}
+
+/* Behind the parenthesis that opens a call: how many arguments, up to two. */
+static int count_arguments(token_t token)
+{
+    int depth = 0, commas = 0;
+
+    if (token.kind == KIND_CLOSE) {
+        return 0;
+    }
+    while (token.kind != KIND_END && (depth > 0 || token.kind != KIND_CLOSE)) {
+        depth += (token.kind == KIND_OPEN) - (token.kind == KIND_CLOSE);
+        if (depth == 0 && token.size == 1 && *token.start == ',') {
+            commas++;
+        }
+        token = token_behind(&token);
+    }
+    return commas + 1;
+}
+
+/* Does a call of this name take its value from somewhere else? */
+static const char *volatile_call(const token_t *name, token_t arguments)
+{
+    static const char *const always[] = {
+        "random",        "randomblob",        "changes",
+        "total_changes", "last_insert_rowid", NULL};
+    static const char *const without_time[] = {
+        "date", "time", "datetime", "julianday", "unixepoch", NULL};
+    static const char *const without_second[] = {"strftime", NULL};
+    const char *found = match(name, always);
+
+    if (!found && arguments.kind == KIND_CLOSE) {
+        found = match(name, without_time);
+    }
+    if (!found && count_arguments(arguments) < 2) {
+        found = match(name, without_second);
+    }
+    return found;
+}
+
+static const char *volatile_at(const token_t *token)
+{
+    static const char *const words[] = {"current_date", "current_time",
+                                        "current_timestamp", NULL};
+    token_t next;
+
+    if (is_now(token)) {
+        return "'now'";
+    }
+    if (token->kind != KIND_WORD && token->kind != KIND_QUOTED) {
+        return NULL;
+    }
+    next = token_behind(token);
+    if (next.kind == KIND_OPEN) {
+        return volatile_call(token, token_behind(&next));
+    }
+    return token->kind == KIND_WORD ? match(token, words) : NULL;
+}
+
+int cp_sql_is_volatile(const char *sql, const char **word)
+{
+    const char *found = NULL;
+    token_t token = next_token(sql);
+
+    while (!found && token.kind != KIND_END
+           && token.kind != KIND_OPEN_COMMENT) {
+        found = volatile_at(&token);
+        token = token_behind(&token);
+    }
+    if (word) {
+        *word = found;
+    }
+    return found != NULL;
+}

@@ -146,6 +146,88 @@ START_TEST(scan_refuses_with_a_sentence_that_shows_the_place)
 }
 END_TEST
 
+/*** What changes without the data ***/
+
+START_TEST(volatile_names_are_found)
+{
+    static const struct {
+        const char *sql;
+        const char *word;
+    } cases[] = {
+        {"SELECT CURRENT_DATE", "current_date"},
+        {"SELECT a FROM t WHERE b<current_time", "current_time"},
+        {"SELECT Current_Timestamp, 1", "current_timestamp"},
+        {"SELECT random()", "random"},
+        {"SELECT RANDOM ( )", "random"},
+        {"SELECT random/* x */()", "random"},
+        {"SELECT random-- x\n()", "random"},
+        {"SELECT \"random\"()", "random"},
+        {"SELECT [random]()", "random"},
+        {"SELECT `Random`()", "random"},
+        {"SELECT a FROM t ORDER BY random()", "random"},
+        {"SELECT hex(randomblob(16))", "randomblob"},
+        {"SELECT changes()", "changes"},
+        {"SELECT total_changes()", "total_changes"},
+        {"SELECT last_insert_rowid()", "last_insert_rowid"},
+        {"SELECT date('now')", "'now'"},
+        {"SELECT date('NOW', '-1 day')", "'now'"},
+        {"SELECT strftime('%s', 'now')", "'now'"},
+        {"SELECT strftime('%s', \"now\")", "'now'"},
+        {"SELECT * FROM (SELECT 'Now' AS n)", "'now'"},
+        {"SELECT date()", "date"},
+        {"SELECT time( /* now */ )", "time"},
+        {"SELECT \"datetime\" ()", "datetime"},
+        {"SELECT julianday() - a FROM t", "julianday"},
+        {"SELECT unixepoch()", "unixepoch"},
+        {"SELECT strftime('%s')", "strftime"},
+        {"SELECT strftime(max('%s', '%d'))", "strftime"},
+        {"WITH c AS (SELECT 1) SELECT * FROM c WHERE 1 = random()", "random"},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const char *word = NULL;
+        ck_assert_msg(cp_sql_is_volatile(cases[i].sql, &word), "not found: %s",
+                      cases[i].sql);
+        ck_assert_str_eq(word, cases[i].word);
+        ck_assert(cp_sql_is_volatile(cases[i].sql, NULL));
+    }
+}
+END_TEST
+
+START_TEST(names_that_look_volatile_are_not)
+{
+    static const char *const cases[] = {
+        "",
+        "SELECT 1",
+        "SELECT 'random()'",
+        "SELECT 'it''s random() now'",
+        "SELECT 1 -- random()",
+        "SELECT /* random() 'now' */ 1",
+        "SELECT 1 /* random()",
+        "SELECT random FROM t",
+        "SELECT \"random\" FROM t",
+        "SELECT \"current_date\", [current_time], `current_timestamp` FROM t",
+        "SELECT current_dates, my_random() FROM t",
+        "SELECT randomness(), xrandom() FROM t",
+        "SELECT 'random'",
+        "SELECT now FROM t",
+        "SELECT [now] FROM t",
+        "SELECT 'now ', ' now', 'nowhere'",
+        "SELECT date(a), time(:p), datetime(a, '+1 day') FROM t",
+        "SELECT date FROM t WHERE date IN (1, 2)",
+        "SELECT julianday(a), unixepoch('2020-01-01') FROM t",
+        "SELECT strftime('%s', a), strftime(max('a', 'b'), c) FROM t",
+        "SELECT :random, :now, :current_date",
+        "SELECT abs(a), count(*), coalesce(changes, 1) FROM t",
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const char *word = "left";
+        ck_assert_msg(!cp_sql_is_volatile(cases[i], &word), "%s: %s", cases[i],
+                      word);
+        ck_assert_ptr_null(word);
+    }
+}
+END_TEST
+
 /*** Against SQLite ***/
 
 static unsigned seed;
@@ -415,6 +497,8 @@ Suite *sql_suite(void)
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, scan_finds_verb_names_and_returning);
     tcase_add_test(tc, scan_refuses_with_a_sentence_that_shows_the_place);
+    tcase_add_test(tc, volatile_names_are_found);
+    tcase_add_test(tc, names_that_look_volatile_are_not);
     tcase_add_test(tc, scan_agrees_with_sqlite_on_generated_statements);
     suite_add_tcase(suite, tc);
     return suite;
