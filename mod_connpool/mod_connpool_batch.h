@@ -30,7 +30,9 @@ typedef struct connpool_item_t {
 
     apr_size_t counted; /**< of the answer's body, in the child's figures */
     apr_size_t size;    /**< ... in the batch's */
-    int is_redirect;    /**< which is not followed, and means nothing here */
+    connpool_fetch_run_t run;
+    int is_too_large; /**< for the batch */
+    int is_redirect;  /**< which is not followed, and means nothing here */
 } connpool_item_t;
 
 typedef struct connpool_batch_t connpool_batch_t;

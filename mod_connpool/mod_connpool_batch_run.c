@@ -5,13 +5,20 @@
 
 #include <apr_strings.h>
 
+/* Between two looks at the client. */
+#define SLICE apr_time_from_msec(100)
+
 struct connpool_batch_t {
     request_rec *r;
     apr_array_header_t *items; /* connpool_item_t * */
     int parallel;              /* fetches at once */
     cp_clock_t deadline;
-    apr_size_t bytes; /* of the answers so far */
-    int done;         /* items */
+    cp_clock_t ask_at; /* next look at the client */
+    cp_bell_t *bell;   /* rings for all fetches; NULL: none has begun */
+    apr_size_t bytes;  /* of the answers so far */
+    int done;          /* items */
+    int under_way;     /* fetches */
+    int most_under_way;
     int is_dropped;
 };
 
@@ -30,7 +37,7 @@ connpool_batch_t *connpool_batch_make(request_rec *r, int parallel)
 
     batch->r = r;
     batch->items = apr_array_make(r->pool, 16, sizeof(connpool_item_t *));
-    batch->parallel = parallel;
+    batch->parallel = connpool_child.loop ? parallel : 1;
     batch->deadline = CP_CLOCK_NEVER;
     apr_pool_cleanup_register(r->pool, batch, drop_cleanup,
                               apr_pool_cleanup_null);
@@ -165,13 +172,17 @@ static void fail_large(connpool_item_t *item)
 
 static void run_query(connpool_item_t *item)
 {
+    connpool_batch_t *batch = item->batch;
+    connpool_account_t *account = connpool_account(batch->r);
     cp_error_t err;
     apr_status_t rv;
 
     item->began = cp_clock_now();
     cp_error_clear(&err);
-    rv = connpool_collect_query(item->batch->r, item->query, item->values,
+    account->query_deadline = batch->deadline;
+    rv = connpool_collect_query(batch->r, item->query, item->values,
                                 &item->answer, &err);
+    account->query_deadline = 0;
     if (rv != APR_SUCCESS) {
         fail(item, &err);
     }
@@ -182,6 +193,18 @@ static void run_query(connpool_item_t *item)
         item->status = item->answer->status;
         finish(item);
     }
+}
+
+static connpool_item_t *next_query(const connpool_batch_t *batch)
+{
+    for (int i = 0; i < batch->items->nelts; i++) {
+        connpool_item_t *item = connpool_batch_item(batch, i);
+
+        if (item->query && !item->is_done) {
+            return item;
+        }
+    }
+    return NULL;
 }
 
 /* --- fetches --- */
@@ -207,12 +230,13 @@ static apr_status_t on_body(void *baton, const char *data, apr_size_t size)
     connpool_item_t *item = baton;
 
     cp_buffer_append(&item->answer->body, data, size);
-    return has_room(item) ? APR_SUCCESS : APR_ENOSPC;
-}
-
-static int is_cancelled(void *baton)
-{
-    return connpool_client_is_gone(((connpool_item_t *)baton)->batch->r);
+    if (has_room(item)) {
+        return APR_SUCCESS;
+    }
+    /* At once, or the others would find no room either. */
+    connpool_item_forget(item);
+    item->is_too_large = 1;
+    return APR_ENOSPC;
 }
 
 static void end_fetch(connpool_item_t *item, apr_status_t rv, cp_error_t *err)
@@ -226,7 +250,7 @@ static void end_fetch(connpool_item_t *item, apr_status_t rv, cp_error_t *err)
                                           what_of(item)),
                              NULL);
     }
-    else if (item->batch->bytes > CONNPOOL_BATCH_BYTES) {
+    else if (item->is_too_large) {
         fail_large(item);
     }
     else if (rv != APR_SUCCESS) {
@@ -238,69 +262,179 @@ static void end_fetch(connpool_item_t *item, apr_status_t rv, cp_error_t *err)
     }
 }
 
-static void run_fetch(connpool_item_t *item)
+/* Begin a fetch. `how`: see connpool_fetch_open.
+ * @return 0: no connection is free just now */
+static int start_fetch(connpool_item_t *item, int how)
 {
+    connpool_batch_t *batch = item->batch;
     cp_fetch_request_t request = {
         .method = "GET", .path_info = item->path, .query = item->args};
-    cp_fetch_sink_t sink = {on_head, on_body, is_cancelled, item};
+    cp_fetch_sink_t sink = {on_head, on_body, NULL, item};
+    cp_clock_t began = cp_clock_now();
     cp_error_t err;
     apr_status_t rv;
 
-    item->began = cp_clock_now();
+    if (batch->deadline != CP_CLOCK_NEVER) {
+        request.total = cp_clock_left(batch->deadline);
+    }
+    connpool_hand_on_headers(batch->r, item->upstream, &request);
+    cp_error_clear(&err);
+    rv = connpool_fetch_open(&item->run, batch->r, item->upstream, &request,
+                             &sink, batch->bell, how, &err);
+    if (rv == APR_EAGAIN && err.cls == CP_ERR_NONE) {
+        return 0;
+    }
+    item->began = began;
+    if (rv != APR_SUCCESS) {
+        fail(item, &err);
+        return 1;
+    }
     item->answer = cp_answer_create(0);
     item->answer->made_at = apr_time_now();
-    cp_error_clear(&err);
-    connpool_hand_on_headers(item->batch->r, item->upstream, &request);
-    rv = connpool_run_fetch(item->batch->r, item->upstream, &request, &sink,
-                            &err);
-    end_fetch(item, rv, &err);
+    batch->under_way++;
+    if (batch->under_way > batch->most_under_way) {
+        batch->most_under_way = batch->under_way;
+    }
+    return 1;
+}
+
+/* Begin as many fetches as there may be. This waits for a connection only when
+ * there is nothing else to do: who waited while he holds some could wait for
+ * one who does the same. */
+static void start_fetches(connpool_batch_t *batch)
+{
+    const connpool_upstream_t *exhausted = NULL;
+
+    for (int i = 0; i < batch->items->nelts; i++) {
+        connpool_item_t *item = connpool_batch_item(batch, i);
+        int may_wait = batch->under_way == 0 && !next_query(batch);
+
+        if (batch->under_way >= batch->parallel) {
+            return;
+        }
+        if (item->upstream && !item->began && !item->is_done
+            && item->upstream != exhausted
+            && !start_fetch(item, may_wait ? 0 : CONNPOOL_HOLD_AT_ONCE)) {
+            exhausted = item->upstream;
+        }
+    }
+}
+
+static int is_under_way(const connpool_item_t *item)
+{
+    return item->upstream && item->began && !item->is_done;
+}
+
+static apr_status_t close_fetch(connpool_item_t *item, cp_error_t *err)
+{
+    item->batch->under_way--;
+    cp_error_clear(err);
+    return connpool_fetch_close(&item->run, err);
+}
+
+/* Take what the fetches have brought. *puntil: the next look, at the latest. */
+static void advance_fetches(connpool_batch_t *batch, cp_clock_t *puntil)
+{
+    for (int i = 0; i < batch->items->nelts; i++) {
+        connpool_item_t *item = connpool_batch_item(batch, i);
+        cp_clock_t until = CP_CLOCK_NEVER;
+        cp_error_t err;
+
+        if (!is_under_way(item)) {
+            continue;
+        }
+        if (connpool_fetch_advance(&item->run, &until) == APR_SUCCESS) {
+            apr_status_t rv = close_fetch(item, &err);
+
+            end_fetch(item, rv, &err);
+        }
+        else if (until < *puntil) {
+            *puntil = until;
+        }
+    }
 }
 
 /* --- the batch --- */
 
-static apr_status_t cancel(connpool_batch_t *batch)
+/* End all that is not done. */
+static void end_rest(connpool_batch_t *batch,
+                     void (*end)(connpool_item_t *item))
 {
     for (int i = 0; i < batch->items->nelts; i++) {
         connpool_item_t *item = connpool_batch_item(batch, i);
+        cp_error_t ignored;
 
+        if (is_under_way(item)) {
+            close_fetch(item, &ignored);
+        }
         if (!item->is_done) {
             connpool_item_forget(item);
-            connpool_item_refuse(item, HTTP_INTERNAL_SERVER_ERROR, APR_EOF,
-                                 "Nobody waits for it any more.", NULL);
+            end(item);
         }
     }
-    return APR_EOF;
+}
+
+static void cancel(connpool_item_t *item)
+{
+    connpool_item_refuse(item, HTTP_INTERNAL_SERVER_ERROR, APR_EOF,
+                         "Nobody waits for it any more.", NULL);
+}
+
+static int is_abandoned(connpool_batch_t *batch, cp_clock_t now)
+{
+    if (now < batch->ask_at) {
+        return 0;
+    }
+    batch->ask_at = now + SLICE;
+    return connpool_client_is_gone(batch->r);
+}
+
+/* One round: begin what can begin, take what has come, run a query, or wait for
+ * news. */
+static void work(connpool_batch_t *batch, cp_clock_t until)
+{
+    int done = batch->done;
+    connpool_item_t *query = next_query(batch);
+
+    start_fetches(batch);
+    advance_fetches(batch, &until);
+    if (batch->done > done) {
+        return; /* there is room for the next fetch */
+    }
+    /* Without the loop a fetch works only while this thread looks at it. */
+    if (query && (batch->under_way == 0 || connpool_child.loop)) {
+        run_query(query);
+    }
+    else if (batch->under_way > 0 && cp_clock_left(until) > 0) {
+        cp_bell_wait(batch->bell, until);
+    }
 }
 
 apr_status_t connpool_batch_run(connpool_batch_t *batch, cp_clock_t until,
                                 int is_first)
 {
-    int done = batch->done;
+    int enough = is_first ? batch->done + 1 : batch->items->nelts;
 
-    for (int i = 0; i < batch->items->nelts; i++) {
-        connpool_item_t *item = connpool_batch_item(batch, i);
+    if (!batch->bell && !(batch->bell = cp_bell_create())) {
+        return APR_ENOMEM;
+    }
+    while (batch->done < enough && batch->done < batch->items->nelts) {
+        cp_clock_t now = cp_clock_now();
+        cp_clock_t next;
 
-        if (item->is_done) {
-            continue;
+        if (is_abandoned(batch, now)) {
+            end_rest(batch, cancel);
+            return APR_EOF;
         }
-        if (connpool_client_is_gone(batch->r)) {
-            return cancel(batch);
+        if (now >= batch->deadline) {
+            end_rest(batch, fail_late);
+            break;
         }
-        if (cp_clock_now() >= batch->deadline) {
-            fail_late(item);
-        }
-        else if (cp_clock_now() >= until) {
+        if (now >= until) {
             return APR_TIMEUP;
         }
-        else if (item->query) {
-            run_query(item);
-        }
-        else {
-            run_fetch(item);
-        }
-        if (is_first && batch->done > done) {
-            return APR_SUCCESS;
-        }
+        next = batch->ask_at < until ? batch->ask_at : until;
+        work(batch, next < batch->deadline ? next : batch->deadline);
     }
     return APR_SUCCESS;
 }
@@ -311,7 +445,8 @@ void connpool_batch_drop(connpool_batch_t *batch)
         return;
     }
     batch->is_dropped = 1;
-    cancel(batch);
+    end_rest(batch, cancel);
+    cp_bell_unref(batch->bell);
     for (int i = 0; i < batch->items->nelts; i++) {
         connpool_item_forget(connpool_batch_item(batch, i));
     }

@@ -290,12 +290,13 @@ void connpool_hold_discard(connpool_hold_t *hold, const char *why);
 
 /** What a request has spent so far, its subrequests included; microseconds. */
 typedef struct connpool_account_t {
-    apr_interval_time_t wait; /**< for connections */
-    apr_interval_time_t db;   /**< with connections of databases */
-    apr_interval_time_t http; /**< with upstreams, one or several at once */
-    cp_clock_t fetching;      /**< since when one is under way; 0: none is */
-    int fetches;              /**< under way */
-    int fallbacks;            /**< one-shot connections */
+    apr_interval_time_t wait;  /**< for connections */
+    apr_interval_time_t db;    /**< with connections of databases */
+    apr_interval_time_t http;  /**< with upstreams, one or several at once */
+    cp_clock_t fetching;       /**< since when one is under way; 0: none is */
+    int fetches;               /**< under way */
+    int fallbacks;             /**< one-shot connections */
+    cp_clock_t query_deadline; /**< of what the request works on; 0: none */
 } connpool_account_t;
 
 /** Of the outermost request; never NULL. */

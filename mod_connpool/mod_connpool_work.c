@@ -62,6 +62,14 @@ static apr_status_t begin_run(connpool_run_t *run, const cp_value_t *values,
     return bind_all(run, values, err);
 }
 
+static cp_clock_t deadline_of(request_rec *r, const connpool_query_t *query)
+{
+    cp_clock_t deadline = cp_clock_after(query->timeout);
+    cp_clock_t limit = connpool_account(r)->query_deadline;
+
+    return limit && limit < deadline ? limit : deadline;
+}
+
 apr_status_t connpool_run_open(connpool_run_t *run, request_rec *r,
                                connpool_query_t *query,
                                const cp_value_t *values, cp_error_t *err)
@@ -75,7 +83,7 @@ apr_status_t connpool_run_open(connpool_run_t *run, request_rec *r,
     rv = connpool_hold_database(r, query->database, query->is_write,
                                 query->name, &run->hold, err);
     run->started = cp_clock_now();
-    run->deadline = cp_clock_after(query->timeout);
+    run->deadline = deadline_of(r, query);
     if (rv == APR_SUCCESS) {
         rv = begin_run(run, values, err);
     }
