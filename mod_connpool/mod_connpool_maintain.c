@@ -103,10 +103,9 @@ static uint64_t memory_used(void)
     return cp_sqlite_memory_used() + cp_stats_get(&connpool_child.buffer_bytes);
 }
 
-static int is_within_bound(void)
+static int is_within_bound(server_rec *s)
 {
-    return memory_used()
-           <= (uint64_t)connpool_server(connpool_child.main_server)->memory;
+    return memory_used() <= (uint64_t)connpool_server(s)->memory;
 }
 
 static void shrink_connection(void *conn, void *baton)
@@ -136,7 +135,7 @@ static void close_idle_of(connpool_database_t *db, void *baton)
 
 /* Caches first, then the connections themselves. What then still stands above
  * the bound is in use. */
-static int make_room(void)
+static int make_room(server_rec *s)
 {
     static cp_log_limit_t limit;
     uint64_t suppressed;
@@ -144,23 +143,23 @@ static int make_room(void)
 
     cp_stats_add(&process_stats()->shrunk, 1);
     connpool_each_database(shrink_database, NULL);
-    if (!is_within_bound()) {
+    if (!is_within_bound(s)) {
         connpool_each_database(close_idle_of, NULL);
     }
     if (cp_log_allowed(&limit, SHRINK_LOG_EVERY, &suppressed)) {
-        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, connpool_child.main_server,
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
                      "ConnPoolMemory is reached: idle connections gave back "
                      "memory, %" APR_UINT64_T_FMT " bytes became "
                      "%" APR_UINT64_T_FMT " (%" APR_UINT64_T_FMT
                      " more times since the last line)",
                      before, memory_used(), suppressed);
     }
-    return is_within_bound();
+    return is_within_bound(s);
 }
 
-int connpool_memory_allows(void)
+int connpool_memory_allows(server_rec *s)
 {
-    if (is_within_bound() || make_room()) {
+    if (is_within_bound(s) || make_room(s)) {
         return 1;
     }
     cp_stats_add(&process_stats()->refused_memory, 1);
@@ -169,8 +168,10 @@ int connpool_memory_allows(void)
 
 static void keep_memory_bound(void)
 {
-    if (!is_within_bound()) {
-        make_room();
+    server_rec *s = connpool_child.main_server;
+
+    if (!is_within_bound(s)) {
+        make_room(s);
     }
     set_gauge(&process_stats()->memory_bytes, memory_used());
 }

@@ -119,7 +119,7 @@ typedef struct connpool_server_t {
     int http_cleanup;
     int db_max;
     int server_status;
-    apr_int64_t memory;       /* main server only */
+    apr_int64_t memory;       /* of the whole child */
     apr_interval_time_t slow; /* 0: nothing is slow */
     int server_timing;
 
@@ -239,9 +239,9 @@ int connpool_wants_loop(void);
 void connpool_maintenance_start(server_rec *s);
 void connpool_maintenance_stop(void);
 
-/** Does what this child uses leave room for one more request? Shrinks what
- * is idle before it says no; counts both. */
-int connpool_memory_allows(void);
+/** Does what this child uses leave room for one more request, under the bound
+ * of that server? Shrinks what is idle before it says no; counts both. */
+int connpool_memory_allows(server_rec *s);
 
 int connpool_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
                          server_rec *main_server);

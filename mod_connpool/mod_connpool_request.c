@@ -122,7 +122,7 @@ static apr_status_t hold_pool(request_rec *r, cp_pool_t *pool,
         *phold = hold;
         return APR_SUCCESS;
     }
-    if (!connpool_memory_allows()) {
+    if (!connpool_memory_allows(r->server)) {
         static cp_log_limit_t limit;
         uint64_t suppressed;
 

@@ -253,8 +253,8 @@ subtest 'mistakes in the configuration' => sub {
         'ConnPoolServerTiming Full' => qr/ConnPoolServerTiming: 'Full' is not /,
         'ConnPoolServerTiming'      =>
             qr/ConnPoolServerTiming takes one argument/,
-        "<VirtualHost *:80>\nConnPoolMemory 30M\n</VirtualHost>" =>
-            qr/ConnPoolMemory .*VirtualHost/,
+        "<Location \"/\">\nConnPoolMemory 30M\n</Location>" =>
+            qr/ConnPoolMemory .*Location/,
         "<Location \"/\">\nConnPoolSlowLog 1s\n</Location>" =>
             qr/ConnPoolSlowLog .*Location/,
         "<Location \"/\">\nConnPoolServerTiming On\n</Location>" =>

@@ -7,14 +7,20 @@ use warnings;
 
 use FindBin;
 use lib "$FindBin::Bin/lib";
-use ConnPoolTest qw(await);
+use ConnPoolTest qw(await free_port);
 use ConnPoolUpstream;
 use Test::More;
 
+my ($roomy, $reserved) = free_port();
 my $server = ConnPoolTest->new(
     children => 1,
+    vars     => {ROOMY => $roomy},
     conf     => <<'CONF',
 ConnPoolMemory 2M
+Listen 127.0.0.1:@ROOMY@
+<VirtualHost 127.0.0.1:@ROOMY@>
+ConnPoolMemory 64M
+</VirtualHost>
 ConnPoolSlowLog 0
 ConnPoolDatabase big sqlite:@DIR@/db/big.db max=3 cache=16M
 ConnPoolQuery scan big "SELECT count(*) AS n, sum(length(x)) AS size FROM item"
@@ -126,6 +132,8 @@ subtest 'what is too much is refused' => sub {
     my ($pool) = grep { $_->{name} eq 'small' } @{$report->{pools}};
     is($pool->{idle}, 0, 'idle connections were closed');
     cmp_ok($pool->{closed}{flushed}, '>=', 1, 'for that reason');
+    is($server->get("http://127.0.0.1:$roomy/quick")->{status},
+        200, 'a virtual host may have a bound of its own');
 
     my $answer = ConnPoolTest::parse_response(
         ConnPoolTest::read_until($busy, undef, 10));
