@@ -2,6 +2,7 @@
 #include "cp_clock.h"
 
 #include <limits.h>
+#include <stdint.h>
 
 static cp_clock_t system_clock(void)
 {
@@ -43,6 +44,17 @@ apr_interval_time_t cp_clock_left(cp_clock_t deadline)
     }
     now = cp_clock_now();
     return deadline > now ? deadline - now : 0;
+}
+
+apr_interval_time_t cp_clock_jitter(apr_interval_time_t span, const void *seed)
+{
+    /* splitmix64's finaliser over time and address: spread, not secret. */
+    uint64_t x = (uint64_t)cp_clock_now() ^ ((uint64_t)(uintptr_t)seed << 20);
+
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    x ^= x >> 31;
+    return span > 0 ? (apr_interval_time_t)(x % (uint64_t)span) : 0;
 }
 
 struct timespec cp_clock_timespec(cp_clock_t deadline)

@@ -27,6 +27,9 @@ cp_clock_t cp_clock_after(apr_interval_time_t interval);
 /** Microseconds until deadline, 0 when it has passed. */
 apr_interval_time_t cp_clock_left(cp_clock_t deadline);
 
+/** A random part of span: 0 .. span - 1, other for each seed and moment. */
+apr_interval_time_t cp_clock_jitter(apr_interval_time_t span, const void *seed);
+
 /** deadline as the absolute time of pthread_cond_timedwait on a condition
  * variable bound to CLOCK_MONOTONIC. */
 struct timespec cp_clock_timespec(cp_clock_t deadline);

@@ -12,6 +12,7 @@ apr_status_t cp_error_set(cp_error_t *err, cp_error_class_t cls,
 
     err->cls = cls;
     err->rv = rv;
+    err->retry_after = 0;
     err->cause = cause;
     va_start(args, format);
     vsnprintf(err->detail, sizeof(err->detail), format, args);
@@ -23,6 +24,7 @@ void cp_error_clear(cp_error_t *err)
 {
     err->cls = CP_ERR_NONE;
     err->rv = APR_SUCCESS;
+    err->retry_after = 0;
     err->cause = "";
     err->detail[0] = '\0';
 }

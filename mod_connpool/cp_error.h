@@ -24,6 +24,7 @@ typedef enum cp_error_class_t {
 typedef struct cp_error_t {
     cp_error_class_t cls;
     apr_status_t rv;   /**< APR_SUCCESS when no system status applies */
+    int retry_after;   /**< seconds until it may be otherwise, 0: not known */
     const char *cause; /**< static; safe to show to clients */
     char detail[320];  /**< for the log only: may name files, SQL, addresses */
 } cp_error_t;

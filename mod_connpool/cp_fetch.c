@@ -442,6 +442,7 @@ static next_t judge_curl(cp_transfer_t *t, apr_status_t *prv)
     const cp_job_t *job = t->job;
 
     note_reuse(t);
+    t->result.answered |= job->status != 0 || job->fault != CP_FAULT_NONE;
     if (job->code != CURLE_OK) {
         *prv = explain(t);
         return cp_http_is_retryable(t->job)

@@ -93,6 +93,7 @@ typedef struct cp_fetch_sink_t {
 typedef struct cp_fetch_result_t {
     int status;        /**< of the upstream, 0 before its head */
     apr_int64_t bytes; /**< of the body, decompressed */
+    int answered;      /**< something came, if only what is not passed on */
     int reused;        /**< ran over a socket that was open already */
     int retries;
     int ran_inline; /**< without the loop */

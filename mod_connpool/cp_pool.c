@@ -218,17 +218,6 @@ static void count_idle(cp_pool_t *pool, int delta)
     cp_stats_add(&pool->stats->idle, delta);
 }
 
-static apr_interval_time_t jitter(apr_interval_time_t span, const void *seed)
-{
-    /* splitmix64's finaliser over time and address: spread, not secret. */
-    uint64_t x = (uint64_t)cp_clock_now() ^ ((uint64_t)(uintptr_t)seed << 20);
-
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-    x ^= x >> 31;
-    return span > 0 ? (apr_interval_time_t)(x % (uint64_t)span) : 0;
-}
-
 static void remember_error(cp_pool_t *pool, const cp_error_t *err)
 {
     pthread_mutex_lock(&pool->error_lock);
@@ -301,7 +290,8 @@ static apr_status_t connection_open(cp_pool_t *pool, connection_t *conn,
     conn->expires_at = CP_CLOCK_NEVER;
     if (lifetime > 0) {
         conn->expires_at = cp_clock_after(
-            lifetime - jitter(lifetime * LIFETIME_JITTER / 100, conn->handle));
+            lifetime
+            - cp_clock_jitter(lifetime * LIFETIME_JITTER / 100, conn->handle));
     }
     cp_stats_add(&pool->stats->created, 1);
     cp_stats_add(&pool->stats->open, 1);

@@ -269,9 +269,16 @@ static void settle(cp_segment_t *seg, int child)
     cp_loop_stats_t *loop = cp_segment_loop(seg, child);
     cp_process_stats_t *process = cp_segment_process(seg, child);
     int pools = used_entries(seg, CP_ENTRY_POOL);
+    int upstreams = used_entries(seg, CP_ENTRY_UPSTREAM);
 
     for (int i = 0; i < pools; i++) {
         settle_pool(cp_segment_pool(seg, child, i));
+    }
+    for (int i = 0; i < upstreams; i++) {
+        cp_upstream_stats_t *up = cp_segment_upstream(seg, child, i);
+
+        clear(&up->breaker_until);
+        clear(&up->breaker_probes);
     }
     clear(&loop->running);
     clear(&loop->in_flight);

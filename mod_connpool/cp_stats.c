@@ -274,6 +274,10 @@ void cp_upstream_stats_merge(cp_upstream_stats_t *into,
     accumulate(&into->count, cp_stats_get(&from->count));
     cp_stats_raise(&into->answered_at, cp_stats_get(&from->answered_at));
     cp_stats_raise(&into->failed_at, cp_stats_get(&from->failed_at));
+    accumulate(&into->breaker_opened, cp_stats_get(&from->breaker_opened));
+    accumulate(&into->breaker_refused, cp_stats_get(&from->breaker_refused));
+    cp_stats_raise(&into->breaker_until, cp_stats_get(&from->breaker_until));
+    accumulate(&into->breaker_probes, cp_stats_get(&from->breaker_probes));
     accumulate(&into->handshakes, cp_stats_get(&from->handshakes));
     accumulate(&into->bytes, cp_stats_get(&from->bytes));
     for (int i = 0; i < 6; i++) {

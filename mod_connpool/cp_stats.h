@@ -124,7 +124,12 @@ typedef struct cp_upstream_stats_t {
     uint64_t bytes;       /**< of bodies, decompressed */
     uint64_t answered_at; /**< CLOCK_MONOTONIC, us: the last answer, 0: never */
     uint64_t failed_at;   /**< likewise: the last fetch without one */
-    uint64_t statuses[6]; /**< [1] is 1xx ... [5] is 5xx; [0]: no answer */
+    uint64_t breaker_opened;  /**< not counting pauses after the first */
+    uint64_t breaker_refused; /**< fetches, at once, while it was open */
+    uint64_t breaker_until;   /**< gauge: CLOCK_MONOTONIC, us, the end of its
+                                 pause; 0: it is closed */
+    uint64_t breaker_probes;  /**< gauge: fetches that find out */
+    uint64_t statuses[6];     /**< [1] is 1xx ... [5] is 5xx; [0]: no answer */
     cp_histogram_t span_us[CP_SPANS];
     cp_histogram_t us; /**< all together */
 } cp_upstream_stats_t;

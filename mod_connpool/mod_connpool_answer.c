@@ -180,6 +180,18 @@ void connpool_complain(request_rec *r, const char *what, const cp_error_t *err,
                   connpool_suppressed(r->pool, suppressed));
 }
 
+const char *connpool_explain(apr_pool_t *p, const char *what,
+                             const cp_error_t *err)
+{
+    const char *again = "";
+
+    if (err->retry_after > 0) {
+        again = apr_psprintf(p, ", it is asked again in %d s",
+                             err->retry_after);
+    }
+    return apr_pstrcat(p, what, ": ", err->cause, again, ".", NULL);
+}
+
 int connpool_problem_of(request_rec *r, const char *what, const cp_error_t *err,
                         cp_log_limit_t *complaints)
 {
@@ -187,9 +199,12 @@ int connpool_problem_of(request_rec *r, const char *what, const cp_error_t *err,
         r->connection->aborted = 1;
     }
     connpool_complain(r, what, err, complaints);
+    if (err->retry_after > 0) {
+        apr_table_setn(r->headers_out, "Retry-After",
+                       apr_itoa(r->pool, err->retry_after));
+    }
     return connpool_problem(r, connpool_status_of(err->cls),
-                            apr_psprintf(r->pool, "%s: %s.", what, err->cause),
-                            NULL);
+                            connpool_explain(r->pool, what, err), NULL);
 }
 
 /* --- whole bodies --- */

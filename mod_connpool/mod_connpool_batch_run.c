@@ -136,8 +136,8 @@ static void fail(connpool_item_t *item, const cp_error_t *err)
                       item->query ? item->query->complaints
                                   : item->upstream->complaints);
     item->reason = apr_pstrdup(p, err->detail);
-    connpool_item_refuse(item, status, err->rv,
-                         apr_psprintf(p, "%s: %s.", what, err->cause), NULL);
+    connpool_item_refuse(item, status, err->rv, connpool_explain(p, what, err),
+                         NULL);
 }
 
 static void fail_late(connpool_item_t *item)

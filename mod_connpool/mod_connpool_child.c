@@ -610,6 +610,10 @@ static void build_upstream(connpool_upstream_t *up, void *baton)
     build->count++;
     up->child = apr_pcalloc(build->p, sizeof(*up->child));
     rv = cp_upstream_create(&up->child->upstream, &up->http, build->p);
+    if (rv == APR_SUCCESS) {
+        rv = cp_breaker_create(&up->child->breaker, up->name, up->breaker,
+                               connpool_upstream_stats(up), build->p);
+    }
     if (rv != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_ERR, rv, connpool_child.main_server,
                      "upstream '%s' cannot be set up", up->name);

@@ -461,6 +461,7 @@ static const option_t upstream_options[] = {
     {"max-body", OPTION_SIZE, UP(http.max_body), 1, APR_INT64_C(1) << 40, NULL},
     {"redirects", OPTION_INT, UP(http.redirects), 0, 10, NULL},
     {"retry", OPTION_INT, UP(http.retries), 0, 10, NULL},
+    {"breaker", OPTION_INT, UP(breaker), 0, 1000000, NULL},
     {"http2", OPTION_FLAG, UP(http.http2), 0, 0, NULL},
     {"ca", OPTION_FILE, UP(http.ca), 0, 0, NULL},
     {"cert", OPTION_FILE, UP(http.cert), 0, 0, NULL},
@@ -483,6 +484,7 @@ static void upstream_defaults(connpool_upstream_t *up)
     up->pool.leak = apr_time_from_sec(60);
     up->pool.overflow_max = 10;
     up->perhost = CONNPOOL_UNSET;
+    up->breaker = 5;
     up->overflow_direct = 1;
     up->http.connect = CONNPOOL_UNSET;
     up->http.read = CONNPOOL_UNSET;

@@ -156,10 +156,17 @@ static verdict_t judge_pool(const connpool_pool_line_t *line, cp_clock_t now)
     return (verdict_t){HEALTH_OK, NULL};
 }
 
-/* For a while only: nobody may ask again, and the upstream may be back. */
+/* For a while only: nobody may ask again, and the upstream may be back. For the
+ * same reason a breaker whose pause is over counts no more, unless the fetch
+ * that finds out is under way. */
 static verdict_t judge_upstream(const connpool_upstream_line_t *line,
                                 cp_clock_t now)
 {
+    if (line->breaker == CP_BREAKER_OPEN
+        || (line->breaker == CP_BREAKER_HALF_OPEN
+            && line->sum->breaker_probes > 0)) {
+        return (verdict_t){HEALTH_DEGRADED, "the breaker is open"};
+    }
     return line->sum->failed_at > line->sum->answered_at
                    && cp_condition_is_recent(line->sum->failed_at, now)
                ? (verdict_t){HEALTH_DEGRADED, "the last fetch got no answer"}

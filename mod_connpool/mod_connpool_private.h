@@ -13,6 +13,7 @@
 #include <scoreboard.h>
 
 #include "cp_answer.h"
+#include "cp_breaker.h"
 #include "cp_encode.h"
 #include "cp_error.h"
 #include "cp_http.h"
@@ -64,6 +65,7 @@ typedef struct connpool_upstream_t {
     cp_upstream_config_t http;
     cp_pool_config_t pool;
     int perhost;
+    int breaker; /* failures in a row that open it, 0: never */
     int overflow_direct;
     cp_log_limit_t complaints[CP_ERR_CLASSES]; /* of this child */
     apr_array_header_t *headers; /* const char *: request headers to forward */
@@ -189,6 +191,7 @@ typedef struct connpool_db_child_t {
 
 typedef struct connpool_up_child_t {
     cp_upstream_t *upstream;
+    cp_breaker_t *breaker;
     cp_pool_t *pool[2];
 } connpool_up_child_t;
 
@@ -388,6 +391,8 @@ typedef struct connpool_fetch_run_t {
     connpool_hold_t *hold;
     cp_transfer_t *transfer;
     apr_interval_time_t waited;
+    cp_admission_t admission; /* by the upstream's breaker */
+    int is_hurried;           /* it has less time than the upstream may take */
 } connpool_fetch_run_t;
 
 /** Borrow from the upstream's pool, and begin. Who has fetches of the same
@@ -513,6 +518,10 @@ void connpool_add_server_timing(request_rec *r);
 
 /** " (3 more like this since the last line)", "" for 0. */
 const char *connpool_suppressed(apr_pool_t *p, uint64_t count);
+
+/** The sentence for the client: what, the cause, when to come again. */
+const char *connpool_explain(apr_pool_t *p, const char *what,
+                             const cp_error_t *err);
 
 /** HTTP status of an error class. */
 int connpool_status_of(cp_error_class_t cls);

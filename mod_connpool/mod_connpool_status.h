@@ -77,6 +77,7 @@ typedef struct connpool_upstream_line_t {
     uint64_t reused;
     uint64_t retries;
     connpool_spread_t us;
+    cp_breaker_state_t breaker;
     const cp_upstream_stats_t *sum;
 } connpool_upstream_line_t;
 

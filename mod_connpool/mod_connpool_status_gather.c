@@ -212,6 +212,7 @@ static void add_upstream(connpool_status_t *report,
     line->errors = sum->errors;
     line->reused = sum->reused;
     line->retries = sum->retries;
+    line->breaker = cp_breaker_state(sum, cp_clock_now());
     line->us = connpool_spread_of(&sum->us);
 }
 

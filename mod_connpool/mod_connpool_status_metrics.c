@@ -516,6 +516,16 @@ static const upstream_counter_t upstream_counters[] = {
      offsetof(cp_upstream_stats_t, retries),
      NULL,
      NULL},
+    {{"connpool_http_breaker_opened", COUNTER, "",
+      "Times that a breaker opened."},
+     offsetof(cp_upstream_stats_t, breaker_opened),
+     NULL,
+     NULL},
+    {{"connpool_http_breaker_refused", COUNTER, "",
+      "Fetches refused because a breaker was open."},
+     offsetof(cp_upstream_stats_t, breaker_refused),
+     NULL,
+     NULL},
     {{"connpool_http_tls_handshakes", COUNTER, "", "TLS handshakes."},
      offsetof(cp_upstream_stats_t, handshakes),
      NULL,
@@ -546,6 +556,22 @@ static void put_upstream_counters(writer_t *w, const connpool_status_t *report)
     }
 }
 
+static void put_breakers(writer_t *w, const connpool_status_t *report)
+{
+    static const family_t state = {
+        "connpool_http_breaker_state", GAUGE, "",
+        "Breaker: 0 closed, 1 half-open, 2 open in some child."};
+
+    begin_family(w, &state);
+    EACH_LINE(report, upstreams, connpool_upstream_line_t, line)
+    {
+        label_t labels[LABELS_MAX];
+
+        upstream_labels(labels, line, NULL, NULL);
+        put_sample(w, &state, labels, (uint64_t)line->breaker);
+    }
+}
+
 static void put_upstreams(writer_t *w, const connpool_status_t *report)
 {
     static const char *const classes[] = {"none", "1xx", "2xx",
@@ -568,6 +594,7 @@ static void put_upstreams(writer_t *w, const connpool_status_t *report)
         }
     }
     put_upstream_counters(w, report);
+    put_breakers(w, report);
     begin_family(w, &seconds);
     EACH_LINE(report, upstreams, connpool_upstream_line_t, line)
     {

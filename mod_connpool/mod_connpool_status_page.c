@@ -260,12 +260,29 @@ static const char *statuses_text(apr_pool_t *p, const uint64_t *statuses)
     return details;
 }
 
+static void html_breaker(cp_buffer_t *buf, apr_pool_t *p,
+                         const connpool_upstream_line_t *line)
+{
+    const char *details = NULL;
+
+    add_detail(p, &details, "opened", line->sum->breaker_opened);
+    add_detail(p, &details, "refused", line->sum->breaker_refused);
+    connpool_html_detailed(buf, p, "Breaker",
+                           cp_breaker_state_name(line->breaker), details);
+}
+
 static void html_upstreams(cp_buffer_t *buf, const connpool_status_t *report)
 {
-    static const char *const columns[] = {
-        "Upstream", "Fetches",        "Errors",   "Retries",
-        "Reused",   "TLS handshakes", "Received", "Time p50 / p99 / max",
-        NULL};
+    static const char *const columns[] = {"Upstream",
+                                          "Breaker",
+                                          "Fetches",
+                                          "Errors",
+                                          "Retries",
+                                          "Reused",
+                                          "TLS handshakes",
+                                          "Received",
+                                          "Time p50 / p99 / max",
+                                          NULL};
     apr_pool_t *p = report->p;
 
     connpool_html_begin_table(buf, "Upstreams", columns);
@@ -274,6 +291,7 @@ static void html_upstreams(cp_buffer_t *buf, const connpool_status_t *report)
             report->upstreams, i, connpool_upstream_line_t);
 
         connpool_html_begin_row(buf, p, line->name, line->server);
+        html_breaker(buf, p, line);
         connpool_html_detailed(buf, p, "Fetches", number_text(p, line->count),
                                statuses_text(p, line->sum->statuses));
         connpool_html_number(buf, "Errors", line->errors);

@@ -287,12 +287,84 @@ static void account_fetch(request_rec *r, int delta)
     }
 }
 
+/* Not a fetch that took time: the distributions do not know of it. */
+static void count_refused(const connpool_upstream_t *up)
+{
+    cp_upstream_stats_t *stats = connpool_upstream_stats(up);
+
+    cp_stats_add(&stats->count, 1);
+    cp_stats_add(&stats->errors, 1);
+    cp_stats_add(&stats->statuses[0], 1);
+}
+
+static apr_status_t admit(const connpool_upstream_t *up,
+                          cp_admission_t *admission, cp_error_t *err)
+{
+    if (!up->child || !up->child->breaker) {
+        return APR_SUCCESS;
+    }
+    return cp_breaker_admit(up->child->breaker, admission, err);
+}
+
+static void report(const connpool_upstream_t *up,
+                   const cp_admission_t *admission, cp_outcome_t outcome,
+                   const cp_error_t *err)
+{
+    if (up->child && up->child->breaker) {
+        cp_breaker_report(up->child->breaker, admission, outcome, err);
+    }
+}
+
+/* An answer is one, whatever its status. What else went wrong, or that nobody
+ * waited for as long as the upstream may take, says nothing about it. */
+static cp_outcome_t outcome_of(const connpool_fetch_run_t *run,
+                               const cp_fetch_result_t *result,
+                               cp_error_class_t cls)
+{
+    if (result->status != 0 || result->answered) {
+        return CP_OUTCOME_ANSWERED;
+    }
+    return cls == CP_ERR_UPSTREAM
+                   || (cls == CP_ERR_DEADLINE && !run->is_hurried)
+               ? CP_OUTCOME_FAILED
+               : CP_OUTCOME_UNKNOWN;
+}
+
+/* Who has waited for a connection asks the breaker again: it may have opened
+ * meanwhile. */
+static apr_status_t hold_admitted(connpool_fetch_run_t *run, request_rec *r,
+                                  connpool_upstream_t *up, int how,
+                                  cp_error_t *err)
+{
+    apr_status_t rv = admit(up, &run->admission, err);
+
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    rv = connpool_hold_upstream(r, up, how | CONNPOOL_HOLD_EXCLUSIVE,
+                                &run->hold, err);
+    if (rv != APR_SUCCESS) {
+        report(up, &run->admission, CP_OUTCOME_UNKNOWN, err);
+        return rv;
+    }
+    rv = admit(up, &run->admission, err);
+    if (rv != APR_SUCCESS) {
+        connpool_hold_release(run->hold);
+    }
+    return rv;
+}
+
 /* No connection for it: a failed fetch, too, but the upstream saw nothing. */
 static apr_status_t count_unborn(connpool_fetch_run_t *run, apr_status_t rv,
                                  cp_error_class_t cls)
 {
     cp_fetch_result_t result = {.us = run->waited};
 
+    if (run->admission.is_refused) {
+        count_refused(run->up);
+        run->up = NULL;
+        return rv;
+    }
     for (int i = 0; i < CP_SPANS; i++) {
         result.span_us[i] = -1;
     }
@@ -310,9 +382,11 @@ apr_status_t connpool_fetch_open(connpool_fetch_run_t *run, request_rec *r,
 {
     cp_fetch_request_t mine = *request;
     cp_clock_t asked = cp_clock_now();
-    apr_status_t rv = connpool_hold_upstream(
-        r, up, how | CONNPOOL_HOLD_EXCLUSIVE, &run->hold, err);
+    apr_status_t rv;
 
+    run->admission = (cp_admission_t){0};
+    run->is_hurried = request->total > 0;
+    rv = hold_admitted(run, r, up, how, err);
     if (rv == APR_EAGAIN && err->cls == CP_ERR_NONE) {
         return rv;
     }
@@ -328,6 +402,7 @@ apr_status_t connpool_fetch_open(connpool_fetch_run_t *run, request_rec *r,
                            connpool_child.loop, &mine, sink, bell);
     if (rv != APR_SUCCESS) {
         connpool_hold_release(run->hold);
+        report(up, &run->admission, CP_OUTCOME_UNKNOWN, err);
         cp_error_set(err, CP_ERR_INTERNAL, rv, "out of memory",
                      "upstream '%s': no memory for a fetch", up->name);
         return count_unborn(run, rv, err->cls);
@@ -351,6 +426,7 @@ apr_status_t connpool_fetch_close(connpool_fetch_run_t *run, cp_error_t *err)
         return APR_SUCCESS;
     }
     rv = cp_transfer_end(run->transfer, &result, err);
+    report(run->up, &run->admission, outcome_of(run, &result, err->cls), err);
     /* That the caller wanted no more says nothing against the handle. */
     if (rv == APR_SUCCESS || err->cls == CP_ERR_CANCELLED) {
         connpool_hold_release(run->hold);

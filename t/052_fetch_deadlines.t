@@ -37,14 +37,16 @@ for (1 .. 8) {
 }
 my $deaf_url = 'http://127.0.0.1:' . $deaf->sockport . '/';
 
+# Without a breaker: it would spare others the wait.
 my $conf = join '',
-    fetch_conf('deaf', $deaf_url, 'connect=700ms read=3s total=5s retry=0'),
+    fetch_conf('deaf', $deaf_url,
+        'connect=700ms read=3s total=5s retry=0 breaker=0'),
     fetch_conf('deaf_read', $deaf_url, 'connect=5s read=300ms total=900ms'),
-    fetch_conf('read',  $upstream->url('/'), 'read=600ms total=5s'),
+    fetch_conf('read',  $upstream->url('/'), 'read=600ms total=5s breaker=0'),
     fetch_conf('total', $upstream->url('/'), 'read=2s total=1s'),
     fetch_conf('retry', $upstream->url('/'), 'read=5s total=800ms retry=10'),
     fetch_conf('fast', $fast->url('/text')),
-    fetch_conf('unknown', 'http://no-such-host.invalid/'),
+    fetch_conf('unknown', 'http://no-such-host.invalid/', 'breaker=0'),
     fetch_conf('closed', 'http://127.0.0.1:1/');
 
 sub json_of {

@@ -22,7 +22,7 @@ static const struct {
     {"condition", condition_suite}, {"hash", hash_suite},
     {"flight", flight_suite},       {"key", key_suite},
     {"entry", entry_suite},         {"store", store_suite},
-    {"sentinel", sentinel_suite},
+    {"sentinel", sentinel_suite},   {"breaker", breaker_suite},
 };
 
 #define SUITES ((int)(sizeof(suites) / sizeof(suites[0])))

@@ -20,6 +20,7 @@ SUITE(pool);
 SUITE(stats);
 SUITE(segment);
 SUITE(condition);
+SUITE(breaker);
 SUITE(sqlite);
 SUITE(http);
 SUITE(loop);

@@ -208,12 +208,19 @@ START_TEST(a_reused_pid_settles_its_predecessor)
 {
     int child = cp_segment_claim(seg, 100);
 
+    cp_upstream_stats_t *up = cp_segment_upstream(seg, child, 0);
+
     cp_segment_entry(seg, CP_ENTRY_POOL, "", "a");
+    cp_segment_entry(seg, CP_ENTRY_UPSTREAM, "", "a");
     count_a_little(cp_segment_pool(seg, child, 0));
     cp_segment_loop(seg, child)->running = 1;
+    up->breaker_opened = up->breaker_until = up->breaker_probes = 1;
     ck_assert_int_eq(cp_segment_claim(seg, 100), child);
     check_sum(1, 2, 0);
     ck_assert_uint_eq(cp_segment_loop(seg, child)->running, 0);
+    ck_assert_uint_eq(up->breaker_opened, 1);
+    ck_assert_uint_eq(up->breaker_until, 0);
+    ck_assert_uint_eq(up->breaker_probes, 0);
     ck_assert_int_eq(cp_segment_children(seg), 1);
 }
 END_TEST

@@ -291,6 +291,7 @@ START_TEST(merge_knows_every_cell)
     static const exception_t upstream[] = {
         CELL(cp_upstream_stats_t, answered_at, LARGER),
         CELL(cp_upstream_stats_t, failed_at, LARGER),
+        CELL(cp_upstream_stats_t, breaker_until, LARGER),
         CELL(cp_upstream_stats_t, span_us[0].max, LARGER),
         CELL(cp_upstream_stats_t, span_us[1].max, LARGER),
         CELL(cp_upstream_stats_t, span_us[2].max, LARGER),
