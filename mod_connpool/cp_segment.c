@@ -36,6 +36,7 @@ typedef struct slot_t {
     pid_t pid; /* atomic; 0: free */
     cp_loop_stats_t loop;
     cp_process_stats_t process;
+    cp_batch_stats_t batch;
 } slot_t;
 
 struct cp_segment_t {
@@ -70,6 +71,7 @@ static cp_query_stats_t nobodys_query;
 static cp_upstream_stats_t nobodys_upstream;
 static cp_loop_stats_t nobodys_loop;
 static cp_process_stats_t nobodys_process;
+static cp_batch_stats_t nobodys_batch;
 static cp_condition_t nobodys_condition;
 
 static void measure(cp_segment_t *seg, const cp_segment_layout_t *layout)
@@ -212,6 +214,14 @@ cp_process_stats_t *cp_segment_process(cp_segment_t *seg, int child)
         return &nobodys_process;
     }
     return &slot_at(seg, child)->process;
+}
+
+cp_batch_stats_t *cp_segment_batch(cp_segment_t *seg, int child)
+{
+    if (child < 0 || child >= seg->layout.children) {
+        return &nobodys_batch;
+    }
+    return &slot_at(seg, child)->batch;
 }
 
 static void clear(uint64_t *gauge)
@@ -431,6 +441,16 @@ void cp_segment_sum_process(cp_segment_t *seg, cp_process_stats_t *sum)
     memset(sum, 0, sizeof(*sum));
     for (int i = 0; i < used; i++) {
         cp_process_stats_merge(sum, cp_segment_process(seg, i));
+    }
+}
+
+void cp_segment_sum_batch(cp_segment_t *seg, cp_batch_stats_t *sum)
+{
+    int used = used_slots(seg);
+
+    memset(sum, 0, sizeof(*sum));
+    for (int i = 0; i < used; i++) {
+        cp_batch_stats_merge(sum, cp_segment_batch(seg, i));
     }
 }
 

@@ -63,6 +63,7 @@ cp_upstream_stats_t *cp_segment_upstream(cp_segment_t *seg, int child,
                                          int entry);
 cp_loop_stats_t *cp_segment_loop(cp_segment_t *seg, int child);
 cp_process_stats_t *cp_segment_process(cp_segment_t *seg, int child);
+cp_batch_stats_t *cp_segment_batch(cp_segment_t *seg, int child);
 
 /** Set *sum to the sum over all children, living and ended; 0 throughout for
  * an entry that does not exist. Counters never fall, whatever is folded or
@@ -74,6 +75,7 @@ void cp_segment_sum_upstream(cp_segment_t *seg, int entry,
                              cp_upstream_stats_t *sum);
 void cp_segment_sum_loop(cp_segment_t *seg, cp_loop_stats_t *sum);
 void cp_segment_sum_process(cp_segment_t *seg, cp_process_stats_t *sum);
+void cp_segment_sum_batch(cp_segment_t *seg, cp_batch_stats_t *sum);
 
 /** Who owns slot `child` (0 up to cp_segment_slots): its pid, or 0. For
  * reports by child. */

@@ -313,6 +313,15 @@ void cp_process_stats_merge(cp_process_stats_t *into,
     histogram_merge(&into->request_us, &from->request_us);
 }
 
+void cp_batch_stats_merge(cp_batch_stats_t *into, const cp_batch_stats_t *from)
+{
+    accumulate(&into->requests, cp_stats_get(&from->requests));
+    accumulate(&into->items, cp_stats_get(&from->items));
+    accumulate(&into->errors, cp_stats_get(&from->errors));
+    accumulate(&into->overlapped, cp_stats_get(&from->overlapped));
+    accumulate(&into->sequential, cp_stats_get(&from->sequential));
+}
+
 /* A sequence lock whose sequence is `since`: readers accept the holder when
  * there was one before and the same one after they had copied it. Who sees one
  * byte of a new holder also sees that the old one is gone: release, acquire. */

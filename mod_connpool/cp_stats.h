@@ -157,6 +157,16 @@ typedef struct cp_loop_stats_t {
     uint64_t inline_runs; /**< fetches run without a loop because it was lost */
 } cp_loop_stats_t;
 
+/** The batches of one child. */
+typedef struct cp_batch_stats_t {
+    uint64_t requests;
+    uint64_t items;
+    uint64_t errors;     /**< items answered with 4xx or 5xx */
+    uint64_t overlapped; /**< batches that had several fetches at once */
+    uint64_t sequential; /**< batches whose fetches, two at least, ran one after
+                            another because there is no loop */
+} cp_batch_stats_t;
+
 /** Any counter or gauge; delta may be negative for gauges. */
 static inline void cp_stats_add(uint64_t *cell, int64_t delta)
 {
@@ -192,6 +202,7 @@ void cp_upstream_stats_merge(cp_upstream_stats_t *into,
 void cp_loop_stats_merge(cp_loop_stats_t *into, const cp_loop_stats_t *from);
 void cp_process_stats_merge(cp_process_stats_t *into,
                             const cp_process_stats_t *from);
+void cp_batch_stats_merge(cp_batch_stats_t *into, const cp_batch_stats_t *from);
 
 /** Put a leak into its place, or none (since 0). Longer holders are cut. */
 void cp_leak_write(cp_leak_t *leak, uint64_t since, const char *holder);

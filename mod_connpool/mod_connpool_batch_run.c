@@ -19,6 +19,7 @@ struct connpool_batch_t {
     int done;          /* items */
     int under_way;     /* fetches */
     int most_under_way;
+    int has_run;
     int is_dropped;
 };
 
@@ -298,25 +299,52 @@ static int start_fetch(connpool_item_t *item, int how)
     return 1;
 }
 
-/* Begin as many fetches as there may be. This waits for a connection only when
- * there is nothing else to do: who waited while he holds some could wait for
- * one who does the same. */
-static void start_fetches(connpool_batch_t *batch)
+static int is_pending(const connpool_item_t *item)
+{
+    return item->upstream && !item->began && !item->is_done;
+}
+
+/* Begin as many fetches as can begin at once. */
+static void start_free(connpool_batch_t *batch)
 {
     const connpool_upstream_t *exhausted = NULL;
 
     for (int i = 0; i < batch->items->nelts; i++) {
         connpool_item_t *item = connpool_batch_item(batch, i);
-        int may_wait = batch->under_way == 0 && !next_query(batch);
 
         if (batch->under_way >= batch->parallel) {
             return;
         }
-        if (item->upstream && !item->began && !item->is_done
-            && item->upstream != exhausted
-            && !start_fetch(item, may_wait ? 0 : CONNPOOL_HOLD_AT_ONCE)) {
+        if (is_pending(item) && item->upstream != exhausted
+            && !start_fetch(item, CONNPOOL_HOLD_AT_ONCE)) {
             exhausted = item->upstream;
         }
+    }
+}
+
+static connpool_item_t *next_pending(const connpool_batch_t *batch)
+{
+    for (int i = 0; i < batch->items->nelts; i++) {
+        connpool_item_t *item = connpool_batch_item(batch, i);
+
+        if (is_pending(item)) {
+            return item;
+        }
+    }
+    return NULL;
+}
+
+/* This waits for a connection only when there is nothing else to do: who waited
+ * while he holds some could wait for one who does the same. */
+static void start_fetches(connpool_batch_t *batch)
+{
+    connpool_item_t *item;
+
+    start_free(batch);
+    item = next_pending(batch);
+    if (item && batch->under_way == 0 && !next_query(batch)) {
+        start_fetch(item, 0);
+        start_free(batch);
     }
 }
 
@@ -396,13 +424,18 @@ static void work(connpool_batch_t *batch, cp_clock_t until)
     int done = batch->done;
     connpool_item_t *query = next_query(batch);
 
+    /* Without the loop a fetch works only while this thread looks at it: what
+     * is quick comes first. */
+    if (query && !connpool_child.loop) {
+        run_query(query);
+        return;
+    }
     start_fetches(batch);
     advance_fetches(batch, &until);
     if (batch->done > done) {
         return; /* there is room for the next fetch */
     }
-    /* Without the loop a fetch works only while this thread looks at it. */
-    if (query && (batch->under_way == 0 || connpool_child.loop)) {
+    if (query) {
         run_query(query);
     }
     else if (batch->under_way > 0 && cp_clock_left(until) > 0) {
@@ -418,6 +451,7 @@ apr_status_t connpool_batch_run(connpool_batch_t *batch, cp_clock_t until,
     if (!batch->bell && !(batch->bell = cp_bell_create())) {
         return APR_ENOMEM;
     }
+    batch->has_run = 1;
     while (batch->done < enough && batch->done < batch->items->nelts) {
         cp_clock_t now = cp_clock_now();
         cp_clock_t next;
@@ -439,6 +473,25 @@ apr_status_t connpool_batch_run(connpool_batch_t *batch, cp_clock_t until,
     return APR_SUCCESS;
 }
 
+static void count_batch(const connpool_batch_t *batch)
+{
+    cp_batch_stats_t *stats = cp_segment_batch(connpool_child.segment,
+                                               connpool_child.slot);
+    int fetches = 0, errors = 0;
+
+    for (int i = 0; i < batch->items->nelts; i++) {
+        const connpool_item_t *item = connpool_batch_item(batch, i);
+
+        fetches += item->upstream && item->began;
+        errors += item->status >= 400;
+    }
+    cp_stats_add(&stats->requests, 1);
+    cp_stats_add(&stats->items, batch->items->nelts);
+    cp_stats_add(&stats->errors, errors);
+    cp_stats_add(&stats->overlapped, batch->most_under_way > 1);
+    cp_stats_add(&stats->sequential, fetches > 1 && !connpool_child.loop);
+}
+
 void connpool_batch_drop(connpool_batch_t *batch)
 {
     if (batch->is_dropped) {
@@ -447,6 +500,9 @@ void connpool_batch_drop(connpool_batch_t *batch)
     batch->is_dropped = 1;
     end_rest(batch, cancel);
     cp_bell_unref(batch->bell);
+    if (batch->has_run) {
+        count_batch(batch);
+    }
     for (int i = 0; i < batch->items->nelts; i++) {
         connpool_item_forget(connpool_batch_item(batch, i));
     }

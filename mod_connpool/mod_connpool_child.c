@@ -36,7 +36,7 @@
  * the old one laid out. */
 typedef struct fingerprint_t {
     char version[16];
-    size_t pool, query, upstream, loop, process, sample;
+    size_t pool, query, upstream, loop, process, batch, sample;
 } fingerprint_t;
 
 typedef struct retained_t {
@@ -147,6 +147,7 @@ static fingerprint_t own_fingerprint(void)
     own.upstream = sizeof(cp_upstream_stats_t);
     own.loop = sizeof(cp_loop_stats_t);
     own.process = sizeof(cp_process_stats_t);
+    own.batch = sizeof(cp_batch_stats_t);
     own.sample = sizeof(cp_sample_t);
     return own;
 }

@@ -103,6 +103,7 @@ typedef struct connpool_status_t {
     uint64_t memory_bound;         /* of each child */
     cp_loop_stats_t loop;
     cp_process_stats_t process;
+    cp_batch_stats_t batch;
     connpool_spread_t request;
 } connpool_status_t;
 

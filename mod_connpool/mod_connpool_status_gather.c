@@ -313,6 +313,7 @@ connpool_status_t *connpool_status_gather(request_rec *r)
                                        sizeof(connpool_child_line_t));
     gather_processes(report);
     cp_segment_sum_loop(connpool_child.segment, &report->loop);
+    cp_segment_sum_batch(connpool_child.segment, &report->batch);
     report->loop.running = not_negative(report->loop.running);
     report->loop.in_flight = not_negative(report->loop.in_flight);
     return report;

@@ -205,6 +205,18 @@ static void json_loop(cp_buffer_t *buf, const cp_loop_stats_t *loop)
     connpool_json_put(buf, "}");
 }
 
+static void json_batch(cp_buffer_t *buf, const cp_batch_stats_t *batch)
+{
+    connpool_json_key(buf, ",\n", "batch");
+    connpool_json_put(buf, "{");
+    connpool_json_number(buf, "", "requests", batch->requests);
+    connpool_json_number(buf, ",", "items", batch->items);
+    connpool_json_number(buf, ",", "errors", batch->errors);
+    connpool_json_number(buf, ",", "overlapped", batch->overlapped);
+    connpool_json_number(buf, ",", "sequential", batch->sequential);
+    connpool_json_put(buf, "}");
+}
+
 static void json_processes(cp_buffer_t *buf, const connpool_status_t *report)
 {
     connpool_json_key(buf, ",\n", "processes");
@@ -257,6 +269,7 @@ void connpool_status_write_json(cp_buffer_t *buf,
     json_queries(buf, report->queries);
     json_upstreams(buf, report->upstreams);
     json_loop(buf, &report->loop);
+    json_batch(buf, &report->batch);
     json_processes(buf, report);
     connpool_json_put(buf, "}\n");
 }

@@ -645,6 +645,21 @@ static void put_loop(writer_t *w, const cp_loop_stats_t *loop)
             loop->inline_runs);
 }
 
+static void put_batch(writer_t *w, const cp_batch_stats_t *batch)
+{
+    put_one(w, "connpool_batch_requests", COUNTER, "", "Batches.",
+            batch->requests);
+    put_one(w, "connpool_batch_items", COUNTER, "", "Items of batches.",
+            batch->items);
+    put_one(w, "connpool_batch_item_errors", COUNTER, "",
+            "Items of batches answered with 4xx or 5xx.", batch->errors);
+    put_one(w, "connpool_batch_overlapped", COUNTER, "",
+            "Batches that had several fetches at once.", batch->overlapped);
+    put_one(w, "connpool_batch_sequential", COUNTER, "",
+            "Batches whose fetches ran one after another, for lack of a loop.",
+            batch->sequential);
+}
+
 static void put_processes(writer_t *w, const connpool_status_t *report)
 {
     static const label_t none[LABELS_MAX];
@@ -693,6 +708,7 @@ void connpool_status_write_metrics(cp_buffer_t *buf,
     put_queries(&w, report);
     put_upstreams(&w, report);
     put_loop(&w, &report->loop);
+    put_batch(&w, &report->batch);
     if (is_openmetrics) {
         put(&w, "# EOF\n");
     }

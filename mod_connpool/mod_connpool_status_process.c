@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What the page says of the processes: event loop, memory, requests. */
+ * What the page says of the processes: event loop, batches, memory, requests.
+ */
 #include "mod_connpool_html.h"
 
 #include <apr_strings.h>
@@ -33,6 +34,24 @@ static void html_loop(cp_buffer_t *buf, const connpool_status_t *report)
     connpool_html_number(buf, "Iterations", loop->iterations);
     connpool_html_number(buf, "Restarts", loop->restarts);
     connpool_html_number(buf, "Run without it", loop->inline_runs);
+    connpool_html_end_row(buf);
+    connpool_html_end_table(buf);
+}
+
+static void html_batch(cp_buffer_t *buf, const connpool_status_t *report)
+{
+    static const char *const columns[] = {
+        "Batches",         "Requests",           "Items", "Item errors",
+        "Fetches at once", "Fetches one by one", NULL};
+    const cp_batch_stats_t *batch = &report->batch;
+
+    connpool_html_begin_table(buf, "Batches", columns);
+    connpool_html_begin_row(buf, report->p, "all batches", NULL);
+    connpool_html_number(buf, "Requests", batch->requests);
+    connpool_html_number(buf, "Items", batch->items);
+    connpool_html_number(buf, "Item errors", batch->errors);
+    connpool_html_number(buf, "Fetches at once", batch->overlapped);
+    connpool_html_number(buf, "Fetches one by one", batch->sequential);
     connpool_html_end_row(buf);
     connpool_html_end_table(buf);
 }
@@ -105,6 +124,9 @@ void connpool_status_write_processes(cp_buffer_t *buf,
 {
     if (report->upstreams->nelts > 0) {
         html_loop(buf, report);
+    }
+    if (report->batch.requests > 0) {
+        html_batch(buf, report);
     }
     html_children(buf, report);
     html_requests(buf, report);

@@ -137,7 +137,7 @@ subtest 'shape of the JSON' => sub {
     is($answer->{headers}{'x-content-type-options'}, 'nosniff', 'not guessed');
     my $report = ConnPoolTest::decode($answer);
     has_exactly($report,
-        'version children features pools queries upstreams event_loop '
+        'version children features pools queries upstreams event_loop batch '
             . 'processes request_us memory memory_shrunk memory_refused',
         'the report');
     has_exactly($report->{memory}, 'bound used', 'memory');

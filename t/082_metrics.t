@@ -480,6 +480,10 @@ sub expected_series {
     $put->("connpool_loop_${_}_total", $loop->{$_})
         for qw(restarts inline_runs iterations);
     $put->('connpool_loop_lag_seconds', sprintf '%.6f', $loop->{lag_us} / 1e6);
+    my $batch = $report->{batch};
+    $put->("connpool_batch_${_}_total", $batch->{$_})
+        for qw(requests items overlapped sequential);
+    $put->('connpool_batch_item_errors_total', $batch->{errors});
     $put->('connpool_children', $report->{children});
     $put->('connpool_build_info', 1, version => $report->{version});
     $put->("connpool_memory_${_}_total", $report->{"memory_$_"})

@@ -253,6 +253,7 @@ START_TEST(sums_cover_all_children_of_every_kind)
     cp_query_stats_t queries;
     cp_upstream_stats_t upstreams;
     cp_loop_stats_t loops;
+    cp_batch_stats_t batches;
 
     for (int i = 0; i < 3; i++) {
         int child = cp_segment_claim(seg, 100 + i);
@@ -262,6 +263,7 @@ START_TEST(sums_cover_all_children_of_every_kind)
         cp_stats_add(&cp_segment_loop(seg, child)->restarts, 30);
         cp_stats_add(&cp_segment_loop(seg, child)->running, 1);
         cp_stats_add(&cp_segment_loop(seg, child)->in_flight, 5);
+        cp_stats_add(&cp_segment_batch(seg, child)->items, 7);
     }
     cp_segment_fold(seg, 101);
     cp_segment_sum_query(seg, 1, &queries);
@@ -274,6 +276,9 @@ START_TEST(sums_cover_all_children_of_every_kind)
     ck_assert_uint_eq(loops.restarts, 90);
     ck_assert_uint_eq(loops.running, 2);
     ck_assert_uint_eq(loops.in_flight, 10);
+    cp_segment_batch(seg, -1)->items++;
+    cp_segment_sum_batch(seg, &batches);
+    ck_assert_uint_eq(batches.items, 21);
 }
 END_TEST
 

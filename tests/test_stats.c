@@ -311,6 +311,9 @@ START_TEST(merge_knows_every_cell)
         {0, 0, ADDED},
     };
 
+    static const exception_t batch[] = {{0, 0, ADDED}};
+
+    CHECK_MERGE(cp_batch_stats_t, cp_batch_stats_merge, batch);
     CHECK_MERGE(cp_pool_stats_t, cp_pool_stats_merge, pool);
     CHECK_MERGE(cp_query_stats_t, cp_query_stats_merge, query);
     CHECK_MERGE(cp_upstream_stats_t, cp_upstream_stats_merge, upstream);

@@ -26,7 +26,7 @@ use Time::HiRes qw(time);
 
 my $SERIAL = 0;
 
-# Arguments: request (see above; also method, body, status), clients (8),
+# Arguments: request (see above; also method, body, type, status), clients (8),
 # each (requests of a client at most; without: until finish), keep (25, 0: a
 # connection is kept as long as it lasts), timeout (20 s).
 sub start {
@@ -184,10 +184,11 @@ sub _run {
 sub _ask {
     my ($self, $request, $result) = @_;
     my $body  = $request->{body} // '';
+    my $type  = $request->{type} // 'application/x-www-form-urlencoded';
     my $bytes = ($request->{method} // 'GET')
         . " $request->{path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
         . (length $body
-        ? "Content-Type: application/x-www-form-urlencoded\r\n"
+        ? "Content-Type: $type\r\n"
             . 'Content-Length: ' . length($body) . "\r\n"
         : '')
         . "\r\n$body";
