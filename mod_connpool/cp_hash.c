@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cp_hash.h"
 
+#include <endian.h>
+#include <string.h>
+
 #include <apr_general.h>
 
 #include "cp_clock.h"
@@ -36,15 +39,15 @@ static void take(siphash_t *s, uint64_t word)
     s->v0 ^= word;
 }
 
-/* Little-endian, at any alignment. */
+/* Little-endian, at any alignment, up to eight bytes. */
 static uint64_t load(const unsigned char *at, size_t bytes)
 {
     uint64_t word = 0;
 
-    for (size_t i = 0; i < bytes; i++) {
-        word |= (uint64_t)at[i] << (8 * i);
+    if (bytes > 0) {
+        memcpy(&word, at, bytes);
     }
-    return word;
+    return le64toh(word);
 }
 
 uint64_t cp_hash(cp_hash_key_t key, const void *data, size_t size)

@@ -161,6 +161,30 @@ static int equals_any(const char *word, const char *const *list)
     return 0;
 }
 
+/* Functions whose values change without the data. A date's may, if it is asked
+ * for now: of what a view says nobody else sees the arguments. */
+static const char *volatile_function(const char *name, const char *view)
+{
+    static const char *const always[] = {"random",       "randomblob",
+                                         "changes",      "total_changes",
+                                         "current_date", "last_insert_rowid",
+                                         "current_time", "current_timestamp"};
+    static const char *const dates[] = {"date",      "time",     "datetime",
+                                        "julianday", "strftime", "unixepoch"};
+
+    for (size_t i = 0; i < sizeof(always) / sizeof(always[0]); i++) {
+        if (strcasecmp(name, always[i]) == 0) {
+            return always[i];
+        }
+    }
+    for (size_t i = 0; view && i < sizeof(dates) / sizeof(dates[0]); i++) {
+        if (strcasecmp(name, dates[i]) == 0) {
+            return dates[i];
+        }
+    }
+    return NULL;
+}
+
 /* What nobody's SQL may do, whatever the lexical check let through. Temporary
  * objects would outlive their borrower (a trigger even acts for the next one);
  * transactions belong to cp_sqlite_begin. Full-text search asks for
@@ -196,6 +220,9 @@ static int authorize(void *data, int action, const char *first,
         break;
     case SQLITE_FUNCTION:
         is_denied = equals_any(second, functions);
+        if (!conn->volatile_call) {
+            conn->volatile_call = volatile_function(second, trigger);
+        }
         break;
     case SQLITE_INSERT:
         /* Also into the schema of temp: CREATE TABLE temp.name. */

@@ -181,6 +181,12 @@ const char *cp_statement_column_name(cp_statement_t *st, int i);
 /** Columns of the current row; text and blobs are valid until the next step. */
 void cp_statement_row(cp_statement_t *st, cp_value_t *values);
 
+/** NULL, or the name of a function that it calls, also within views, whose
+ * value changes without the data (lower case, static). Date functions that the
+ * query itself calls are left to cp_sql_is_volatile, which sees their
+ * arguments. Valid after the last step, for a changed schema may change it. */
+const char *cp_statement_volatile(cp_statement_t *st);
+
 /** Reset, unbind, and put back into the cache. */
 void cp_statement_finish(cp_statement_t *st);
 

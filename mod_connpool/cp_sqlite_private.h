@@ -28,6 +28,7 @@ struct cp_statement_t {
     size_t sql_size;
     unsigned long used_at; /* conn->uses when it was last taken */
     int is_out;
+    const char *volatile_call; /* NULL: it uses no such function */
 };
 
 /* One thread at a time uses a connection, so nothing here needs a lock. */
@@ -44,6 +45,7 @@ struct cp_sqlite_conn_t {
     int is_compiling; /* a statement of cp_statement_prepare */
     int was_denied;   /* the authorizer refused something since it was 0 */
     int is_exposed;   /* somebody has its handle, and statements of his own */
+    const char *volatile_call; /* seen by the authorizer since it was NULL */
     int statements_out;
     int wal_pages;     /* length of the log after the last commit */
     int checkpoint_at; /* length from which a checkpoint is due */

@@ -125,9 +125,11 @@ static apr_status_t cache_add(cp_sqlite_conn_t *conn, const char *sql,
                               cp_error_t *err)
 {
     sqlite3_stmt *stmt = NULL;
-    apr_status_t rv = compile(conn, sql, &stmt, err);
     cp_statement_t *st;
+    apr_status_t rv;
 
+    conn->volatile_call = NULL;
+    rv = compile(conn, sql, &stmt, err);
     if (rv != APR_SUCCESS) {
         return rv;
     }
@@ -144,6 +146,7 @@ static apr_status_t cache_add(cp_sqlite_conn_t *conn, const char *sql,
     st->conn = conn;
     st->stmt = stmt;
     st->sql_size = size;
+    st->volatile_call = conn->volatile_call;
     *pst = st;
     return APR_SUCCESS;
 }
@@ -229,9 +232,15 @@ static int fits_schema(cp_statement_t *st)
 
 apr_status_t cp_statement_step(cp_statement_t *st, cp_error_t *err)
 {
-    int rc = sqlite3_step(st->stmt);
     apr_status_t rv;
+    int rc;
 
+    st->conn->volatile_call = NULL;
+    rc = sqlite3_step(st->stmt);
+    if (st->conn->volatile_call) {
+        /* The schema has changed: SQLite compiled it anew. */
+        st->volatile_call = st->conn->volatile_call;
+    }
     if (rc == SQLITE_ROW) {
         return APR_SUCCESS;
     }
@@ -244,6 +253,11 @@ apr_status_t cp_statement_step(cp_statement_t *st, cp_error_t *err)
         err->cause = "the query does not fit the database";
     }
     return rv;
+}
+
+const char *cp_statement_volatile(cp_statement_t *st)
+{
+    return st->volatile_call;
 }
 
 int cp_statement_columns(cp_statement_t *st)

@@ -1921,11 +1921,54 @@ static TCase *add_case(Suite *suite, const char *name, double seconds)
     return tc;
 }
 
+/* --- what changes without the data --- */
+
+static const char *volatile_of(void *conn, const char *sql)
+{
+    cp_statement_t *st = prepare(conn, sql);
+    const char *word;
+
+    step(st);
+    word = cp_statement_volatile(st);
+    cp_statement_finish(st);
+    return word ? word : "";
+}
+
+START_TEST(volatile_functions_are_seen_within_views_too)
+{
+    void *conn, *writes;
+
+    make_db("CREATE TABLE t(a); INSERT INTO t VALUES(1);"
+            "CREATE VIEW later AS SELECT a, strftime('%s', 'now') AS n FROM t;"
+            "CREATE VIEW dice AS SELECT random() AS r FROM t;"
+            "CREATE VIEW stamp AS SELECT current_timestamp AS c;"
+            "CREATE VIEW v AS SELECT a FROM t");
+    conn = reader(make());
+    ck_assert_str_eq(volatile_of(conn, "SELECT a FROM t"), "");
+    ck_assert_str_eq(volatile_of(conn, "SELECT date(a) FROM t"), "");
+    ck_assert_str_eq(volatile_of(conn, "SELECT random()"), "random");
+    ck_assert_str_eq(volatile_of(conn, "SELECT CURRENT_DATE"), "current_date");
+    ck_assert_str_eq(volatile_of(conn, "SELECT n FROM later"), "strftime");
+    ck_assert_str_eq(volatile_of(conn, "SELECT r FROM dice"), "random");
+    ck_assert_str_eq(volatile_of(conn, "SELECT c FROM stamp"),
+                     "current_timestamp");
+    ck_assert_str_eq(volatile_of(conn, "SELECT a FROM v"), "");
+    ck_assert_str_eq(volatile_of(conn, "SELECT r FROM dice"), "random");
+
+    writes = raw_open();
+    raw_exec(writes, "DROP VIEW v; CREATE VIEW v AS SELECT changes() AS a");
+    sqlite3_close(writes);
+    ck_assert_str_eq(volatile_of(conn, "SELECT a FROM v"), "changes");
+    leave(conn);
+}
+END_TEST
+
 static void add_opening(Suite *suite)
 {
     TCase *tc = add_case(suite, "opening", 20);
 
     tcase_add_test(tc, missing_file_is_a_storage_error);
+    tcase_add_test(tc, volatile_functions_are_seen_within_views_too);
     tcase_add_test(tc, directory_is_a_storage_error);
     tcase_add_test(tc, named_pipe_is_refused_at_once);
     tcase_add_test(tc, garbage_is_a_storage_error);
