@@ -32,6 +32,9 @@ typedef struct connpool_call_t connpool_call_t;
 /** The answer of an upstream, whole in memory. */
 typedef struct connpool_response_t connpool_response_t;
 
+/** Queries and fetches that run together. */
+typedef struct connpool_batch_t connpool_batch_t;
+
 /** A borrowed connection. */
 typedef struct connpool_conn_t connpool_conn_t;
 
@@ -124,6 +127,55 @@ APR_DECLARE_OPTIONAL_FN(const char *, connpool_response_header,
                         (const connpool_response_t *response, const char *name));
 APR_DECLARE_OPTIONAL_FN(const char *, connpool_response_body,
                         (const connpool_response_t *response, apr_size_t *psize));
+
+/* --- work: batches --- */
+
+/** Fetches of a batch run side by side in the child's event loop, at most
+ * `parallel` at once (0: as ConnPoolBatchParallel says here), while the calling
+ * thread runs the queries. Without that loop all run one after another. Owned
+ * by r->pool; end it as soon as you can, for fetches under way keep their
+ * connections. Never wait for one of yours while you hold connections of a
+ * database that it needs, nor acquire while fetches are under way. */
+APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_batch_create,
+                        (connpool_batch_t **pbatch, request_rec *r, int parallel));
+
+/** Append an item; items are numbered from 0 as they are added, also between
+ * waits. A call must be bound and not running, and is not run by itself any
+ * more; SQL of your own answers 1000 rows and 8 MB at most.
+ * @return APR_SUCCESS; for a call as connpool_call_run says of its values; for
+ * a fetch APR_NOTFOUND: no such upstream */
+APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_batch_add_call,
+                        (connpool_batch_t *batch, connpool_call_t *call));
+APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_batch_add_fetch,
+                        (connpool_batch_t *batch, const char *upstream_name,
+                         const char *path, const char *query));
+
+/** Work until all items are done, for so many microseconds at the most (less
+ * than 0: as long as their own limits let it take; 0: queries do not even
+ * begin). A query that has begun goes on to its end or its own timeout, and
+ * who needs a connection waits as long as its pool says.
+ * @return APR_SUCCESS; APR_TIMEUP; APR_EOF: nobody waits for the answer any more
+ * (the client is gone, the server stops), what was not done has failed */
+APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_batch_wait,
+                        (connpool_batch_t *batch, apr_interval_time_t timeout));
+
+/** The same until one item is done that this function has not told of: *pindex
+ * is its number. APR_EOF also when it has told of all. */
+APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_batch_next,
+                        (connpool_batch_t *batch, apr_interval_time_t timeout, int *pindex));
+
+/** What became of an item. A query's response has status 200 (404: a format of
+ * one row found none), Content-Type, ConnPool-Truncated if it is cut, and the
+ * body that connpool-query would send. The response is owned by the batch;
+ * *perror (may be NULL) gets a sentence for the log.
+ * @return APR_SUCCESS; APR_EAGAIN: it is not done; APR_NOTFOUND with *perror "":
+ * there is no such item; or why it failed */
+APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_batch_result,
+                        (connpool_batch_t *batch, int index, connpool_response_t **presponse,
+                         const char **perror));
+
+/** Give up what is not done, and free all responses. Twice is harmless. */
+APR_DECLARE_OPTIONAL_FN(void, connpool_batch_end, (connpool_batch_t *batch));
 
 /* --- connections --- */
 

@@ -6,7 +6,7 @@
 #include <apr_optional.h>
 #include <apr_strings.h>
 
-#include "mod_connpool.h"
+#include "mod_connpool_api.h"
 
 typedef struct binding_t {
     const char *name;
@@ -104,6 +104,8 @@ static apr_status_t connpool_call_sql(connpool_call_t **pcall, request_rec *r,
     query->sql = sql;
     query->is_write = mode == CONNPOOL_WRITE;
     query->timeout = db->timeout;
+    query->max_rows = CONNPOOL_MAX_ROWS; /* these two: in a batch */
+    query->max_bytes = CONNPOOL_MAX_BYTES;
     query->entry = -1; /* counted nowhere */
     query->params = apr_array_make(r->pool, 4, sizeof(connpool_param_t *));
     *pcall = make_call(r, query, 0);
@@ -234,25 +236,35 @@ static apr_status_t values_of_named(connpool_call_t *call, cp_value_t *values)
     return APR_SUCCESS;
 }
 
-static apr_status_t connpool_call_run(connpool_call_t *call)
+apr_status_t connpool_call_values(connpool_call_t *call,
+                                  connpool_query_t **pquery,
+                                  const cp_value_t **pvalues)
 {
     int count = call->query->params->nelts + call->bindings->nelts + 1;
     cp_value_t *values = apr_pcalloc(call->r->pool,
                                      (apr_size_t)count * sizeof(*values));
-    apr_status_t rv;
 
     if (call->is_open) {
         return APR_EBUSY;
     }
+    *pquery = call->query;
+    *pvalues = values;
     cp_error_clear(&call->err);
-    rv = call->is_named ? values_of_named(call, values)
-                        : values_of_sql(call, values);
+    return call->is_named ? values_of_named(call, values)
+                          : values_of_sql(call, values);
+}
+
+static apr_status_t connpool_call_run(connpool_call_t *call)
+{
+    connpool_query_t *query;
+    const cp_value_t *values;
+    apr_status_t rv = connpool_call_values(call, &query, &values);
+
     if (rv != APR_SUCCESS) {
         return rv;
     }
     memset(&call->run, 0, sizeof(call->run));
-    rv = connpool_run_open(&call->run, call->r, call->query, values,
-                           &call->err);
+    rv = connpool_run_open(&call->run, call->r, query, values, &call->err);
     if (rv == APR_SUCCESS) {
         call->is_open = 1;
         call->last = APR_SUCCESS;
@@ -465,6 +477,25 @@ static apr_status_t connpool_fetch(connpool_response_t **presponse,
     return rv;
 }
 
+static void add_header(const char *name, const char *value, void *baton)
+{
+    apr_table_merge(baton, name, value);
+}
+
+connpool_response_t *connpool_response_of(request_rec *r,
+                                          const cp_answer_t *answer)
+{
+    connpool_response_t *response = apr_pcalloc(r->pool, sizeof(*response));
+
+    response->r = r;
+    response->status = answer->status;
+    response->headers = apr_table_make(r->pool, 8);
+    cp_answer_each(answer, add_header, response->headers);
+    response->body = answer->body.data;
+    response->size = answer->body.size;
+    return response;
+}
+
 static int connpool_response_status(const connpool_response_t *response)
 {
     return response->status;
@@ -659,4 +690,5 @@ void connpool_api_register(void)
     APR_REGISTER_OPTIONAL_FN(connpool_discard);
     APR_REGISTER_OPTIONAL_FN(connpool_sqlite);
     APR_REGISTER_OPTIONAL_FN(connpool_curl);
+    connpool_batch_api_register();
 }

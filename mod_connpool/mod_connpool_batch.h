@@ -19,6 +19,7 @@ typedef struct connpool_item_t {
     const char *path, *args; /**< behind the upstream's URL; NULL: nothing */
 
     int is_done;
+    int is_told;         /**< by connpool_batch_next */
     int status;          /**< of the answer, or of the error */
     cp_answer_t *answer; /**< NULL: it failed, */
     apr_status_t rv;     /**< so, */
@@ -43,6 +44,7 @@ connpool_batch_t *connpool_batch_make(request_rec *r, int parallel);
 /** Append an item, to be filled in by the caller before the next run. */
 connpool_item_t *connpool_batch_push(connpool_batch_t *batch);
 
+request_rec *connpool_batch_request(const connpool_batch_t *batch);
 int connpool_batch_size(const connpool_batch_t *batch);
 connpool_item_t *connpool_batch_item(const connpool_batch_t *batch, int i);
 
@@ -55,10 +57,9 @@ void connpool_item_refuse(connpool_item_t *item, int status, apr_status_t rv,
                           const char *detail, apr_array_header_t *errors);
 
 /** Work on the batch until all is done, or, with is_first, until one more item
- * is.
- * @return APR_SUCCESS; APR_TIMEUP when `until` comes first: fetches go on
- * meanwhile; APR_EOF: nobody waits for the answer any more, what was not done
- * has failed */
+ * is. When `until` has come, take what is there, but begin no query.
+ * @return APR_SUCCESS; APR_TIMEUP: fetches go on meanwhile; APR_EOF: nobody
+ * waits for the answer any more, what was not done has failed */
 apr_status_t connpool_batch_run(connpool_batch_t *batch, cp_clock_t until,
                                 int is_first);
 

@@ -40,8 +40,8 @@ connpool_batch_t *connpool_batch_make(request_rec *r, int parallel)
     batch->items = apr_array_make(r->pool, 16, sizeof(connpool_item_t *));
     batch->parallel = connpool_child.loop ? parallel : 1;
     batch->deadline = CP_CLOCK_NEVER;
-    apr_pool_cleanup_register(r->pool, batch, drop_cleanup,
-                              apr_pool_cleanup_null);
+    /* Before the cleanups of the connections in use, whoever came first. */
+    apr_pool_pre_cleanup_register(r->pool, batch, drop_cleanup);
     return batch;
 }
 
@@ -52,6 +52,11 @@ connpool_item_t *connpool_batch_push(connpool_batch_t *batch)
     item->batch = batch;
     APR_ARRAY_PUSH(batch->items, connpool_item_t *) = item;
     return item;
+}
+
+request_rec *connpool_batch_request(const connpool_batch_t *batch)
+{
+    return batch->r;
 }
 
 int connpool_batch_size(const connpool_batch_t *batch)
@@ -137,8 +142,9 @@ static void fail(connpool_item_t *item, const cp_error_t *err)
                       item->query ? item->query->complaints
                                   : item->upstream->complaints);
     item->reason = apr_pstrdup(p, err->detail);
-    connpool_item_refuse(item, status, err->rv, connpool_explain(p, what, err),
-                         NULL);
+    connpool_item_refuse(item, status,
+                         err->rv == APR_SUCCESS ? APR_EGENERAL : err->rv,
+                         connpool_explain(p, what, err), NULL);
 }
 
 static void fail_late(connpool_item_t *item)
@@ -454,7 +460,7 @@ apr_status_t connpool_batch_run(connpool_batch_t *batch, cp_clock_t until,
     batch->has_run = 1;
     while (batch->done < enough && batch->done < batch->items->nelts) {
         cp_clock_t now = cp_clock_now();
-        cp_clock_t next;
+        cp_clock_t next = until;
 
         if (is_abandoned(batch, now)) {
             end_rest(batch, cancel);
@@ -465,7 +471,9 @@ apr_status_t connpool_batch_run(connpool_batch_t *batch, cp_clock_t until,
             break;
         }
         if (now >= until) {
-            return APR_TIMEUP;
+            start_free(batch);
+            advance_fetches(batch, &next);
+            return batch->done < enough ? APR_TIMEUP : APR_SUCCESS;
         }
         next = batch->ask_at < until ? batch->ask_at : until;
         work(batch, next < batch->deadline ? next : batch->deadline);

@@ -668,8 +668,8 @@ static const char *cmd_query(cmd_parms *cmd, void *dummy, const char *line)
     query->sql = words[2];
     query->server = cmd->server;
     query->where = here(cmd);
-    query->max_rows = 1000;
-    query->max_bytes = 8 * 1024 * 1024;
+    query->max_rows = CONNPOOL_MAX_ROWS;
+    query->max_bytes = CONNPOOL_MAX_BYTES;
     query->timeout = CONNPOOL_UNSET;
     query->params = apr_array_make(cmd->pool, 4, sizeof(connpool_param_t *));
     error = cp_sql_scan(cmd->pool, query->sql, &query->shape);

@@ -79,6 +79,10 @@ typedef struct connpool_param_t {
     ap_regex_t *match; /* NULL: none */
 } connpool_param_t;
 
+/** Of a query that does not say max-rows= or max-bytes=. */
+#define CONNPOOL_MAX_ROWS  1000
+#define CONNPOOL_MAX_BYTES (8 * 1024 * 1024)
+
 typedef struct connpool_query_t {
     const char *name;
     server_rec *server;

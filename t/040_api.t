@@ -479,6 +479,88 @@ subtest 'a hundred at once' => sub {
     $server->allow_log(qr/is exhausted \(max/);
 };
 
+subtest 'batches' => sub {
+    runs_as(
+        [
+            'named=a:by_id', 'bind=a:id:i:1',
+            'sql=b:events:read:SELECT :x AS x', 'bind=b:x:t:why',
+            'batch=0', 'addfetch=up:/delay/0.2:', 'addcall=a', 'addcall=b',
+            'addfetch=up:/text:size=5', 'result=0', 'waitall=-1',
+            map({ "result=$_" } 0 .. 4), 'endbatch=', 'endbatch=',
+        ],
+        [
+            'named ok', 'sql ok', 'batch ok', 'addfetch ok', 'addcall ok',
+            'addcall ok', 'addfetch ok', 'result eagain ', 'waitall ok',
+            'result 200 text/plain 8', 'at last',
+            '',
+            'result 200 application/json 73',
+            '[{"id":1,"name":"one","weight":1.5,"data":{"$base64":"YWJj"},"nil":null}]',
+            'result 200 application/json 13', '[{"x":"why"}]',
+            'result 200 text/plain 5',        'abcde',
+            'result notfound ',
+            'endbatch', 'endbatch',
+        ],
+        'all of them, read in order'
+    );
+    my $is_prefork = $server->mpm eq 'prefork';
+    my @lines = steps(
+        'batch=4', 'addfetch=up:/delay/0.3:', 'addfetch=up:/text:',
+        'waitnext=5000', 'waitnext=5000', 'waitnext=5000', 'endbatch='
+    );
+    is_deeply(
+        [@lines[3 .. 5]],
+        [
+            $is_prefork
+            ? ('waitnext ok 0', 'waitnext ok 1')
+            : ('waitnext ok 1', 'waitnext ok 0'),
+            'waitnext eof -1'
+        ],
+        'the first that is done, the next, no more'
+    );
+    @lines = steps(
+        'named=a:by_id', 'bind=a:id:i:1', 'batch=4', 'addfetch=up:/delay/0.4:',
+        'addcall=a',  'waitall=0', 'result=1', 'waitall=100', 'result=0',
+        'waitall=-1', 'result=0', 'endbatch='
+    );
+    is($lines[4], 'waitall timeup', 'until a deadline: none');
+    is($lines[5], 'result eagain ', 'begins no query');
+    is($lines[6], 'waitall timeup', 'until a deadline');
+    is($lines[7], 'result eagain ', 'it goes on');
+    is($lines[8], 'waitall ok',     'until it is done');
+    is($lines[9], 'result 200 text/plain 8', 'and is there');
+    @lines = steps(
+        'named=a:by_id', 'bind=a:id:t:x', 'named=b:by_id', 'batch=0',
+        'addcall=a', 'addcall=b', 'addfetch=nowhere::', 'addfetch=up:/../x:',
+        'waitall=-1', 'result=0', 'result=1', 'endbatch='
+    );
+    is_deeply([@lines[3 .. 5]],
+        ['addcall einval', 'addcall einval', 'addfetch notfound'],
+        'what cannot run is no item');
+    like($lines[8], qr/^result einval .*the upstream's own/, 'a failure');
+    is($lines[9], 'result notfound ', 'of the one item');
+    @lines = steps(
+        'named=a:add', 'bind=a:name:t:batched', 'batch=0', 'addcall=a',
+        'addcall=a', 'waitall=-1', 'result=0', 'result=1'
+    );
+    like($lines[6], qr/"name":"batched"/, 'a write');
+    like($lines[7], qr/^result error query 'add': /, 'and one that fails');
+    is(count_of(q(name = 'batched')), 1, 'was committed');
+};
+
+subtest 'batches that are left' => sub {
+    for my $end ('endbatch=', 'touch=/dev/null', 'waitnext=2000') {
+        my $start = time;
+        my @lines = steps(
+            'batch=8', (map { 'addfetch=up:/hang:' } 1 .. 2),
+            'addfetch=up:/text:', 'waitall=50', $end
+        );
+        is($lines[4], 'waitall timeup', "under way, then $end");
+        cmp_ok(time - $start, '<', 5, 'nobody waits for it');
+        $server->is_at_rest;
+    }
+    ok(await(sub { $upstream->stats->{busy} == 0 }, 5), 'the upstream knows');
+};
+
 $server->done;
 
 subtest 'without the module' => sub {

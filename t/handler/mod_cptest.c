@@ -10,6 +10,8 @@
  *   named=a:QUERY  sql=a:DATABASE:read|write:SQL  bind=a:NAME:n|i|r|t|b:VALUE
  *   run=a  next=a  rows=a  end=a  error=a
  *   fetch=UPSTREAM:PATH:QUERY
+ *   batch=PARALLEL  addcall=a  addfetch=UPSTREAM:PATH:QUERY
+ *   waitall=MS (-1: no limit)  waitnext=MS  result=INDEX  endbatch=
  *   sub=/URI  redirect=/URI  status=404  touch=FILE  await=FILE */
 #include <curl/curl.h>
 #include <httpd.h>
@@ -54,6 +56,13 @@ extern module AP_MODULE_DECLARE_DATA cptest_module
     F(response_status)                                                         \
     F(response_header)                                                         \
     F(response_body)                                                           \
+    F(batch_create)                                                            \
+    F(batch_add_call)                                                          \
+    F(batch_add_fetch)                                                         \
+    F(batch_wait)                                                              \
+    F(batch_next)                                                              \
+    F(batch_result)                                                            \
+    F(batch_end)                                                               \
     F(acquire)                                                                 \
     F(release)                                                                 \
     F(discard)                                                                 \
@@ -70,6 +79,7 @@ typedef struct script_t {
     connpool_conn_t *conns[PLACES];
     connpool_call_t *calls[PLACES];
     sqlite3_stmt *stmts[PLACES];
+    connpool_batch_t *batch;
     int status;
     int is_ended;
 } script_t;
@@ -100,6 +110,8 @@ static const char *outcome(apr_status_t rv)
         return "eacces";
     case APR_EBUSY:
         return "ebusy";
+    case APR_EAGAIN:
+        return "eagain";
     case APR_EOF:
         return "eof";
     default:
@@ -428,6 +440,19 @@ static void do_error(script_t *s, const char *arg)
 
 /* --- fetches --- */
 
+static void print_response(script_t *s, const char *word,
+                           const connpool_response_t *response)
+{
+    const char *type = cp_response_header(response, "Content-Type");
+    apr_size_t size;
+    const char *body = cp_response_body(response, &size);
+
+    ap_rprintf(s->r, "%s %d %s %" APR_SIZE_T_FMT "\n", word,
+               cp_response_status(response), type ? type : "-", size);
+    ap_rwrite(body, (int)(size > 200 ? 200 : size), s->r);
+    ap_rputs("\n", s->r);
+}
+
 static void do_fetch(script_t *s, const char *arg)
 {
     const char *upstream = ap_getword(s->r->pool, &arg, ':');
@@ -436,20 +461,80 @@ static void do_fetch(script_t *s, const char *arg)
     const char *error = NULL;
     apr_status_t rv = cp_fetch(&response, s->r, upstream, path,
                                *arg ? arg : NULL, &error);
-    const char *type;
-    const char *body;
-    apr_size_t size;
 
     if (rv != APR_SUCCESS) {
         ap_rprintf(s->r, "fetch %s %s\n", outcome(rv), error);
         return;
     }
-    body = cp_response_body(response, &size);
-    type = cp_response_header(response, "Content-Type");
-    ap_rprintf(s->r, "fetch %d %s %" APR_SIZE_T_FMT "\n",
-               cp_response_status(response), type ? type : "-", size);
-    ap_rwrite(body, (int)(size > 200 ? 200 : size), s->r);
-    ap_rputs("\n", s->r);
+    print_response(s, "fetch", response);
+}
+
+/* --- batches --- */
+
+static void do_batch(script_t *s, const char *arg)
+{
+    ap_rprintf(s->r, "batch %s\n",
+               outcome(cp_batch_create(&s->batch, s->r, atoi(arg))));
+}
+
+static void do_addcall(script_t *s, const char *arg)
+{
+    const char *rest;
+    connpool_call_t *call = call_of(s, arg, &rest);
+
+    if (call) {
+        ap_rprintf(s->r, "addcall %s\n",
+                   outcome(cp_batch_add_call(s->batch, call)));
+    }
+}
+
+static void do_addfetch(script_t *s, const char *arg)
+{
+    const char *upstream = ap_getword(s->r->pool, &arg, ':');
+    const char *path = ap_getword(s->r->pool, &arg, ':');
+
+    ap_rprintf(s->r, "addfetch %s\n",
+               outcome(cp_batch_add_fetch(s->batch, upstream, path,
+                                          *arg ? arg : NULL)));
+}
+
+static apr_interval_time_t timeout_of(const char *arg)
+{
+    return *arg == '-' ? -1 : apr_time_from_msec(apr_atoi64(arg));
+}
+
+static void do_waitall(script_t *s, const char *arg)
+{
+    ap_rprintf(s->r, "waitall %s\n",
+               outcome(cp_batch_wait(s->batch, timeout_of(arg))));
+}
+
+static void do_waitnext(script_t *s, const char *arg)
+{
+    int i;
+    const char *word = outcome(cp_batch_next(s->batch, timeout_of(arg), &i));
+
+    ap_rprintf(s->r, "waitnext %s %d\n", word, i);
+}
+
+static void do_result(script_t *s, const char *arg)
+{
+    connpool_response_t *response;
+    const char *error;
+    apr_status_t rv = cp_batch_result(s->batch, atoi(arg), &response, &error);
+
+    if (rv == APR_SUCCESS) {
+        print_response(s, "result", response);
+    }
+    else {
+        ap_rprintf(s->r, "result %s %s\n", outcome(rv), error);
+    }
+}
+
+static void do_endbatch(script_t *s, const char *arg)
+{
+    cp_batch_end(s->batch);
+    ap_rputs("endbatch\n", s->r);
 }
 
 /* --- the request --- */
@@ -520,7 +605,10 @@ static const struct {
     {"error", do_error},     {"fetch", do_fetch},
     {"sub", do_sub},         {"redirect", do_redirect},
     {"status", do_status},   {"touch", do_touch},
-    {"await", do_await},
+    {"await", do_await},     {"batch", do_batch},
+    {"addcall", do_addcall}, {"addfetch", do_addfetch},
+    {"waitall", do_waitall}, {"waitnext", do_waitnext},
+    {"result", do_result},   {"endbatch", do_endbatch},
 };
 
 static void run_step(script_t *s, char *step)
