@@ -299,6 +299,8 @@ static void settle(cp_segment_t *seg, int child)
     clear(&process->rss_base_bytes);
     clear(&process->memory_bytes);
     clear(&process->descriptors);
+    clear(&process->cache.bytes);
+    clear(&process->cache.entries);
 }
 
 static int find_slot(cp_segment_t *seg, pid_t pid)

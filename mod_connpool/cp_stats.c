@@ -262,7 +262,26 @@ void cp_query_stats_merge(cp_query_stats_t *into, const cp_query_stats_t *from)
     accumulate(&into->rows, cp_stats_get(&from->rows));
     accumulate(&into->slow, cp_stats_get(&from->slow));
     merge_failures(into->failures, from->failures);
+    accumulate(&into->hits, get_first(&from->hits));
+    accumulate(&into->misses, get_first(&from->misses));
+    accumulate(&into->stale, get_first(&from->stale));
+    accumulate(&into->coalesced, get_first(&from->coalesced));
+    accumulate(&into->lookups, cp_stats_get(&from->lookups));
+    accumulate(&into->stores, cp_stats_get(&from->stores));
+    accumulate(&into->bypassed, cp_stats_get(&from->bypassed));
     histogram_merge(&into->us, &from->us);
+}
+
+static void cache_merge(cp_cache_stats_t *into, const cp_cache_stats_t *from)
+{
+    accumulate(&into->failures, cp_stats_get(&from->failures));
+    accumulate(&into->timeouts, cp_stats_get(&from->timeouts));
+    accumulate(&into->skipped, cp_stats_get(&from->skipped));
+    accumulate(&into->dropped, cp_stats_get(&from->dropped));
+    accumulate(&into->too_large, cp_stats_get(&from->too_large));
+    accumulate(&into->evictions, cp_stats_get(&from->evictions));
+    accumulate(&into->bytes, cp_stats_get(&from->bytes));
+    accumulate(&into->entries, cp_stats_get(&from->entries));
 }
 
 void cp_upstream_stats_merge(cp_upstream_stats_t *into,
@@ -309,6 +328,7 @@ void cp_process_stats_merge(cp_process_stats_t *into,
     accumulate(&into->descriptors, cp_stats_get(&from->descriptors));
     accumulate(&into->refused_memory, cp_stats_get(&from->refused_memory));
     accumulate(&into->shrunk, cp_stats_get(&from->shrunk));
+    cache_merge(&into->cache, &from->cache);
     cp_stats_raise(&into->rss_max_bytes, cp_stats_get(&from->rss_max_bytes));
     histogram_merge(&into->request_us, &from->request_us);
 }

@@ -99,8 +99,29 @@ typedef struct cp_query_stats_t {
     uint64_t rows;
     uint64_t slow;                     /**< took longer than ConnPoolSlowLog */
     uint64_t failures[CP_ERR_CLASSES]; /**< errors by their cause */
-    cp_histogram_t us;                 /**< from its connection to its end */
+    /** Requests for answers that may be kept: lookups == hits + misses + stale
+     * + those of coalesced that looked, at rest. */
+    uint64_t lookups;
+    uint64_t hits;
+    uint64_t misses; /**< found nothing, and ran the query */
+    uint64_t stale;  /**< answered with what had expired */
+    uint64_t stores;
+    uint64_t coalesced; /**< answered with what another request's run brought */
+    uint64_t bypassed;  /**< carried credentials: neither looked nor kept */
+    cp_histogram_t us;  /**< from its connection to its end */
 } cp_query_stats_t;
+
+/** The caches of one child. */
+typedef struct cp_cache_stats_t {
+    uint64_t failures;  /**< the provider's errors, and what was no entry */
+    uint64_t timeouts;  /**< calls that did not come back in time */
+    uint64_t skipped;   /**< lookups and stores not tried after such a call */
+    uint64_t dropped;   /**< stores for which no room was left in the queue */
+    uint64_t too_large; /**< answers that no cache takes */
+    uint64_t evictions; /**< of answers with ttl=data, for lack of room */
+    uint64_t bytes;     /**< gauge: answers with ttl=data */
+    uint64_t entries;   /**< gauge: likewise */
+} cp_cache_stats_t;
 
 /** Phases of a fetch, each on its own. */
 typedef enum cp_span_t {
@@ -141,8 +162,9 @@ typedef struct cp_process_stats_t {
     uint64_t rss_base_bytes; /**< a minute after the start, for the trend */
     uint64_t memory_bytes;   /**< what ConnPoolMemory bounds */
     uint64_t descriptors;
-    uint64_t refused_memory;   /**< counter: refused by ConnPoolMemory */
-    uint64_t shrunk;           /**< counter: caches released by it */
+    uint64_t refused_memory; /**< counter: refused by ConnPoolMemory */
+    uint64_t shrunk;         /**< counter: caches released by it */
+    cp_cache_stats_t cache;
     cp_histogram_t request_us; /**< our handlers, from end to end */
 } cp_process_stats_t;
 

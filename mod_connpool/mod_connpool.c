@@ -11,6 +11,10 @@ static int pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
     apr_status_t rv = ap_mutex_register(pconf, "connpool", NULL,
                                         APR_LOCK_DEFAULT, 0);
 
+    if (rv == APR_SUCCESS) {
+        rv = ap_mutex_register(pconf, CONNPOOL_CACHE_MUTEX, NULL,
+                               APR_LOCK_DEFAULT, 0);
+    }
     return rv == APR_SUCCESS ? connpool_pre_config(pconf, plog, ptemp) : rv;
 }
 

@@ -247,11 +247,19 @@ const char *connpool_etag(apr_pool_t *p, const char *prefix, apr_uint64_t hash)
     return apr_pstrcat(p, prefix, "\"", hex, "\"", NULL);
 }
 
-static void set_body_headers(request_rec *r, const char *content_type)
+/* Strong: equal bytes, equal tag. A plain hash is enough, nobody gains by
+ * forging his own cache's key. */
+const char *connpool_body_etag(apr_pool_t *p, const cp_buffer_t *body)
+{
+    return connpool_etag(p, "", connpool_hash(0, body->data, body->size));
+}
+
+static void set_body_headers(request_rec *r, const char *content_type,
+                             const char *cache_control)
 {
     ap_set_content_type(r, content_type);
     apr_table_setn(r->headers_out, "X-Content-Type-Options", "nosniff");
-    apr_table_setn(r->headers_out, "Cache-Control", "no-cache");
+    apr_table_setn(r->headers_out, "Cache-Control", cache_control);
     connpool_add_server_timing(r);
 }
 
@@ -265,15 +273,23 @@ int connpool_condition_answer(request_rec *r, int status)
                : status;
 }
 
-/* Strong: equal bytes, equal tag. A plain hash is enough, nobody gains by
- * forging his own cache's key. */
+/* OK, or what to answer instead of the body. Conditions speak of the outer
+ * answer, not of a part of it. */
+static int meets_conditions(request_rec *r, const char *etag)
+{
+    if (r->method_number != M_GET || r->main) {
+        return OK;
+    }
+    apr_table_setn(r->headers_out, "ETag", etag);
+    return ap_meets_conditions(r);
+}
+
 int connpool_send_whole(request_rec *r, const char *content_type,
                         cp_buffer_t *body)
 {
-    const char *etag = r->method_number == M_GET ? connpool_etag(
-                           r->pool, "",
-                           connpool_hash(0, body->data, body->size))
-                                                 : NULL;
+    const char *etag = r->method_number == M_GET
+                           ? connpool_body_etag(r->pool, body)
+                           : NULL;
 
     return connpool_send_tagged(r, content_type, etag, body);
 }
@@ -281,17 +297,13 @@ int connpool_send_whole(request_rec *r, const char *content_type,
 int connpool_send_tagged(request_rec *r, const char *content_type,
                          const char *etag, cp_buffer_t *body)
 {
-    set_body_headers(r, content_type);
-    /* Conditions speak of the outer answer, not of a part of it. */
-    if (r->method_number == M_GET && !r->main) {
-        int status;
+    int status;
 
-        apr_table_setn(r->headers_out, "ETag", etag);
-        status = ap_meets_conditions(r);
-        if (status != OK) {
-            cp_buffer_free(body);
-            return connpool_condition_answer(r, status);
-        }
+    set_body_headers(r, content_type, "no-cache");
+    status = meets_conditions(r, etag);
+    if (status != OK) {
+        cp_buffer_free(body);
+        return connpool_condition_answer(r, status);
     }
     ap_set_content_length(r, (apr_off_t)body->size);
     pass_buffer(r, body, 1);
@@ -299,10 +311,46 @@ int connpool_send_tagged(request_rec *r, const char *content_type,
     return OK;
 }
 
+static apr_status_t unref_answer(void *answer)
+{
+    cp_answer_unref(answer);
+    return APR_SUCCESS;
+}
+
+int connpool_send_shared(request_rec *r, cp_answer_t *answer,
+                         const char *cache_control)
+{
+    apr_bucket_alloc_t *ba = r->connection->bucket_alloc;
+    apr_bucket_brigade *bb;
+    int status;
+
+    cp_answer_ref(answer); /* its headers and body are not copied */
+    apr_pool_cleanup_register(r->pool, answer, unref_answer,
+                              apr_pool_cleanup_null);
+    set_body_headers(r, cp_answer_header(answer, "Content-Type"),
+                     cache_control);
+    status = meets_conditions(r, cp_answer_header(answer, "ETag"));
+    if (status != OK) {
+        return connpool_condition_answer(r, status);
+    }
+    ap_set_content_length(r, (apr_off_t)answer->body.size);
+    bb = apr_brigade_create(r->pool, ba);
+    if (answer->body.size > 0) {
+        /* Copies what is not sent when the pool ends. */
+        APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_pool_create(answer->body.data,
+                                                           answer->body.size,
+                                                           r->pool, ba));
+    }
+    APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_eos_create(ba));
+    ap_pass_brigade(r->output_filters, bb);
+    apr_brigade_destroy(bb);
+    return OK;
+}
+
 int connpool_send_file(request_rec *r, const char *content_type,
                        apr_file_t *file, apr_off_t size, cp_buffer_t *rest)
 {
-    set_body_headers(r, content_type);
+    set_body_headers(r, content_type, "no-cache");
     connpool_pass_collected(r, file, size, rest);
     return OK;
 }
@@ -327,7 +375,7 @@ void connpool_pass_collected(request_rec *r, apr_file_t *file, apr_off_t size,
 
 void connpool_stream_begin(request_rec *r, const char *content_type)
 {
-    set_body_headers(r, content_type);
+    set_body_headers(r, content_type, "no-cache");
 }
 
 apr_status_t connpool_stream_write(request_rec *r, cp_buffer_t *chunk)

@@ -187,8 +187,8 @@ static void run_query(connpool_item_t *item)
     item->began = cp_clock_now();
     cp_error_clear(&err);
     account->query_deadline = batch->deadline;
-    rv = connpool_collect_query(batch->r, item->query, item->values,
-                                &item->answer, &err);
+    rv = connpool_answer_query(batch->r, item->query, item->values,
+                               &item->answer, &err);
     account->query_deadline = 0;
     if (rv != APR_SUCCESS) {
         fail(item, &err);

@@ -440,7 +440,8 @@ int connpool_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
     connpool_child.main_server = main_server;
     ap_add_version_component(pconf, "mod_connpool/" CONNPOOL_VERSION);
     if (set_up_segment(retained, main_server) != APR_SUCCESS
-        || set_up_locks(retained, main_server) != APR_SUCCESS) {
+        || set_up_locks(retained, main_server) != APR_SUCCESS
+        || connpool_provider_init(pconf, ptemp, main_server) != APR_SUCCESS) {
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     announce(main_server, ptemp);
@@ -785,6 +786,7 @@ static void stop_all(void)
     }
     __atomic_store_n(&connpool_child.is_stopping, 1, __ATOMIC_RELAXED);
     stop_pools();
+    connpool_cache_cancel();
     connpool_each_database(interrupt_database, NULL);
 }
 
@@ -844,6 +846,7 @@ static apr_status_t child_exit(void *data)
         cp_loop_stop(connpool_child.loop);
     }
     stop_pools();
+    connpool_cache_stop();
     connpool_each_pool(destroy_pool, NULL);
     return APR_SUCCESS;
 }
@@ -883,6 +886,7 @@ void connpool_child_init(apr_pool_t *pchild, server_rec *main_server)
     if (build.count + databases == 0) {
         return;
     }
+    connpool_cache_start(pchild, main_server);
     connpool_child.is_started = 1;
     apr_pool_pre_cleanup_register(pchild, NULL, child_exit);
     connpool_maintenance_start(main_server);

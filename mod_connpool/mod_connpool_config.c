@@ -34,6 +34,7 @@ void *connpool_create_server_config(apr_pool_t *p, server_rec *s)
     sc->db_max = CONNPOOL_UNSET;
     sc->server_status = CONNPOOL_UNSET;
     sc->memory = CONNPOOL_UNSET;
+    sc->cache_local = CONNPOOL_UNSET;
     sc->slow = CONNPOOL_UNSET;
     sc->server_timing = CONNPOOL_UNSET;
     sc->databases = apr_array_make(p, 2, sizeof(connpool_database_t *));
@@ -67,6 +68,7 @@ void *connpool_merge_server_config(apr_pool_t *p, void *basev, void *addv)
     INHERIT(db_max);
     INHERIT(server_status);
     INHERIT(memory);
+    INHERIT(cache_local);
     INHERIT(slow);
     INHERIT(server_timing);
     /* By pointer: a virtual host shares the pools, it never doubles them. */
@@ -581,8 +583,11 @@ static const char *cmd_upstream(cmd_parms *cmd, void *dummy, const char *line)
 typedef struct query_options_t {
     connpool_query_t query;
     const char *methods;
+    const char *ttl;
     int format;
 } query_options_t;
+
+static const char *const cache_names[] = {"private", "shared", NULL};
 
 #define QUERY(field) APR_OFFSETOF(query_options_t, query.field)
 
@@ -596,6 +601,12 @@ static const option_t query_options[] = {
      apr_time_from_sec(3600), NULL},
     {"format", OPTION_CHOICE, APR_OFFSETOF(query_options_t, format), 0, 0,
      cp_format_names},
+    {"ttl", OPTION_WORD, APR_OFFSETOF(query_options_t, ttl), 0, 0, NULL},
+    {"stale", OPTION_DURATION, QUERY(caching.stale), 0, FOREVER, NULL},
+    {"stale-if-error", OPTION_DURATION, QUERY(caching.stale_if_error), 0,
+     FOREVER, NULL},
+    {"cache", OPTION_CHOICE, QUERY(caching.is_shared), 0, 0, cache_names},
+    {"coalesce", OPTION_FLAG, QUERY(caching.coalesces), 0, 0, NULL},
     {NULL, OPTION_INT, 0, 0, 0, NULL},
 };
 
@@ -647,6 +658,49 @@ static const char *check_verb(cmd_parms *cmd, const connpool_query_t *query)
                         query->shape.verb);
 }
 
+static const char *read_ttl(cmd_parms *cmd, const char *text,
+                            connpool_caching_t *caching)
+{
+    const char *error;
+
+    if (!text) {
+        return NULL;
+    }
+    if (strcasecmp(text, "data") == 0) {
+        caching->is_by_data = 1;
+        return NULL;
+    }
+    error = cp_params_duration(cmd->pool, text, MILLISECOND, FOREVER,
+                               &caching->ttl);
+    return error ? apr_pstrcat(cmd->pool, error, ", or data", NULL) : NULL;
+}
+
+/* What would have no effect, or a wrong one, is a mistake. */
+static const char *check_caching(cmd_parms *cmd, const connpool_query_t *query)
+{
+    const connpool_caching_t *caching = &query->caching;
+    const char *word;
+
+    if (query->is_write && connpool_query_is_collected(query)) {
+        return "ttl= and coalesce= are for reads, not with write=on";
+    }
+    if (!caching->ttl && (caching->stale > 0 || caching->stale_if_error > 0)) {
+        return "stale= and stale-if-error= need ttl=DURATION: they say for how "
+               "long an answer may be used after it";
+    }
+    if (caching->is_shared && !connpool_query_is_cached(query)) {
+        return "cache=shared needs ttl=";
+    }
+    if (caching->is_by_data && cp_sql_is_volatile(query->sql, &word)) {
+        return apr_psprintf(cmd->pool,
+                            "ttl=data cannot work: %s in the SQL gives "
+                            "another value while the data stay the same; use "
+                            "ttl=DURATION",
+                            word);
+    }
+    return NULL;
+}
+
 static const char *cmd_query(cmd_parms *cmd, void *dummy, const char *line)
 {
     connpool_server_t *sc = connpool_server(cmd->server);
@@ -688,6 +742,14 @@ static const char *cmd_query(cmd_parms *cmd, void *dummy, const char *line)
     error = read_methods(cmd, query, target->methods);
     if (error) {
         return complain(cmd, query->name, "methods", error);
+    }
+    error = read_ttl(cmd, target->ttl, &query->caching);
+    if (error) {
+        return complain(cmd, query->name, "ttl", error);
+    }
+    error = check_caching(cmd, query);
+    if (error) {
+        return complain(cmd, query->name, NULL, error);
     }
     return define(cmd, sc->all_queries, sc->queries, query->name, query);
 }
@@ -1010,6 +1072,8 @@ static const option_t settings[] = {
      report_names},
     {"ConnPoolMemory", OPTION_SIZE, SERVER(memory), 1024 * 1024,
      APR_INT64_C(1) << 40, NULL},
+    {"ConnPoolCacheLocal", OPTION_SIZE, SERVER(cache_local), 64 * 1024,
+     APR_INT64_C(1) << 40, NULL},
     {"ConnPoolSlowLog", OPTION_DURATION, SERVER(slow), 0,
      apr_time_from_sec(3600), NULL},
     {"ConnPoolServerTiming", OPTION_FLAG, SERVER(server_timing), 0, 0, NULL},
@@ -1036,6 +1100,22 @@ static const char *cmd_global_setting(cmd_parms *cmd, void *dummy,
     const char *error = ap_check_cmd_context(cmd, GLOBAL_ONLY);
 
     return error ? error : cmd_setting(cmd, dummy, value);
+}
+
+static const char *cmd_cache(cmd_parms *cmd, void *dummy, const char *value)
+{
+    const char *error = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+
+    if (error) {
+        return error;
+    }
+    if (!apr_isalpha(*value)) {
+        return complain(
+            cmd, NULL, NULL,
+            apr_psprintf(cmd->pool, "'%s' is not PROVIDER[:ARGUMENTS]", value));
+    }
+    connpool_server(cmd->server)->cache = value;
+    return NULL;
 }
 
 /* --- the environment
@@ -1139,6 +1219,7 @@ static void complete_server(connpool_server_t *sc)
     set_default(&sc->db_max, 10);
     set_default(&sc->server_status, CONNPOOL_REPORT_ON);
     set_default_time(&sc->memory, 20 * 1024 * 1024);
+    set_default_time(&sc->cache_local, 4 * 1024 * 1024);
     set_default_time(&sc->slow, apr_time_from_msec(250));
     set_default(&sc->server_timing, 0);
 }
@@ -1341,6 +1422,32 @@ static int check_servings(apr_pool_t *p)
     return OK;
 }
 
+/* The shared cache, if any query wants one. */
+static int check_cache(apr_pool_t *pconf, apr_pool_t *ptemp,
+                       server_rec *main_server)
+{
+    const connpool_query_t *needing = NULL;
+    const char *error;
+
+    for (server_rec *s = main_server; s && !needing; s = s->next) {
+        const connpool_server_t *sc = connpool_server(s);
+
+        for (int i = 0; i < sc->queries->nelts && !needing; i++) {
+            const connpool_query_t *query = APR_ARRAY_IDX(sc->queries, i,
+                                                          connpool_query_t *);
+
+            needing = query->caching.ttl > 0 ? query : NULL;
+        }
+    }
+    error = needing ? connpool_provider_create(
+                pconf, ptemp, connpool_server(main_server)->cache)
+                    : NULL;
+    return error ? report(main_server, needing->where,
+                          apr_psprintf(ptemp, "ConnPoolQuery %s: ttl=: %s",
+                                       needing->name, error))
+                 : OK;
+}
+
 int connpool_check_config(apr_pool_t *pconf, apr_pool_t *plog,
                           apr_pool_t *ptemp, server_rec *main_server)
 {
@@ -1359,7 +1466,10 @@ int connpool_check_config(apr_pool_t *pconf, apr_pool_t *plog,
             return status;
         }
     }
-    return check_servings(pconf);
+    if (check_servings(pconf) != OK) {
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    return check_cache(pconf, ptemp, main_server);
 }
 
 /* --- the table
@@ -1388,6 +1498,11 @@ const command_rec connpool_commands[] = {
             "On or Off: drop idle connections that the upstream closed"),
     SETTING("ConnPoolDBMax", "connections per database and child"),
     SETTING("ConnPoolMemory", "memory of pools and buffers in each child"),
+    AP_INIT_TAKE1("ConnPoolCache", cmd_cache, NULL, RSRC_CONF,
+                  "PROVIDER[:ARGUMENTS]: where answers with ttl=DURATION are "
+                  "kept; default shmcb"),
+    AP_INIT_TAKE1("ConnPoolCacheLocal", cmd_global_setting, NULL, RSRC_CONF,
+                  "memory of answers with ttl=data in each child"),
     SETTING("ConnPoolSlowLog", "log queries that take longer; 0: none"),
     SETTING("ConnPoolServerTiming", "On or Off: the header Server-Timing"),
     SETTING("ConnPoolServerStatus", "On, Off or Full: in mod_status's report"),

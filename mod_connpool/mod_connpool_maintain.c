@@ -82,6 +82,9 @@ static void maintain_database(connpool_database_t *db, void *baton)
     look_at_file(db, stats);
     cp_sqlite_tidy(db->child->sqlite);
     connpool_each_pool_of(db, weigh_pool, &weight);
+    if (db->child->sentinel) {
+        cp_sentinel_weigh(db->child->sentinel, &weight);
+    }
     set_gauge(&stats->cache_bytes, weight.cache);
     set_gauge(&stats->schema_bytes, weight.schema);
     set_gauge(&stats->statement_bytes, weight.statements);
@@ -100,7 +103,8 @@ static cp_process_stats_t *process_stats(void)
 /* What is idle and what is in use. */
 static uint64_t memory_used(void)
 {
-    return cp_sqlite_memory_used() + cp_stats_get(&connpool_child.buffer_bytes);
+    return cp_sqlite_memory_used() + cp_stats_get(&connpool_child.buffer_bytes)
+           + connpool_cache_bytes();
 }
 
 static int is_within_bound(server_rec *s)
@@ -133,8 +137,8 @@ static void close_idle_of(connpool_database_t *db, void *baton)
     connpool_each_pool_of(db, close_idle, NULL);
 }
 
-/* Caches first, then the connections themselves. What then still stands above
- * the bound is in use. */
+/* Caches first, then answers that are kept, then the connections themselves.
+ * What then still stands above the bound is in use. */
 static int make_room(server_rec *s)
 {
     static cp_log_limit_t limit;
@@ -143,6 +147,9 @@ static int make_room(server_rec *s)
 
     cp_stats_add(&process_stats()->shrunk, 1);
     connpool_each_database(shrink_database, NULL);
+    if (!is_within_bound(s)) {
+        connpool_cache_shrink();
+    }
     if (!is_within_bound(s)) {
         connpool_each_database(close_idle_of, NULL);
     }
@@ -347,6 +354,7 @@ static void *maintenance_main(void *data)
         if (cp_clock_left(next_round) == 0) {
             connpool_each_database(maintain_database, NULL);
             connpool_each_pool(maintain_pool, NULL);
+            connpool_cache_maintain();
             keep_memory_bound();
             measure_process(started);
             connpool_health_sample();

@@ -15,7 +15,9 @@
 #include "cp_answer.h"
 #include "cp_breaker.h"
 #include "cp_encode.h"
+#include "cp_entry.h"
 #include "cp_error.h"
+#include "cp_flight.h"
 #include "cp_http.h"
 #include "cp_log.h"
 #include "cp_loop.h"
@@ -24,6 +26,7 @@
 #include "cp_segment.h"
 #include "cp_sql.h"
 #include "cp_sqlite.h"
+#include "cp_store.h"
 #include "cp_value.h"
 
 #define CONNPOOL_VERSION "0.1.0"
@@ -83,6 +86,17 @@ typedef struct connpool_param_t {
 #define CONNPOOL_MAX_ROWS  1000
 #define CONNPOOL_MAX_BYTES (8 * 1024 * 1024)
 
+/** How answers of a query are kept and shared. */
+typedef struct connpool_caching_t {
+    apr_interval_time_t ttl; /* 0: none */
+    int is_by_data;          /* ttl=data: until the database changes */
+    apr_interval_time_t stale;
+    apr_interval_time_t stale_if_error;
+    int is_shared; /* requests that carry credentials get the same answers */
+    int coalesces;
+    cp_buffer_t key; /* what all its keys begin with; set in the child */
+} connpool_caching_t;
+
 typedef struct connpool_query_t {
     const char *name;
     server_rec *server;
@@ -100,6 +114,7 @@ typedef struct connpool_query_t {
     cp_log_limit_t complaints[CP_ERR_CLASSES]; /* of this child */
     cp_log_limit_t slow_log;                   /* likewise */
     apr_array_header_t *params;                /* connpool_param_t * */
+    connpool_caching_t caching;
     int entry;
 } connpool_query_t;
 
@@ -126,6 +141,8 @@ typedef struct connpool_server_t {
     int db_max;
     int server_status;
     apr_int64_t memory;       /* of the whole child */
+    apr_int64_t cache_local;  /* main server only */
+    const char *cache;        /* main server only; NULL: the default */
     apr_interval_time_t slow; /* 0: nothing is slow */
     int server_timing;
 
@@ -189,6 +206,7 @@ typedef struct connpool_lock_t {
  * where no server needs it. */
 typedef struct connpool_db_child_t {
     cp_sqlite_t *sqlite;
+    cp_sentinel_t *sentinel; /* NULL: no query with ttl=data */
     cp_pool_t *readers[2];
     cp_pool_t *writer[2]; /* equal to readers when max=1; NULL if readonly */
 } connpool_db_child_t;
@@ -289,6 +307,8 @@ void *connpool_hold_easy(connpool_hold_t *hold, connpool_upstream_t *up);
 /** Beside the pool, or of one that keeps nothing: for this use only. */
 int connpool_hold_is_one_shot(const connpool_hold_t *hold);
 int connpool_hold_is_shared(const connpool_hold_t *hold);
+/** Has this request a connection of the database in its hands already? */
+int connpool_holds_database(request_rec *r, const connpool_database_t *db);
 
 /** Give back; releasing twice is logged and harmless. */
 void connpool_hold_release(connpool_hold_t *hold);
@@ -327,6 +347,7 @@ typedef struct connpool_run_t {
     int in_transaction;
     int is_nested; /* its transaction lies within that of another */
     apr_int64_t rows;
+    int is_current;      /* with ttl=data: it reads the file's latest state */
     apr_int64_t changes; /* after close, of a write */
     apr_int64_t last_rowid;
 } connpool_run_t;
@@ -382,6 +403,13 @@ void connpool_rows_free(connpool_rows_t *rows);
 apr_status_t connpool_collect_query(request_rec *r, connpool_query_t *query,
                                     const cp_value_t *values,
                                     cp_answer_t **panswer, cp_error_t *err);
+
+/** The same, and whether the answer is of the file's latest state (of a query
+ * with ttl=data). */
+apr_status_t connpool_collect_current(request_rec *r, connpool_query_t *query,
+                                      const cp_value_t *values,
+                                      cp_answer_t **panswer, int *pis_current,
+                                      cp_error_t *err);
 
 /** Add those of the request's headers that the upstream is to see. */
 void connpool_hand_on_headers(request_rec *r, const connpool_upstream_t *up,
@@ -545,6 +573,14 @@ apr_uint64_t connpool_hash(apr_uint64_t hash, const char *data,
                            apr_size_t size);
 const char *connpool_etag(apr_pool_t *p, const char *prefix, apr_uint64_t hash);
 
+/** A strong entity tag of the body. */
+const char *connpool_body_etag(apr_pool_t *p, const cp_buffer_t *body);
+
+/** Send an answer that others may have, too: its type, its ETag, 304 and HEAD
+ * handled. The caller keeps its reference, and may give it back at once. */
+int connpool_send_shared(request_rec *r, cp_answer_t *answer,
+                         const char *cache_control);
+
 /** connpool_send_whole from a file and a buffer, for bodies too long to hold:
  * no tag. */
 int connpool_send_file(request_rec *r, const char *content_type,
@@ -592,6 +628,117 @@ apr_status_t connpool_spill(request_rec *r, apr_file_t **pfile,
 /** Tell the child's figures how much the buffer holds by now. *pcounted is what
  * they know of it, 0 at first. */
 void connpool_count_buffer(const cp_buffer_t *buf, apr_size_t *pcounted);
+
+/* --- answers that are kept or shared (mod_connpool_cache.c) --- */
+
+/** How a request came to its answer: the note connpool-cache. */
+typedef enum connpool_outcome_t {
+    CONNPOOL_BYPASS,    /* neither looked for nor kept */
+    CONNPOOL_MISS,      /* the query was run for it */
+    CONNPOOL_HIT,       /* it was there */
+    CONNPOOL_STALE,     /* it was there, and had expired */
+    CONNPOOL_COALESCED, /* the query was run for another request */
+    CONNPOOL_OUTCOMES
+} connpool_outcome_t;
+
+typedef struct connpool_served_t {
+    cp_answer_t *answer; /* the caller's to unref */
+    connpool_outcome_t outcome;
+    apr_time_t expires; /* wall clock, with ttl=DURATION; else 0 */
+} connpool_served_t;
+
+/** With ttl=. */
+int connpool_query_is_cached(const connpool_query_t *query);
+/** With ttl= or coalesce=on: never streams. */
+int connpool_query_is_collected(const connpool_query_t *query);
+
+/** The answer from the cache, from another request that asks for the same now,
+ * or by running the query. Counts. */
+apr_status_t connpool_serve_query(request_rec *r, connpool_query_t *query,
+                                  const cp_value_t *values,
+                                  connpool_served_t *served, cp_error_t *err);
+
+/** The answer alone, which is the caller's to unref. */
+apr_status_t connpool_answer_query(request_rec *r, connpool_query_t *query,
+                                   const cp_value_t *values,
+                                   cp_answer_t **panswer, cp_error_t *err);
+
+/** May others' answers be given to this request, and the other way round? */
+int connpool_has_credentials(request_rec *r);
+
+/** Before the first request of the child; when it ends at once; after its
+ * last request; once a second. */
+void connpool_cache_start(apr_pool_t *pchild, server_rec *main_server);
+void connpool_cache_cancel(void);
+void connpool_cache_stop(void);
+void connpool_cache_maintain(void);
+
+/** Bytes of answers kept in this child, and to let go of all. */
+apr_size_t connpool_cache_bytes(void);
+void connpool_cache_shrink(void);
+
+/** Serve it with Cache-Control, Vary, Age and the note
+ * (mod_connpool_cache_http.c); takes over the reference. */
+int connpool_send_served(request_rec *r, const connpool_query_t *query,
+                         connpool_served_t *served);
+
+/* --- the shared cache (mod_connpool_cache_provider.c) --- */
+
+/** An entry with all that goes with it, too, is never larger: what memcached
+ * takes. */
+#define CONNPOOL_ENTRY_MAX 1000000
+
+/** The name of its mutex, for the directive Mutex. */
+#define CONNPOOL_CACHE_MUTEX "connpool-cache"
+
+/** Find the provider that the directive names (NULL: shmcb) and configure it.
+ * @return NULL, or a sentence */
+const char *connpool_provider_create(apr_pool_t *pconf, apr_pool_t *ptemp,
+                                     const char *directive);
+/** In the parent, once the configuration stands; nothing without a provider.
+ */
+apr_status_t connpool_provider_init(apr_pool_t *pconf, apr_pool_t *ptemp,
+                                    server_rec *main_server);
+void connpool_provider_child_init(apr_pool_t *pchild);
+
+/** "shmcb", ...; NULL when no query needs one. */
+const char *connpool_provider_name(void);
+
+/** The entry of that key, whatever its age, or NULL: within a bounded time,
+ * even if the provider hangs. */
+cp_answer_t *connpool_provider_get(request_rec *r, const cp_key_t *key,
+                                   cp_entry_times_t *times);
+/** Keep it, at once or soon.
+ * @return 0 when that is known to fail */
+int connpool_provider_put(request_rec *r, const cp_key_t *key,
+                          const cp_answer_t *answer,
+                          const cp_entry_times_t *times);
+/** Is an entry that was put there for the next one who asks? */
+int connpool_provider_is_direct(void);
+
+/** This child's figures of its caches. */
+cp_cache_stats_t *connpool_cache_stats(void);
+
+/* --- providers that may hang (mod_connpool_cache_remote.c) --- */
+
+/** What a remote provider is asked to do, in a thread that may be lost. */
+typedef struct connpool_remote_t {
+    apr_status_t (*get)(const char *id, char *room, unsigned *psize,
+                        apr_pool_t *p);
+    apr_status_t (*put)(const char *id, apr_time_t expires, char *data,
+                        unsigned size, apr_pool_t *p);
+} connpool_remote_t;
+
+void connpool_remote_start(const connpool_remote_t *calls);
+/** data: empty; what came, or nothing with APR_NOTFOUND, APR_TIMEUP (in time),
+ * APR_EBUSY (not tried), or the provider's error. */
+apr_status_t connpool_remote_get(const char *id, cp_buffer_t *data);
+/** Takes over the data's storage. APR_EBUSY: not tried, APR_ENOSPC: too much
+ * waits already. */
+apr_status_t connpool_remote_put(const char *id, apr_time_t expires,
+                                 cp_buffer_t *data);
+/** Waits a moment for calls under way. */
+void connpool_remote_stop(void);
 
 /* --- handlers --- */
 

@@ -170,6 +170,20 @@ static int run_query(request_rec *r, connpool_query_t *query,
     return status;
 }
 
+static int serve_query(request_rec *r, connpool_query_t *query,
+                       const cp_value_t *values)
+{
+    connpool_served_t served;
+    cp_error_t err;
+
+    if (connpool_serve_query(r, query, values, &served, &err) != APR_SUCCESS) {
+        return connpool_problem_of(
+            r, apr_psprintf(r->pool, "query '%s'", query->name), &err,
+            query->complaints);
+    }
+    return connpool_send_served(r, query, &served);
+}
+
 int connpool_query_handler(request_rec *r)
 {
     connpool_query_t *query = served_query(r);
@@ -195,5 +209,6 @@ int connpool_query_handler(request_rec *r)
     if (status != OK) {
         return connpool_problem(r, status, detail, errors);
     }
-    return run_query(r, query, values);
+    return connpool_query_is_collected(query) ? serve_query(r, query, values)
+                                              : run_query(r, query, values);
 }

@@ -220,6 +220,22 @@ int connpool_hold_is_shared(const connpool_hold_t *hold)
     return hold->shares > 1;
 }
 
+int connpool_holds_database(request_rec *r, const connpool_database_t *db)
+{
+    const connpool_db_child_t *child = db->child;
+    const connpool_hold_t *hold = state_of(r)->holds;
+
+    for (; hold; hold = hold->next) {
+        for (int i = 0; child && hold->lease.slot && i < 2; i++) {
+            if (hold->pool == child->readers[i]
+                || hold->pool == child->writer[i]) {
+                return 1;
+            }
+        }
+    }
+    return 0;
+}
+
 void connpool_hold_release(connpool_hold_t *hold)
 {
     if (!hold->lease.slot) {

@@ -153,6 +153,17 @@ apr_status_t connpool_collect_query(request_rec *r, connpool_query_t *query,
                                     const cp_value_t *values,
                                     cp_answer_t **panswer, cp_error_t *err)
 {
+    int is_current;
+
+    return connpool_collect_current(r, query, values, panswer, &is_current,
+                                    err);
+}
+
+apr_status_t connpool_collect_current(request_rec *r, connpool_query_t *query,
+                                      const cp_value_t *values,
+                                      cp_answer_t **panswer, int *pis_current,
+                                      cp_error_t *err)
+{
     connpool_rows_t rows = {0};
     apr_time_t began = apr_time_now();
     apr_status_t rv = connpool_rows_read(&rows, r, query, values);
@@ -162,6 +173,7 @@ apr_status_t connpool_collect_query(request_rec *r, connpool_query_t *query,
         *err = rows.err;
         return rv;
     }
+    *pis_current = rows.run.is_current;
     answer = cp_answer_create(rows.status);
     answer->made_at = began;
     cp_answer_add(answer, "Content-Type", rows.content_type);

@@ -117,6 +117,21 @@ static void json_pools(cp_buffer_t *buf, const apr_array_header_t *lines)
     connpool_json_put(buf, "]");
 }
 
+/* Of a query that keeps or shares nothing all are 0. */
+static void json_query_cache(cp_buffer_t *buf, const cp_query_stats_t *sum)
+{
+    connpool_json_key(buf, ",", "cache");
+    connpool_json_put(buf, "{");
+    connpool_json_number(buf, "", "lookups", sum->lookups);
+    connpool_json_number(buf, ",", "hits", sum->hits);
+    connpool_json_number(buf, ",", "misses", sum->misses);
+    connpool_json_number(buf, ",", "stale", sum->stale);
+    connpool_json_number(buf, ",", "coalesced", sum->coalesced);
+    connpool_json_number(buf, ",", "stores", sum->stores);
+    connpool_json_number(buf, ",", "bypassed", sum->bypassed);
+    connpool_json_put(buf, "}");
+}
+
 static void json_queries(cp_buffer_t *buf, const apr_array_header_t *lines)
 {
     connpool_json_key(buf, ",\n", "queries");
@@ -131,6 +146,7 @@ static void json_queries(cp_buffer_t *buf, const apr_array_header_t *lines)
         connpool_json_number(buf, ",", "rows", line->rows);
         connpool_json_number(buf, ",", "slow", line->sum->slow);
         json_failures(buf, "failures", line->sum->failures);
+        json_query_cache(buf, line->sum);
         json_spread(buf, "us", &line->us);
         connpool_json_put(buf, "}");
     }
@@ -217,6 +233,24 @@ static void json_batch(cp_buffer_t *buf, const cp_batch_stats_t *batch)
     connpool_json_put(buf, "}");
 }
 
+static void json_cache(cp_buffer_t *buf, const cp_cache_stats_t *cache)
+{
+    const char *provider = connpool_provider_name();
+
+    connpool_json_key(buf, ",\n", "cache");
+    connpool_json_put(buf, "{");
+    connpool_json_text(buf, "", "provider", provider ? provider : "");
+    connpool_json_number(buf, ",", "failures", cache->failures);
+    connpool_json_number(buf, ",", "timeouts", cache->timeouts);
+    connpool_json_number(buf, ",", "skipped", cache->skipped);
+    connpool_json_number(buf, ",", "dropped", cache->dropped);
+    connpool_json_number(buf, ",", "too_large", cache->too_large);
+    connpool_json_number(buf, ",", "evictions", cache->evictions);
+    connpool_json_number(buf, ",", "bytes", cache->bytes);
+    connpool_json_number(buf, ",", "entries", cache->entries);
+    connpool_json_put(buf, "}");
+}
+
 static void json_processes(cp_buffer_t *buf, const connpool_status_t *report)
 {
     connpool_json_key(buf, ",\n", "processes");
@@ -270,6 +304,7 @@ void connpool_status_write_json(cp_buffer_t *buf,
     json_upstreams(buf, report->upstreams);
     json_loop(buf, &report->loop);
     json_batch(buf, &report->batch);
+    json_cache(buf, &report->process.cache);
     json_processes(buf, report);
     connpool_json_put(buf, "}\n");
 }

@@ -70,6 +70,30 @@ static cp_clock_t deadline_of(request_rec *r, const connpool_query_t *query)
     return limit && limit < deadline ? limit : deadline;
 }
 
+/* An answer that is kept until the data change must come from the file that
+ * stands at the path: connections to one that was replaced are closed until
+ * there is a better one. */
+static apr_status_t hold_connection(connpool_run_t *run, cp_error_t *err)
+{
+    connpool_query_t *query = run->query;
+    apr_status_t rv;
+
+    for (int tries = 0;; tries++) {
+        rv = connpool_hold_database(run->r, query->database, query->is_write,
+                                    query->name, &run->hold, err);
+        if (rv != APR_SUCCESS || !query->caching.is_by_data) {
+            return rv;
+        }
+        run->is_current = cp_sqlite_is_current(
+            connpool_hold_connection(run->hold));
+        if (run->is_current || connpool_hold_is_shared(run->hold)
+            || tries >= query->database->pool.max) {
+            return rv;
+        }
+        connpool_hold_discard(run->hold, "the database file was replaced");
+    }
+}
+
 apr_status_t connpool_run_open(connpool_run_t *run, request_rec *r,
                                connpool_query_t *query,
                                const cp_value_t *values, cp_error_t *err)
@@ -80,8 +104,7 @@ apr_status_t connpool_run_open(connpool_run_t *run, request_rec *r,
     run->query = query;
     run->values = values;
     run->asked = cp_clock_now();
-    rv = connpool_hold_database(r, query->database, query->is_write,
-                                query->name, &run->hold, err);
+    rv = hold_connection(run, err);
     run->started = cp_clock_now();
     run->deadline = deadline_of(r, query);
     if (rv == APR_SUCCESS) {

@@ -18,7 +18,7 @@ ConnPoolQuery by_id events "SELECT :id"
 ConnPoolParam by_id id integer
 CONF
 
-my $server = ConnPoolTest->new(conf => $BASE);
+my $server = ConnPoolTest->new(conf => $BASE, modules => ['socache_shmcb']);
 
 # The configuration is refused, and the text says this.
 sub refused {
@@ -74,6 +74,9 @@ my @NUMBERS = (
     ['ConnPoolQuery other events "SELECT 1"', 'max-rows',  int => 1, 1_000_000_000],
     ['ConnPoolQuery other events "SELECT 1"', 'max-bytes', size => '1', '1024G'],
     ['ConnPoolQuery other events "SELECT 1"', 'timeout',   duration => '1ms', '1h'],
+    ['ConnPoolQuery other events "SELECT 1" ttl=1s', 'stale', duration => '0s', '168h'],
+    ['ConnPoolQuery other events "SELECT 1" ttl=1s', 'stale-if-error', duration => '0s', '168h'],
+    ['ConnPoolCacheLocal', undef, size => '64K', '1024G'],
     ["ConnPoolQuery other events \"SELECT :a\"\nConnPoolParam other a text",
         'maxlen', size => '1', '1M'],
     ['ConnPoolHTTPMax',            undef, int      => 1, 10_000],
@@ -462,6 +465,40 @@ subtest 'the environment' => sub {
     accepted('', 'good values');
     local $server->{env} = {DB_POOL_SIZE => 'x'};
     accepted('ConnPoolDBMax 2', 'a bad one that a directive stands before');
+};
+
+subtest 'caching' => sub {
+    my $read  = 'ConnPoolQuery c events "SELECT 1"';
+    my $write = 'ConnPoolQuery c events "DELETE FROM t" write=on';
+    refused("$write $_", qr/ConnPoolQuery c: ttl= and coalesce= are for reads/)
+        for 'ttl=1s', 'ttl=data', 'coalesce=on';
+    refused("$read ttl=x", qr/ttl: 'x' is not a duration from 1ms to 168h .*, or data/);
+    refused("$read ttl=0", qr/ttl: '0' is not a duration/);
+    refused("$read $_=1s", qr/stale= and stale-if-error= need ttl=DURATION/)
+        for qw(stale stale-if-error);
+    refused("$read ttl=data stale=1s", qr/stale= and stale-if-error= need ttl=DURATION/);
+    refused("$read cache=shared",      qr/cache=shared needs ttl=/);
+    refused("$read cache=public",      qr/'public' is not one of private, shared/);
+    refused(qq{ConnPoolQuery c events "SELECT $_" ttl=data}, qr/ttl=data cannot work: (?:random|'now') in the SQL/)
+        for 'random()', "date('now')";
+    refused("$read coalesce=maybe", qr/coalesce/);
+    accepted("$read ttl=1s stale=1s stale-if-error=1h cache=shared coalesce=on");
+    accepted("$read ttl=DATA");
+    refused('ConnPoolCache ":x"', qr/ConnPoolCache: ':x' is not PROVIDER/);
+    accepted('ConnPoolCache nothing', 'a provider that no query needs');
+    refused("ConnPoolCache nothing:1\n$read ttl=1s",
+        qr/ConnPoolQuery c: ttl=: ConnPoolCache nothing: there is no such provider; load its module: LoadModule socache_nothing_module/);
+    refused("ConnPoolCache redis:127.0.0.1:1\n$read ttl=1s", qr/LoadModule socache_redis_module/);
+    refused("ConnPoolCache shmcb:x(1)\n$read ttl=1s", qr/ConnPoolCache shmcb:x\(1\): /);
+    refused("<VirtualHost *:1>\nConnPoolCache shmcb\n</VirtualHost>", qr/ConnPoolCache/);
+    my $bare = ConnPoolTest->new(conf => $BASE);
+    my ($exit, $text) = $bare->configtest("$BASE$read ttl=1s\n");
+    isnt($exit, 0, 'refused: the default without its module');
+    like($text, qr/ConnPoolCache shmcb: there is no such provider; .*socache_shmcb_module/,
+        '... saying what to load');
+    ($exit, $text) = $bare->configtest("$BASE$read ttl=data coalesce=on\n");
+    is($exit, 0, 'accepted: what needs no provider') or diag($text);
+    $bare->dismiss;
 };
 
 # ---------------------------------------------------------------------------

@@ -138,9 +138,12 @@ subtest 'shape of the JSON' => sub {
     my $report = ConnPoolTest::decode($answer);
     has_exactly($report,
         'version children features pools queries upstreams event_loop batch '
-            . 'processes request_us memory memory_shrunk memory_refused',
+            . 'cache processes request_us memory memory_shrunk memory_refused',
         'the report');
     has_exactly($report->{memory}, 'bound used', 'memory');
+    has_exactly($report->{cache},
+        'provider failures timeouts skipped dropped too_large evictions bytes '
+            . 'entries', 'cache');
     like($report->{version}, qr/^\d+\.\d+\.\d+$/, 'version');
     ok(await(sub { $server->status_json->{children} >= 4 }, 5), 'children');
     has_exactly($report->{features}, 'engine http_pool db_pool event_loop',
@@ -175,7 +178,10 @@ subtest 'shape of the JSON' => sub {
         has_exactly($pool->{$_}, $spread, "$_ of $name")
             for qw(acquire_us hold_us create_us);
     }
-    has_exactly($_, "name count errors failures rows slow us", "query $_->{name}")
+    has_exactly($_, "name count errors failures rows slow cache us", "query $_->{name}")
+        for @{$report->{queries}};
+    has_exactly($_->{cache},
+        'lookups hits misses stale coalesced stores bypassed', "cache of $_->{name}")
         for @{$report->{queries}};
     has_exactly(
         $_,

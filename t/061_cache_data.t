@@ -1,0 +1,164 @@
+#!/usr/bin/perl
+# SPDX-License-Identifier: Apache-2.0
+# ttl=data: kept until the database changes, and never longer, whoever changes
+# it.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use ConnPoolTest qw(await parallel slowness);
+use File::Copy ();
+use HTTP::Tiny ();
+use IPC::Open2 qw(open2);
+use Test::More;
+
+my $conf = <<'CONF';
+ConnPoolCacheLocal 64K
+ConnPoolDatabase main sqlite:@DIR@/db/main.db
+ConnPoolQuery value main "SELECT n FROM state" ttl=data format=value
+ConnPoolQuery row main "SELECT n FROM state WHERE n = :n" ttl=data format=value
+ConnPoolParam row n integer required
+ConnPoolQuery text main "SELECT printf('%.*c', :size, 'x') AS a, :i AS i" ttl=data
+ConnPoolParam text size integer required
+ConnPoolParam text i integer default=0
+ConnPoolQuery write main "UPDATE state SET n = :n" write=on
+ConnPoolParam write n integer required
+CONF
+for my $name (qw(value row text write)) {
+    $conf .= "<Location \"/$name\">\nSetHandler connpool-query\n"
+        . "ConnPoolServe $name\n</Location>\n";
+}
+my $server = ConnPoolTest->new(conf => $conf, children => 2);
+my $file   = $server->make_sqlite('main',
+    'PRAGMA journal_mode=WAL; CREATE TABLE state(n INTEGER); INSERT INTO state VALUES (0);');
+$server->start;
+
+sub query {
+    my ($name) = @_;
+    my ($query) = grep { $_->{name} eq $name } @{$server->status_json->{queries}};
+    return $query;
+}
+
+# Connections of their own, so that both children are asked.
+my @clients =
+    map { HTTP::Tiny->new(keep_alive => 1, timeout => 20 * slowness()) } 1 .. 4;
+
+sub ask {
+    my ($client, $path, %headers) = @_;
+    return $client->get($server->url($path), {headers => \%headers});
+}
+
+subtest 'a hit costs no query' => sub {
+    for my $client (@clients) {
+        is(ask($client, '/value')->{content}, 0, 'the value') for 1 .. 5;
+    }
+    my $query = query('value');
+    cmp_ok($query->{count}, '<=', 4, 'run once per child');
+    cmp_ok($query->{count}, '<=', 2, 'of which there are two') if $server->mpm ne 'prefork';
+    is($query->{cache}{hits}, 20 - $query->{count}, 'all others were hits');
+    my $etag = ask($clients[0], '/value')->{headers}{etag};
+    my $same = ask($clients[0], '/value', 'If-None-Match' => $etag);
+    is($same->{status}, 304, 'not modified');
+    is($same->{headers}{'cache-control'}, 'no-cache', 'ask every time');
+    is(query('value')->{count}, $query->{count}, 'without the query');
+    is(ask($clients[0], '/row?n=7')->{status}, 404, 'no such row') for 1 .. 3;
+    is(query('row')->{count}, 1, 'is an answer, too');
+    is($server->get('/value', headers => {Cookie => 'a=b'})->{headers}{'cache-control'},
+        'private, no-cache', 'credentials: private');
+    is(query('value')->{count}, $query->{count} + 1, 'and run');
+};
+
+subtest 'a writer outside' => sub {
+    my $pid = open2(my $out, my $in, 'sqlite3', '-batch', '-init', '/dev/null', $file);
+    print {$in} ".timeout 10000\n";
+    my ($stale, $wrong, $rounds) = (0, 0, 1000);
+    for my $n (1 .. $rounds) {
+        print {$in} "UPDATE state SET n = $n; SELECT n FROM state;\n";
+        $in->flush;
+        my $committed = <$out>;
+        $wrong++ if $committed != $n;
+        for my $client ($clients[$n % 4], $clients[$n % 4], $clients[($n + 1) % 4]) {
+            my $answer = ask($client, '/value');
+            $stale++ if $answer->{content} ne $n;
+            $wrong++ if $answer->{status} != 200;
+        }
+    }
+    close $in;
+    waitpid $pid, 0;
+    is($wrong, 0, 'all were written and answered');
+    is($stale, 0, "no stale answer in $rounds writes");
+    my $cache = query('value')->{cache};
+    cmp_ok($cache->{hits}, '>=', 1000, 'and hits in between');
+    is($cache->{hits} + $cache->{misses} + $cache->{stale} + $cache->{coalesced},
+        $cache->{lookups}, 'counted');
+};
+
+subtest 'a writer inside' => sub {
+    my $stale = 0;
+    for my $n (2001 .. 2040) {
+        $server->post('/write', content => {n => $n});
+        $stale += grep { ask($_, '/value')->{content} ne $n } @clients;
+    }
+    is($stale, 0, 'no stale answer');
+};
+
+subtest 'readers and a writer at once' => sub {
+    my @bad = parallel(5, sub {
+        my ($i) = @_;
+        my $client = HTTP::Tiny->new(keep_alive => 1, timeout => 20 * slowness());
+        my ($last, $backwards) = (0, 0);
+        if ($i == 0) {
+            $server->sqlite('main', "UPDATE state SET n = $_") for 3001 .. 3040;
+            return 0;
+        }
+        for (1 .. 150) {
+            my $n = ask($client, '/value')->{content};
+            $backwards++ if $n < $last;
+            $last = $n;
+        }
+        return $backwards;
+    });
+    is_deeply(\@bad, [(0) x 5], 'the value never goes back');
+    is(ask($_, '/value')->{content}, 3040, 'and ends right') for @clients;
+};
+
+subtest 'another file' => sub {
+    my $stale = 0;
+    for my $n (4001 .. 4010) {
+        my $other = $server->make_sqlite("other$n",
+            "CREATE TABLE state(n INTEGER); INSERT INTO state VALUES ($n);");
+        # A log beside the file would be applied to the other one.
+        await(sub { !-s "$file-wal" }, 10, 'an empty log');
+        rename $other, $file or die;
+        $stale += grep { ask($_, '/value')->{content} ne $n } @clients, @clients;
+    }
+    is($stale, 0, 'no answer of the file before');
+};
+
+subtest 'bounded' => sub {
+    is($server->get("/text?size=1000&i=$_")->{status}, 200, 'answered') for 1 .. 200;
+    my $cache = await(
+        sub {
+            my $found = $server->status_json->{cache};
+            return $found->{evictions} > 0 && $found->{bytes} > 0 && $found;
+        },
+        5, 'evictions'
+    );
+    cmp_ok($cache->{bytes}, '<=', 8 * 64 * 1024, 'within the bound of each child');
+    my $large = query('text')->{count};
+    is(length $server->get('/text?size=30000')->{content}, 30_016, 'too large to be kept')
+        for 1 .. 2;
+    is(query('text')->{count}, $large + 2, 'is run each time');
+};
+
+subtest 'the file is away' => sub {
+    $server->allow_log(qr/connpool:error/);
+    rename $file, "$file.away" or die;
+    is($server->get('/value')->{status}, 503, 'nothing is claimed to be fresh');
+    rename "$file.away", $file or die;
+    await(sub { $server->get('/value')->{status} == 200 }, 10, 'the file is back');
+};
+
+$server->done;
+done_testing;
