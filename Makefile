@@ -167,7 +167,7 @@ check-asan: ## unit and end-to-end tests with ASan and UBSan on the stock httpd
 check-tsan: ## unit tests of gate, pool, loop, fetches and counters with TSan
 	+$(MAKE) BUILD='$(BUILD)/tsan' SANITIZE=-fsanitize=thread OPTIMIZE='-O1 -g' HARDENING= '$(BUILD)/tsan/unit'
 	CK_TIMEOUT_MULTIPLIER=10 TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 \
-	    setarch "$$(uname -m)" -R $(BUILD)/tsan/unit gate pool loop http segment flight store sentinel
+	    setarch "$$(uname -m)" -R $(BUILD)/tsan/unit gate pool loop transfer http segment flight store sentinel
 
 # Not the loop: what it promises in milliseconds valgrind cannot keep.
 check-valgrind: $(UNIT) ## unit tests under valgrind; definite leaks are errors

@@ -85,10 +85,17 @@ static int is_cancelled(void *baton)
     return answer->cancel_after && answer->bytes + 1 >= answer->cancel_after;
 }
 
+cp_fetch_sink_t fetching_sink(answer_t *answer)
+{
+    cp_fetch_sink_t sink = {take_head, take_body, is_cancelled, answer};
+
+    return sink;
+}
+
 void fetching_run(cp_upstream_t *upstream, void *conn, cp_loop_t *loop,
                   const cp_fetch_request_t *request, answer_t *answer)
 {
-    cp_fetch_sink_t sink = {take_head, take_body, is_cancelled, answer};
+    cp_fetch_sink_t sink = fetching_sink(answer);
     answer_t fresh = {.body_takes = answer->body_takes,
                       .stop_after = answer->stop_after,
                       .seen = answer->seen,

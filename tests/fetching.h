@@ -28,6 +28,9 @@ typedef struct answer_t {
     int64_t cancel_after;           /* is_cancelled after so many bytes; 0 */
 } answer_t;
 
+/** A sink that fills in the answer, by its settings. */
+cp_fetch_sink_t fetching_sink(answer_t *answer);
+
 /** The defaults of the tests: generous times, everything strict otherwise. */
 cp_upstream_config_t fetching_config(const char *url);
 

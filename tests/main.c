@@ -12,17 +12,18 @@ static const struct {
     const char *name;
     Suite *(*make)(void);
 } suites[] = {
-    {"params", params_suite},       {"sql", sql_suite},
-    {"value", value_suite},         {"encode", encode_suite},
-    {"json", json_suite},           {"address", address_suite},
-    {"clock", clock_suite},         {"gate", gate_suite},
-    {"pool", pool_suite},           {"stats", stats_suite},
-    {"segment", segment_suite},     {"sqlite", sqlite_suite},
-    {"http", http_suite},           {"loop", loop_suite},
-    {"condition", condition_suite}, {"hash", hash_suite},
-    {"flight", flight_suite},       {"key", key_suite},
-    {"entry", entry_suite},         {"store", store_suite},
-    {"sentinel", sentinel_suite},   {"breaker", breaker_suite},
+    {"params", params_suite},     {"sql", sql_suite},
+    {"value", value_suite},       {"encode", encode_suite},
+    {"json", json_suite},         {"address", address_suite},
+    {"clock", clock_suite},       {"gate", gate_suite},
+    {"pool", pool_suite},         {"stats", stats_suite},
+    {"segment", segment_suite},   {"sqlite", sqlite_suite},
+    {"http", http_suite},         {"loop", loop_suite},
+    {"transfer", transfer_suite}, {"condition", condition_suite},
+    {"hash", hash_suite},         {"flight", flight_suite},
+    {"key", key_suite},           {"entry", entry_suite},
+    {"store", store_suite},       {"sentinel", sentinel_suite},
+    {"breaker", breaker_suite},
 };
 
 #define SUITES ((int)(sizeof(suites) / sizeof(suites[0])))

@@ -24,6 +24,7 @@ SUITE(breaker);
 SUITE(sqlite);
 SUITE(http);
 SUITE(loop);
+SUITE(transfer);
 SUITE(hash);
 SUITE(flight);
 SUITE(key);

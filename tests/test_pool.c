@@ -429,6 +429,57 @@ START_TEST(full_queue_refuses_at_once)
 }
 END_TEST
 
+START_TEST(trying_takes_what_is_free_and_fails_without_a_trace)
+{
+    cp_lease_t lease = {0}, other = {0};
+    cp_error_t err;
+
+    config.acquire = 10 * SEC;
+    config.overflow_max = 1;
+    start_pool();
+    ck_assert_int_eq(cp_pool_try_acquire(pools[0], &lease, "t", &err),
+                     APR_SUCCESS);
+    ck_assert_uint_eq(stats.acquired, 1);
+    ck_assert_int_eq(cp_pool_try_acquire(pools[0], &other, "t", &err),
+                     APR_EAGAIN);
+    ck_assert_int_eq(err.cls, CP_ERR_NONE);
+    ck_assert_uint_eq(stats.fallbacks + stats.timeouts + stats.rejected, 0);
+    ck_assert_int_eq(log_count, 0);
+    cp_pool_release(&lease);
+    ck_assert_int_eq(cp_pool_try_acquire(pools[0], &lease, "t", &err),
+                     APR_SUCCESS);
+    cp_pool_release(&lease);
+    cp_pool_stop(pools[0]);
+    ck_assert_int_eq(cp_pool_try_acquire(pools[0], &lease, "t", &err), APR_EOF);
+    ck_assert_int_eq(err.cls, CP_ERR_CAPACITY);
+}
+END_TEST
+
+START_TEST(trying_at_a_full_shared_limit_takes_nothing)
+{
+    cp_gate_t *gates[2];
+    cp_lease_t lease = {0};
+    cp_error_t err;
+
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(cp_gate_create(&gates[i], 1, MANY, NULL, p),
+                         APR_SUCCESS);
+        config.shared_gates[i] = gates[i];
+    }
+    start_pool();
+    ck_assert(cp_gate_try_enter(gates[1]));
+    ck_assert_int_eq(cp_pool_try_acquire(pools[0], &lease, "t", &err),
+                     APR_EAGAIN);
+    ck_assert_int_eq(cp_gate_state(gates[0]).inside, 0);
+    cp_gate_leave(gates[1]);
+    ck_assert_int_eq(cp_pool_try_acquire(pools[0], &lease, "t", &err),
+                     APR_SUCCESS);
+    cp_pool_release(&lease);
+    ck_assert_int_eq(cp_gate_state(gates[0]).inside, 0);
+    ck_assert_int_eq(cp_gate_state(gates[1]).inside, 0);
+}
+END_TEST
+
 /* Release just when the first waiter gives up: whether it takes the permit or
  * not, the one behind it must go on. */
 START_TEST(waiter_that_gives_up_passes_its_wake_up_on)
@@ -1708,6 +1759,8 @@ Suite *pool_suite(void)
     tcase_add_test(tcase,
                    acquire_keeps_its_deadline_while_slow_holders_come_and_go);
     tcase_add_test(tcase, full_queue_refuses_at_once);
+    tcase_add_test(tcase, trying_takes_what_is_free_and_fails_without_a_trace);
+    tcase_add_test(tcase, trying_at_a_full_shared_limit_takes_nothing);
     tcase_add_test(tcase, waiter_that_gives_up_passes_its_wake_up_on);
 
     tcase = add_case(suite, "driver");
