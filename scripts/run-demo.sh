@@ -168,6 +168,7 @@ The demo runs. Open $url/ or try:
   curl '$url/api/add-note' -d event=1 -d author=me --data-urlencode 'note=I saw it'
   curl '$url/api/notes'
   curl '$url/api/fetch/planets.json'
+  curl '$url/api/page?limit=3&month=7&day=20'
   curl '$url/connpool-status?format=json'
   curl '$url/connpool-health'
   curl '$url/server-status?auto'

@@ -23,6 +23,7 @@ use ConnPoolUpstream;
 use File::Path ();
 use List::Util qw(max min sum0);
 use Test::More;
+use Time::HiRes qw(time);
 
 my ($ROUNDS, $SECONDS) = (shift // 9, shift // 0.25);
 my @CLIENTS = (1, 8, 32);
@@ -333,6 +334,79 @@ CONF
 }
 
 # ---------------------------------------------------------------------------
+# Batches
+
+# Middle of the times of so many runs, in milliseconds.
+sub median_ms {
+    my ($runs, $code) = @_;
+    my @times = map {
+        my $start = time;
+        $code->();
+        1000 * (time - $start);
+    } 1 .. $runs;
+    return median(@times);
+}
+
+# One client with one connection: ten requests, one after the other, and one
+# batch that asks for the same.
+sub run_batch {
+    my $slow = ConnPoolUpstream->start;
+    my %serve = (
+        one   => ['a row by key',          '?first=77'],
+        other => ['a kilobyte, upstream',  ''],
+        slow  => ['20 ms, upstream',       ''],
+    );
+    my $conf = <<"CONF";
+ConnPoolDatabase events sqlite:\@DIR\@/db/events.db max=10
+ConnPoolUpstream other @{[$upstream->url('/kilobyte.txt')]}
+ConnPoolUpstream slow @{[$slow->url('/delay/0.02')]}
+ConnPoolQuery one events "$COLUMNS = :first"
+ConnPoolParam one first integer required
+ConnPoolBatchParallel 10
+CONF
+    for my $name (sort keys %serve) {
+        my $kind = $name eq 'one' ? 'query' : 'fetch';
+        my $ten  = join ' ', ($name) x 10;
+        $conf .= <<"CONF";
+<Location "/$name">
+SetHandler connpool-$kind
+ConnPoolServe $name
+</Location>
+<Location "/batch/$name">
+SetHandler connpool-batch
+ConnPoolServe $ten
+</Location>
+CONF
+    }
+    my ($server, $start) = start_pinned(0, conf => $conf);
+    $server->make_sqlite('events', $EVENTS);
+    $start->();
+    my $get = sub {
+        my ($path, $well) = @_;
+        my $answer = $server->get($path, keep_alive => 1);
+        my $found = () = $answer->{content} =~ /"status":200/g;
+        die "$path: $answer->{status} $answer->{content}"
+            if $answer->{status} != 200 || ($well && $found != $well);
+    };
+    report("\n### Ten in one request\n\n| ten times | ten requests | one batch "
+            . "| ratio |\n|---|---:|---:|---:|\n");
+    for my $name (qw(one other slow)) {
+        my ($title, $args) = @{$serve{$name}};
+        my (@single, @batch);
+        for (0 .. $ROUNDS) {    # the first one opens connections
+            push @single, median_ms(10, sub { $get->("/$name$args") for 1 .. 10 });
+            push @batch, median_ms(10, sub { $get->("/batch/$name$args", 10) });
+        }
+        my ($single, $batch) = (median(@single), median(@batch));
+        report(sprintf "| %s | %.2f ms | %.2f ms | %.2f |\n",
+            $title, $single, $batch, $batch / $single);
+    }
+    $server->done;
+    $slow->stop;
+    return;
+}
+
+# ---------------------------------------------------------------------------
 
 sub first_match {
     my ($path, $pattern) = @_;
@@ -354,7 +428,7 @@ report(sprintf "%s, %s; %d rounds of %s s.\n",
     first_match('/proc/cpuinfo', qr/^model name\s*: (.*\S)/), $ROUNDS, $SECONDS);
 report_surroundings('Before');
 
-my $only    = $ENV{BENCH_ONLY} // '';    # one, fifty, fetch, memory
+my $only    = $ENV{BENCH_ONLY} // '';    # one, fifty, fetch, batch, memory
 my $pooled  = make_server('ConnPoolEngine On');
 my $direct  = make_server('ConnPoolEngine Off');
 my $no_loop = make_server('ConnPoolEventLoop Off');
@@ -382,6 +456,7 @@ run_group(
     {name => 'connpool-fetch, `ConnPoolEngine Off`', server => $direct, path => '/fetch'},
     {name => 'mod_proxy_http', server => $pooled, path => '/proxy'},
 ) if !$only || $only eq 'fetch';
+run_batch() if !$only || $only eq 'batch';
 run_memory() if !$only || $only eq 'memory';
 
 report_surroundings("\nAfter");
