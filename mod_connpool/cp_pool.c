@@ -226,6 +226,12 @@ static void remember_error(cp_pool_t *pool, const cp_error_t *err)
     pthread_mutex_unlock(&pool->error_lock);
 }
 
+static void show_down(cp_pool_t *pool, int is_down)
+{
+    __atomic_store_n(&pool->stats->down[pool->config.part], (uint64_t)is_down,
+                     __ATOMIC_RELAXED);
+}
+
 static void note_open_failure(cp_pool_t *pool, const cp_error_t *err)
 {
     uint64_t suppressed;
@@ -235,7 +241,7 @@ static void note_open_failure(cp_pool_t *pool, const cp_error_t *err)
     cp_stats_add(&pool->stats->failures[err->cls], 1);
     remember_error(pool, err);
     __atomic_store_n(&pool->is_down, 1, __ATOMIC_RELAXED);
-    __atomic_store_n(&pool->stats->down, 1, __ATOMIC_RELAXED);
+    show_down(pool, 1);
     if (cp_log_allowed(&pool->open_log, COMPLAINT_EVERY, &suppressed)) {
         __atomic_store_n(&pool->is_down_logged, 1, __ATOMIC_RELAXED);
         cp_log(CP_LOG_MARK, CP_LOG_ERROR, err->rv,
@@ -253,7 +259,7 @@ static void note_open_success(cp_pool_t *pool)
         return;
     }
     __atomic_store_n(&pool->is_down, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&pool->stats->down, 0, __ATOMIC_RELAXED);
+    show_down(pool, 0);
     if (__atomic_exchange_n(&pool->is_down_logged, 0, __ATOMIC_RELAXED)) {
         cp_log(CP_LOG_MARK, CP_LOG_NOTICE, 0, "pool '%s': usable again",
                pool->config.name);
@@ -1060,6 +1066,18 @@ void cp_pool_last_error(cp_pool_t *pool, char *buffer, size_t size)
     pthread_mutex_lock(&pool->error_lock);
     apr_cpystrn(buffer, pool->last_error, size);
     pthread_mutex_unlock(&pool->error_lock);
+}
+
+apr_status_t cp_pool_try_open(cp_pool_t *pool, cp_clock_t deadline,
+                              cp_error_t *err)
+{
+    void *conn;
+    apr_status_t rv = pool->driver->open(pool->driver_ctx, deadline, &conn, err);
+
+    if (rv == APR_SUCCESS) {
+        pool->driver->close(pool->driver_ctx, conn);
+    }
+    return rv;
 }
 
 const cp_pool_config_t *cp_pool_settings(const cp_pool_t *pool)

@@ -103,6 +103,11 @@ int cp_pool_is_used(cp_pool_t *pool);
 
 const cp_pool_config_t *cp_pool_settings(const cp_pool_t *pool);
 
+/** Would a connection open now? One is opened beside the pool, counted nowhere,
+ * and closed again. */
+apr_status_t cp_pool_try_open(cp_pool_t *pool, cp_clock_t deadline,
+                              cp_error_t *err);
+
 /** Call fn for each open idle connection, with the connection protected from
  * borrowers meanwhile: for memory figures. fn must be quick. */
 void cp_pool_each_idle(cp_pool_t *pool, void (*fn)(void *conn, void *baton),

@@ -260,13 +260,13 @@ static void settle_pool(cp_pool_stats_t *stats)
     clear(&stats->busy);
     clear(&stats->idle);
     clear(&stats->waiting);
-    clear(&stats->down);
     clear(&stats->memory_bytes);
     clear(&stats->cache_bytes);
     clear(&stats->schema_bytes);
     clear(&stats->statement_bytes);
     clear(&stats->wal_bytes);
     for (int i = 0; i < CP_POOL_PARTS; i++) {
+        clear(&stats->down[i]);
         clear(&stats->waiting_since[i]);
         for (int k = 0; k < CP_LEAKS_LISTED; k++) {
             cp_leak_write(&stats->leaks[i][k], 0, NULL);

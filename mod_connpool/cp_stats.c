@@ -235,7 +235,6 @@ void cp_pool_stats_merge(cp_pool_stats_t *into, const cp_pool_stats_t *from)
     accumulate(&into->busy, cp_stats_get(&from->busy));
     accumulate(&into->idle, cp_stats_get(&from->idle));
     accumulate(&into->waiting, cp_stats_get(&from->waiting));
-    accumulate(&into->down, cp_stats_get(&from->down));
     accumulate(&into->memory_bytes, cp_stats_get(&from->memory_bytes));
     accumulate(&into->cache_bytes, cp_stats_get(&from->cache_bytes));
     accumulate(&into->schema_bytes, cp_stats_get(&from->schema_bytes));
@@ -247,6 +246,7 @@ void cp_pool_stats_merge(cp_pool_stats_t *into, const cp_pool_stats_t *from)
     /* Children see the same file. */
     cp_stats_raise(&into->wal_bytes, cp_stats_get(&from->wal_bytes));
     for (int i = 0; i < CP_POOL_PARTS; i++) {
+        accumulate(&into->down[i], cp_stats_get(&from->down[i]));
         merge_waiting_since(&into->waiting_since[i],
                             cp_stats_get(&from->waiting_since[i]));
     }

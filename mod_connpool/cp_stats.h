@@ -71,14 +71,15 @@ typedef struct cp_pool_stats_t {
     uint64_t leaks_suspected;
     uint64_t closed[CP_CLOSE_REASONS];
     uint64_t failures[CP_ERR_CLASSES]; /**< create_failures by their cause */
-    uint64_t busy_max;     /**< most ever busy at once in one child */
-    uint64_t open_max;     /**< most ever open at once in one child */
-    uint64_t waiting_max;  /**< most ever waiting at once in one child */
-    uint64_t open;         /**< gauge */
-    uint64_t busy;         /**< gauge */
-    uint64_t idle;         /**< gauge: open and in the pool */
-    uint64_t waiting;      /**< gauge */
-    uint64_t down;         /**< gauge, 0 or 1: the last open failed */
+    uint64_t busy_max;    /**< most ever busy at once in one child */
+    uint64_t open_max;    /**< most ever open at once in one child */
+    uint64_t waiting_max; /**< most ever waiting at once in one child */
+    uint64_t open;        /**< gauge */
+    uint64_t busy;        /**< gauge */
+    uint64_t idle;        /**< gauge: open and in the pool */
+    uint64_t waiting;     /**< gauge */
+    /** gauge, 0 or 1: the last open failed; by part */
+    uint64_t down[CP_POOL_PARTS];
     uint64_t memory_bytes; /**< gauge, set by maintenance: the next three */
     uint64_t cache_bytes;
     uint64_t schema_bytes;

@@ -31,6 +31,12 @@ static void maintain_pool(cp_pool_t *pool, void *baton)
     cp_pool_maintain(pool);
 }
 
+static cp_pool_stats_t *database_stats(const connpool_database_t *db)
+{
+    return cp_segment_pool(connpool_child.segment, connpool_child.slot,
+                           db->entry);
+}
+
 static void set_gauge(uint64_t *gauge, uint64_t value)
 {
     __atomic_store_n(gauge, value, __ATOMIC_RELAXED);
@@ -51,35 +57,41 @@ static void weigh_pool(cp_pool_t *pool, void *baton)
     cp_pool_each_idle(pool, weigh_connection, baton);
 }
 
-/* Without traffic nobody would find out that the file is gone, or back. */
-static void look_at_file(connpool_database_t *db, cp_pool_stats_t *stats)
+/* A part of the database's pools that is down: would it open now? */
+static void look_at_part(cp_pool_t *pool, void *baton)
 {
-    void *conn;
+    uint64_t *down = &database_stats(baton)->down[cp_pool_settings(pool)->part];
     cp_error_t err;
 
-    if (access(db->sqlite.path, F_OK) != 0) {
-        set_gauge(&stats->down, 1);
+    if (cp_stats_get(down)
+        && cp_pool_try_open(pool, cp_clock_after(MAINTAIN_EVERY), &err)
+               == APR_SUCCESS) {
+        set_gauge(down, 0);
     }
-    else if (cp_stats_get(&stats->down)
-             && cp_sqlite_reader.open(db->child->sqlite,
-                                      cp_clock_after(MAINTAIN_EVERY), &conn,
-                                      &err)
-                    == APR_SUCCESS) {
-        cp_sqlite_reader.close(db->child->sqlite, conn);
-        set_gauge(&stats->down, 0);
-    }
+}
+
+static void show_down(cp_pool_t *pool, void *baton)
+{
+    set_gauge(&database_stats(baton)->down[cp_pool_settings(pool)->part], 1);
+}
+
+/* Without traffic nobody would find out that the file is gone, or back. That
+ * it can be read again does not mean that it can be written. */
+static void look_at_file(connpool_database_t *db)
+{
+    connpool_each_pool_of(
+        db, access(db->sqlite.path, F_OK) == 0 ? look_at_part : show_down, db);
 }
 
 static void maintain_database(connpool_database_t *db, void *baton)
 {
-    cp_pool_stats_t *stats = cp_segment_pool(connpool_child.segment,
-                                             connpool_child.slot, db->entry);
+    cp_pool_stats_t *stats = database_stats(db);
     cp_sqlite_weight_t weight = {0};
 
     if (cp_sqlite_file_changed(db->child->sqlite)) {
         connpool_each_pool_of(db, flush_pool, NULL);
     }
-    look_at_file(db, stats);
+    look_at_file(db);
     cp_sqlite_tidy(db->child->sqlite);
     connpool_each_pool_of(db, weigh_pool, &weight);
     if (db->child->sentinel) {

@@ -253,6 +253,48 @@ $server->done;
 
 # ---------------------------------------------------------------------------
 
+subtest 'a database that cannot be written' => sub {
+    my $sealed = ConnPoolTest->new(
+        conf => <<'CONF',
+ConnPoolDatabase sealed sqlite:@DIR@/db/sealed.db max=3
+ConnPoolQuery read sealed "SELECT a FROM t"
+ConnPoolQuery add sealed "INSERT INTO t VALUES (2)" write=on
+<Location "/read">
+SetHandler connpool-query
+ConnPoolServe read
+</Location>
+<Location "/add">
+SetHandler connpool-query
+ConnPoolServe add
+</Location>
+<Location "/health">
+SetHandler connpool-health
+</Location>
+CONF
+    );
+    $sealed->make_sqlite('sealed',
+        'CREATE TABLE t(a); INSERT INTO t VALUES (1);');
+    my $path   = $sealed->dir('db/sealed.db');
+    my $status = sub { return $sealed->json('/health')->{status} };
+    chmod 0444, $path or die "$path: $!";
+    $sealed->start;
+    is($sealed->post('/add')->{status}, 503, 'a write fails');
+    is($sealed->get('/read')->{status}, 200, 'a read does not');
+    is($status->(), 'degraded', 'health is degraded, not down');
+    # Longer than maintenance takes to look again, and again.
+    my %seen;
+    my $end = time + 2.5;
+    await(sub { $seen{$status->()}++; return time > $end }, 10);
+    is_deeply([keys %seen], ['degraded'], 'and stays so');
+    chmod 0644, $path or die "$path: $!";
+    ok(await(sub { $status->() eq 'ok' }, 5), 'ok without a request');
+    is($sealed->post('/add')->{status}, 200, 'writes go on');
+    $sealed->allow_log(qr/'sealed'|'add'/);
+    $sealed->done;
+};
+
+# ---------------------------------------------------------------------------
+
 subtest 'a loop that is lost' => sub {
     plan skip_all => 'no loop under prefork' if $server->mpm eq 'prefork';
     my $lossy = ConnPoolTest->new(

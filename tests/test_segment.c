@@ -159,6 +159,7 @@ static void count_a_little(cp_pool_stats_t *stats)
     cp_stats_add(&stats->open, 3);
     cp_stats_add(&stats->idle, 1);
     cp_stats_add(&stats->waiting, 6);
+    stats->down[1] = 1;
     cp_stats_add(&stats->memory_bytes, 1000);
     cp_histogram_record(&stats->acquire_us, 10);
 }
@@ -178,6 +179,7 @@ static void check_sum(uint64_t times, uint64_t abandoned, uint64_t busy)
     ck_assert_uint_eq(sum.open, busy / 2 * 3);
     ck_assert_uint_eq(sum.idle, busy / 2);
     ck_assert_uint_eq(sum.waiting, busy * 3);
+    ck_assert_uint_eq(sum.down[1], busy / 2);
     ck_assert_uint_eq(sum.memory_bytes, busy * 500);
     ck_assert_uint_eq(cp_histogram_count(&sum.acquire_us), times);
 }
