@@ -1072,7 +1072,8 @@ apr_status_t cp_pool_try_open(cp_pool_t *pool, cp_clock_t deadline,
                               cp_error_t *err)
 {
     void *conn;
-    apr_status_t rv = pool->driver->open(pool->driver_ctx, deadline, &conn, err);
+    apr_status_t rv = pool->driver->open(pool->driver_ctx, deadline, &conn,
+                                         err);
 
     if (rv == APR_SUCCESS) {
         pool->driver->close(pool->driver_ctx, conn);

@@ -295,6 +295,47 @@ CONF
 
 # ---------------------------------------------------------------------------
 
+subtest 'a pool that stays busy' => sub {
+    plan skip_all => 'each child has its own limit, and spare ones come'
+        if $server->mpm eq 'prefork';
+    my $SECONDS = 2;    # for 30
+    my $busy    = ConnPoolTest->new(
+        testing => 1,
+        env     => {CONNPOOL_TEST_STRAIN_MS => 1000 * $SECONDS},
+        conf    => <<'CONF',
+ConnPoolDatabase small sqlite:@DIR@/db/small.db max=1 overflow=reject
+ConnPoolQuery count small "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1000000000) SELECT count(*) FROM n" timeout=8s
+<Location "/count">
+SetHandler connpool-query
+ConnPoolServe count
+</Location>
+<Location "/health">
+SetHandler connpool-health
+</Location>
+CONF
+    );
+    $busy->make_sqlite('small', 'CREATE TABLE t(a);');
+    $busy->start;
+    my $status = sub { return $busy->json('/health')->{status} };
+    is($status->(), 'ok', 'ok at first');
+    my $client = $busy->connect;
+    my $began  = time;
+    print {$client} "GET /count HTTP/1.0\r\n\r\n";
+    ok(await(sub { $busy->pool('small')->{busy} == 1 }, 5), 'busy');
+    is($status->(), 'ok', 'which is no harm');
+    ok(await(sub { $status->() eq 'degraded' }, 4 * $SECONDS),
+        'until it lasts');
+    cmp_ok(time - $began, '>=', $SECONDS, "for $SECONDS seconds");
+    my $report = $busy->json('/health');
+    like(entry($report, 'db_pool', 'small')->{reason}, qr/over 90 % busy/,
+        'the reason');
+    is($busy->get('/health')->{status}, 200, 'no reason for 503');
+    ConnPoolTest::read_until($client, undef, 20);
+    ok(await(sub { $status->() eq 'ok' }, 10), 'ok when it is free');
+    $busy->allow_log(qr/query 'count'/);
+    $busy->done;
+};
+
 subtest 'a loop that is lost' => sub {
     plan skip_all => 'no loop under prefork' if $server->mpm eq 'prefork';
     my $lossy = ConnPoolTest->new(
