@@ -25,14 +25,17 @@ void cp_clock_replace(cp_clock_fn fn)
     clock_source = fn ? fn : system_clock;
 }
 
-cp_clock_t cp_clock_after(apr_interval_time_t interval)
+cp_clock_t cp_clock_add(cp_clock_t at, apr_interval_time_t interval)
 {
-    cp_clock_t now = cp_clock_now();
-
-    if (interval < 0 || interval > CP_CLOCK_NEVER - now) {
+    if (interval < 0 || interval > CP_CLOCK_NEVER - at) {
         return CP_CLOCK_NEVER;
     }
-    return now + interval;
+    return at + interval;
+}
+
+cp_clock_t cp_clock_after(apr_interval_time_t interval)
+{
+    return cp_clock_add(cp_clock_now(), interval);
 }
 
 apr_interval_time_t cp_clock_left(cp_clock_t deadline)

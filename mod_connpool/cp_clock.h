@@ -21,7 +21,11 @@ cp_clock_t cp_clock_now(void);
  * condition variables stay on the system's clock. */
 void cp_clock_replace(cp_clock_fn fn);
 
-/** now + interval, saturating; a negative interval means never. */
+/** at + interval, saturating; a negative interval means never. For those who
+ * have read the clock already: each reading costs. */
+cp_clock_t cp_clock_add(cp_clock_t at, apr_interval_time_t interval);
+
+/** now + interval, likewise. */
 cp_clock_t cp_clock_after(apr_interval_time_t interval);
 
 /** Microseconds until deadline, 0 when it has passed. */

@@ -383,10 +383,13 @@ static int visit_adopt(cp_pool_t *pool, cp_slot_t *slot, void *baton)
 static int adopt_idle_connection(cp_pool_t *pool, connection_t *conn,
                                  int reusable_only)
 {
-    adoption_t adoption = {conn, reusable_only, cp_clock_now()};
+    adoption_t adoption = {conn, reusable_only, 0};
 
-    return __atomic_load_n(&pool->idle, __ATOMIC_RELAXED) > 0
-           && find_slot(pool, visit_adopt, &adoption);
+    if (__atomic_load_n(&pool->idle, __ATOMIC_RELAXED) <= 0) {
+        return 0;
+    }
+    adoption.now = cp_clock_now();
+    return find_slot(pool, visit_adopt, &adoption);
 }
 
 /* --- acquire --- */
@@ -687,7 +690,7 @@ apr_status_t cp_pool_acquire(cp_pool_t *pool, cp_lease_t *lease,
                              const char *holder, cp_error_t *err)
 {
     cp_clock_t start = cp_clock_now();
-    cp_clock_t deadline = cp_clock_after(pool->config.acquire);
+    cp_clock_t deadline = cp_clock_add(start, pool->config.acquire);
     apr_status_t rv;
     int limit;
 
@@ -726,9 +729,9 @@ apr_status_t cp_pool_try_acquire(cp_pool_t *pool, cp_lease_t *lease,
     if (!try_gates(pool)) {
         return APR_EAGAIN;
     }
-    rv = borrow_inside(pool, lease, holder,
-                       driver_deadline(cp_clock_after(pool->config.acquire)),
-                       err);
+    rv = borrow_inside(
+        pool, lease, holder,
+        driver_deadline(cp_clock_add(start, pool->config.acquire)), err);
     cp_histogram_record(&pool->stats->acquire_us, cp_clock_now() - start);
     return rv;
 }

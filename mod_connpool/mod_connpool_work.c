@@ -62,9 +62,10 @@ static apr_status_t begin_run(connpool_run_t *run, const cp_value_t *values,
     return bind_all(run, values, err);
 }
 
-static cp_clock_t deadline_of(request_rec *r, const connpool_query_t *query)
+static cp_clock_t deadline_of(request_rec *r, const connpool_query_t *query,
+                              cp_clock_t started)
 {
-    cp_clock_t deadline = cp_clock_after(query->timeout);
+    cp_clock_t deadline = cp_clock_add(started, query->timeout);
     cp_clock_t limit = connpool_account(r)->query_deadline;
 
     return limit && limit < deadline ? limit : deadline;
@@ -106,7 +107,7 @@ apr_status_t connpool_run_open(connpool_run_t *run, request_rec *r,
     run->asked = cp_clock_now();
     rv = hold_connection(run, err);
     run->started = cp_clock_now();
-    run->deadline = deadline_of(r, query);
+    run->deadline = deadline_of(r, query, run->started);
     if (rv == APR_SUCCESS) {
         rv = begin_run(run, values, err);
     }

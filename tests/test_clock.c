@@ -62,6 +62,27 @@ START_TEST(after_adds_and_saturates)
 }
 END_TEST
 
+START_TEST(add_saturates)
+{
+    ck_assert_int_eq(cp_clock_add(5, 7), 12);
+    ck_assert_int_eq(cp_clock_add(5, -1), CP_CLOCK_NEVER);
+    ck_assert_int_eq(cp_clock_add(5, APR_INT64_MAX), CP_CLOCK_NEVER);
+    ck_assert_int_eq(cp_clock_add(CP_CLOCK_NEVER, 1), CP_CLOCK_NEVER);
+}
+END_TEST
+
+START_TEST(jitter_stays_within_its_span)
+{
+    int seeds[50];
+
+    for (int i = 0; i < 50; i++) {
+        ck_assert_int_lt(cp_clock_jitter(10, &seeds[i]), 10);
+        ck_assert_int_ge(cp_clock_jitter(10, &seeds[i]), 0);
+    }
+    ck_assert_int_eq(cp_clock_jitter(0, seeds), 0);
+}
+END_TEST
+
 START_TEST(left_is_never_negative)
 {
     ck_assert_int_eq(cp_clock_left(1000250), 250);
@@ -219,6 +240,8 @@ Suite *clock_suite(void)
     tcase_add_test(tc, clock_can_be_replaced_and_restored);
     tcase_add_test(tc, system_clock_is_monotonic_time);
     tcase_add_test(tc, after_adds_and_saturates);
+    tcase_add_test(tc, add_saturates);
+    tcase_add_test(tc, jitter_stays_within_its_span);
     tcase_add_test(tc, left_is_never_negative);
     tcase_add_test(tc, timespec_splits_seconds_and_nanoseconds);
     suite_add_tcase(suite, tc);
