@@ -281,9 +281,6 @@ static int start_fetch(connpool_item_t *item, int how)
     cp_error_t err;
     apr_status_t rv;
 
-    if (batch->deadline != CP_CLOCK_NEVER) {
-        request.total = cp_clock_left(batch->deadline);
-    }
     connpool_hand_on_headers(batch->r, item->upstream, &request);
     cp_error_clear(&err);
     rv = connpool_fetch_open(&item->run, batch->r, item->upstream, &request,

@@ -30,6 +30,8 @@ ConnPoolUpstream left \@UP\@/text max=1 acquire=20s overflow=reject
 ConnPoolUpstream right \@UP\@/json max=1 acquire=20s overflow=reject
 ConnPoolUpstream late \@UP\@/delay/0.4 acquire=100ms total=900ms
 ConnPoolQuery count events "SELECT count(*) FROM event" format=value
+ConnPoolDatabase brief sqlite:\@DIR\@/db/events.db max=2 acquire=100ms
+ConnPoolQuery endless brief "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n" timeout=1s
 ConnPoolQuery soon events "SELECT 7" format=value timeout=100ms
 ConnPoolBatchParallel 10
 <Location "/ten">
@@ -39,6 +41,10 @@ ConnPoolServe $ten
 <Location "/any">
 SetHandler connpool-batch
 ConnPoolServe up count left right late
+</Location>
+<Location "/endless">
+SetHandler connpool-batch
+ConnPoolServe endless endless endless
 </Location>
 <Location "/narrow">
 SetHandler connpool-batch
@@ -199,10 +205,16 @@ subtest 'the deadline' => sub {
     is($_->{error}{status}, 504, $_->{error}{detail}) for @late;
     cmp_ok($took, '>', 0.8, 'its time is used');
     cmp_ok($took, '<', 1.6 * slowness(), sprintf 'and kept: %.2f s', $took);
+    $start  = time;
+    $answer = $server->get('/endless', timeout => 30);
+    $took   = time - $start;
+    is(join(' ', map { $_->{status} } @{ConnPoolTest::decode($answer)}),
+        '504 504 504', 'queries');
+    cmp_ok($took, '<', 1.8 * slowness(), sprintf 'are cut, too: %.2f s', $took);
     $server->is_at_rest;
 };
 
-$server->allow_log(qr/\[connpool:error\].*(?:upstream 'late'|too long)/);
+$server->allow_log(qr/\[connpool:error\].*query 'endless'/, qr/\[connpool:error\].*(?:upstream 'late'|too long)/);
 $server->done;
 
 subtest 'without the loop' => sub {
