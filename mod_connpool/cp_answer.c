@@ -26,6 +26,9 @@ void cp_answer_ref(cp_answer_t *answer)
 void cp_answer_unref(cp_answer_t *answer)
 {
     if (answer && __atomic_sub_fetch(&answer->refs, 1, __ATOMIC_ACQ_REL) == 0) {
+        if (answer->on_free) {
+            answer->on_free(answer);
+        }
         cp_buffer_free(&answer->headers);
         cp_buffer_free(&answer->body);
         free(answer);

@@ -10,13 +10,17 @@
 
 /** Made by one thread, and not changed any more once a second one knows it.
  * Freed with its last reference. Bound to no pool. */
-typedef struct cp_answer_t {
+typedef struct cp_answer_t cp_answer_t;
+struct cp_answer_t {
     int refs; /* atomic */
     int status;
     apr_time_t made_at;  /**< wall clock, not after its data were read */
     cp_buffer_t headers; /**< name NUL value NUL ... */
     cp_buffer_t body;
-} cp_answer_t;
+    /** Told before it is freed, by whoever drops the last reference; NULL:
+     * nobody wants to know. */
+    void (*on_free)(cp_answer_t *answer);
+};
 
 /** Without headers and body; the caller has the one reference. */
 cp_answer_t *cp_answer_create(int status);

@@ -295,6 +295,7 @@ void cp_upstream_stats_merge(cp_upstream_stats_t *into,
     cp_stats_raise(&into->failed_at, cp_stats_get(&from->failed_at));
     accumulate(&into->breaker_opened, cp_stats_get(&from->breaker_opened));
     accumulate(&into->breaker_refused, cp_stats_get(&from->breaker_refused));
+    accumulate(&into->coalesced, cp_stats_get(&from->coalesced));
     cp_stats_raise(&into->breaker_until, cp_stats_get(&from->breaker_until));
     accumulate(&into->breaker_probes, cp_stats_get(&from->breaker_probes));
     accumulate(&into->handshakes, cp_stats_get(&from->handshakes));

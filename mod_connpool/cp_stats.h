@@ -142,6 +142,7 @@ typedef struct cp_upstream_stats_t {
     uint64_t errors;
     uint64_t reused;
     uint64_t retries;
+    uint64_t coalesced;   /**< requests that got what another's fetch brought */
     uint64_t handshakes;  /**< of TLS */
     uint64_t bytes;       /**< of bodies, decompressed */
     uint64_t answered_at; /**< CLOCK_MONOTONIC, us: the last answer, 0: never */

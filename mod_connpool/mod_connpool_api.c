@@ -467,7 +467,7 @@ static apr_status_t connpool_fetch(connpool_response_t **presponse,
     response->r = r;
     response->headers = apr_table_make(r->pool, 8);
     cp_error_clear(&err);
-    rv = connpool_run_fetch(r, up, &request, &sink, &err);
+    rv = connpool_coalesce_fetch(r, up, &request, &sink, &err);
     if (rv == APR_SUCCESS) {
         *presponse = response;
     }

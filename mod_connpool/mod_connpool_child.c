@@ -787,6 +787,7 @@ static void stop_all(void)
     __atomic_store_n(&connpool_child.is_stopping, 1, __ATOMIC_RELAXED);
     stop_pools();
     connpool_cache_cancel();
+    connpool_coalesce_cancel();
     connpool_each_database(interrupt_database, NULL);
 }
 
@@ -847,6 +848,7 @@ static apr_status_t child_exit(void *data)
     }
     stop_pools();
     connpool_cache_stop();
+    connpool_coalesce_cancel();
     connpool_each_pool(destroy_pool, NULL);
     return APR_SUCCESS;
 }
@@ -887,6 +889,7 @@ void connpool_child_init(apr_pool_t *pchild, server_rec *main_server)
         return;
     }
     connpool_cache_start(pchild, main_server);
+    connpool_coalesce_start(pchild);
     connpool_child.is_started = 1;
     apr_pool_pre_cleanup_register(pchild, NULL, child_exit);
     connpool_maintenance_start(main_server);

@@ -464,6 +464,7 @@ static const option_t upstream_options[] = {
     {"redirects", OPTION_INT, UP(http.redirects), 0, 10, NULL},
     {"retry", OPTION_INT, UP(http.retries), 0, 10, NULL},
     {"breaker", OPTION_INT, UP(breaker), 0, 1000000, NULL},
+    {"coalesce", OPTION_FLAG, UP(coalesces), 0, 0, NULL},
     {"http2", OPTION_FLAG, UP(http.http2), 0, 0, NULL},
     {"ca", OPTION_FILE, UP(http.ca), 0, 0, NULL},
     {"cert", OPTION_FILE, UP(http.cert), 0, 0, NULL},

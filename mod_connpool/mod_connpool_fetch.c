@@ -185,7 +185,7 @@ static apr_status_t run_fetch(fetch_t *fetch, cp_error_t *err)
 
     connpool_hand_on_headers(r, up, &request);
     fetch->deadline = cp_clock_after(up->pool.acquire + up->http.total);
-    rv = connpool_run_fetch(r, up, &request, &sink, err);
+    rv = connpool_coalesce_fetch(r, up, &request, &sink, err);
     if (fetch->failure.cls != CP_ERR_NONE) {
         *err = fetch->failure;
     }

@@ -54,6 +54,7 @@ typedef struct connpool_database_t {
     cp_sqlite_config_t sqlite;
     cp_pool_config_t pool;       /* max: readers and writer together */
     apr_interval_time_t timeout; /* of a query */
+    int coalesces;               /* equal fetches at one time share one */
     int overflow_direct;
     int entry;                    /* in the segment */
     struct connpool_lock_t *lock; /* shared by all with this file */
@@ -68,7 +69,8 @@ typedef struct connpool_upstream_t {
     cp_upstream_config_t http;
     cp_pool_config_t pool;
     int perhost;
-    int breaker; /* failures in a row that open it, 0: never */
+    int coalesces; /* equal fetches at one time share one */
+    int breaker;   /* failures in a row that open it, 0: never */
     int overflow_direct;
     cp_log_limit_t complaints[CP_ERR_CLASSES]; /* of this child */
     apr_array_header_t *headers; /* const char *: request headers to forward */
@@ -307,6 +309,9 @@ void *connpool_hold_easy(connpool_hold_t *hold, connpool_upstream_t *up);
 /** Beside the pool, or of one that keeps nothing: for this use only. */
 int connpool_hold_is_one_shot(const connpool_hold_t *hold);
 int connpool_hold_is_shared(const connpool_hold_t *hold);
+/** Does the request hold any connection now? */
+int connpool_holds_any(request_rec *r);
+
 /** Has this request a connection of the database in its hands already? */
 int connpool_holds_database(request_rec *r, const connpool_database_t *db);
 
@@ -454,6 +459,25 @@ apr_status_t connpool_fetch_close(connpool_fetch_run_t *run, cp_error_t *err);
 apr_status_t connpool_run_fetch(request_rec *r, connpool_upstream_t *up,
                                 const cp_fetch_request_t *request,
                                 const cp_fetch_sink_t *sink, cp_error_t *err);
+
+/** Count a fetch that begins (1) or ends (-1) in the request's account: several
+ * at once take it no more time than one. */
+void connpool_account_fetch(request_rec *r, int delta);
+
+/* --- fetches that are shared (mod_connpool_coalesce.c) --- */
+
+/** As connpool_run_fetch; with coalesce=on the sink may get what an equal fetch
+ * brings that is under way in this child, once that is whole. Requests that
+ * hand on credentials run alone. */
+apr_status_t connpool_coalesce_fetch(request_rec *r, connpool_upstream_t *up,
+                                     const cp_fetch_request_t *request,
+                                     const cp_fetch_sink_t *sink,
+                                     cp_error_t *err);
+
+void connpool_coalesce_start(apr_pool_t *pchild);
+
+/** The child ends: nobody waits for others any more. */
+void connpool_coalesce_cancel(void);
 
 /* --- parameters (mod_connpool_params.c) --- */
 

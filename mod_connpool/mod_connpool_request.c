@@ -220,6 +220,16 @@ int connpool_hold_is_shared(const connpool_hold_t *hold)
     return hold->shares > 1;
 }
 
+int connpool_holds_any(request_rec *r)
+{
+    const connpool_hold_t *hold = state_of(r)->holds;
+
+    while (hold && !hold->lease.slot) {
+        hold = hold->next;
+    }
+    return hold != NULL;
+}
+
 int connpool_holds_database(request_rec *r, const connpool_database_t *db)
 {
     const connpool_db_child_t *child = db->child;

@@ -190,6 +190,7 @@ static void json_upstreams(cp_buffer_t *buf, const apr_array_header_t *lines)
         connpool_json_number(buf, ",", "errors", line->errors);
         connpool_json_number(buf, ",", "reused", line->reused);
         connpool_json_number(buf, ",", "retries", line->retries);
+        connpool_json_number(buf, ",", "coalesced", line->sum->coalesced);
         connpool_json_text(buf, ",", "breaker",
                            cp_breaker_state_name(line->breaker));
         connpool_json_number(buf, ",", "breaker_opened",

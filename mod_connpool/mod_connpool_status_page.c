@@ -273,15 +273,11 @@ static void html_breaker(cp_buffer_t *buf, apr_pool_t *p,
 
 static void html_upstreams(cp_buffer_t *buf, const connpool_status_t *report)
 {
-    static const char *const columns[] = {"Upstream",
-                                          "Breaker",
-                                          "Fetches",
-                                          "Errors",
-                                          "Retries",
-                                          "Reused",
-                                          "TLS handshakes",
-                                          "Received",
-                                          "Time p50 / p99 / max",
+    static const char *const columns[] = {"Upstream",  "Breaker",
+                                          "Fetches",   "Errors",
+                                          "Retries",   "Reused",
+                                          "Coalesced", "TLS handshakes",
+                                          "Received",  "Time p50 / p99 / max",
                                           NULL};
     apr_pool_t *p = report->p;
 
@@ -297,6 +293,7 @@ static void html_upstreams(cp_buffer_t *buf, const connpool_status_t *report)
         connpool_html_number(buf, "Errors", line->errors);
         connpool_html_number(buf, "Retries", line->retries);
         connpool_html_number(buf, "Reused", line->reused);
+        connpool_html_number(buf, "Coalesced", line->sum->coalesced);
         connpool_html_number(buf, "TLS handshakes", line->sum->handshakes);
         connpool_html_bytes(buf, p, "Received", line->sum->bytes);
         connpool_html_spread(buf, p, "Time p50 / p99 / max", &line->us);

@@ -295,8 +295,7 @@ static void count_fetch(const connpool_upstream_t *up,
     cp_histogram_record(&stats->us, result->us);
 }
 
-/* Several at once take the request no more time than one. */
-static void account_fetch(request_rec *r, int delta)
+void connpool_account_fetch(request_rec *r, int delta)
 {
     connpool_account_t *account = connpool_account(r);
     cp_clock_t now = cp_clock_now();
@@ -431,7 +430,7 @@ apr_status_t connpool_fetch_open(connpool_fetch_run_t *run, request_rec *r,
                      "upstream '%s': no memory for a fetch", up->name);
         return count_unborn(run, rv, err->cls);
     }
-    account_fetch(r, 1);
+    connpool_account_fetch(r, 1);
     return APR_SUCCESS;
 }
 
@@ -458,7 +457,7 @@ apr_status_t connpool_fetch_close(connpool_fetch_run_t *run, cp_error_t *err)
     else {
         connpool_hold_discard(run->hold, err->cause);
     }
-    account_fetch(run->r, -1);
+    connpool_account_fetch(run->r, -1);
     result.span_us[CP_SPAN_QUEUE] = run->waited;
     result.us += run->waited;
     count_fetch(run->up, &result, err->cls);

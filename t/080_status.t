@@ -185,7 +185,7 @@ subtest 'shape of the JSON' => sub {
         for @{$report->{queries}};
     has_exactly(
         $_,
-        'name count errors reused retries breaker breaker_opened '
+        'name count errors reused retries coalesced breaker breaker_opened '
             . 'breaker_refused handshakes bytes statuses queue_us '
             . 'lookup_us connect_us tls_us first_byte_us us',
         "upstream $_->{name}"

@@ -216,6 +216,7 @@ subtest 'the page says what the JSON says' => sub {
         is($row->{Errors},  $up->{errors},  'errors');
         is($row->{Retries}, $up->{retries}, 'retries');
         is($row->{Reused},  $up->{reused},  'reused');
+        is($row->{Coalesced}, $up->{coalesced}, 'coalesced');
         is($row->{'TLS handshakes'}, $up->{handshakes}, 'handshakes');
     }
     is($tables->{Upstreams}{backend}{Fetches}, '4 (2xx 3, 4xx 1)',

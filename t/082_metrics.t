@@ -461,7 +461,7 @@ sub expected_series {
             code_class => $_)
             for keys %{$up->{statuses}};
         $put->("connpool_http_${_}_total", $up->{$_}, @labels)
-            for qw(errors reused retries breaker_opened breaker_refused);
+            for qw(errors reused retries coalesced breaker_opened breaker_refused);
         $put->('connpool_http_breaker_state',
             {closed => 0, 'half-open' => 1, open => 2}->{$up->{breaker}},
             @labels);
