@@ -174,7 +174,8 @@ APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_batch_result,
                         (connpool_batch_t *batch, int index, connpool_response_t **presponse,
                          const char **perror));
 
-/** Give up what is not done, and free all responses. Twice is harmless. */
+/** Give up what is not done, and free all responses: the batch has no items any
+ * more, and runs none. Twice is harmless. */
 APR_DECLARE_OPTIONAL_FN(void, connpool_batch_end, (connpool_batch_t *batch));
 
 /* --- connections --- */

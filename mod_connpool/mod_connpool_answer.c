@@ -277,7 +277,7 @@ int connpool_condition_answer(request_rec *r, int status)
  * answer, not of a part of it. */
 static int meets_conditions(request_rec *r, const char *etag)
 {
-    if (r->method_number != M_GET || r->main) {
+    if (r->method_number != M_GET || r->main || !etag) {
         return OK;
     }
     apr_table_setn(r->headers_out, "ETag", etag);

@@ -50,6 +50,7 @@ static int send_batch(request_rec *r, connpool_batch_t *batch)
     if (failed > 0 && connpool_batch_is_strict(r)) {
         r->status = HTTP_BAD_GATEWAY;
         r->status_line = NULL;
+        etag = NULL;
     }
     status = connpool_send_tagged(r, "application/json", etag, &buf);
     connpool_count_buffer(&buf, &counted);

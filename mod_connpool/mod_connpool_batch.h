@@ -31,6 +31,7 @@ typedef struct connpool_item_t {
 
     apr_size_t counted; /**< of the answer's body, in the child's figures */
     apr_size_t size;    /**< ... in the batch's */
+    cp_fetch_request_t request; /**< method NULL: not made yet */
     connpool_fetch_run_t run;
     int is_too_large; /**< for the batch */
     int is_redirect;  /**< which is not followed, and means nothing here */
@@ -66,7 +67,8 @@ apr_status_t connpool_batch_run(connpool_batch_t *batch, cp_clock_t until,
 /** Free an item's answer early. */
 void connpool_item_forget(connpool_item_t *item);
 
-/** Give up what is not done, free all answers. Idempotent. */
+/** Give up what is not done, free all answers, forget all items: nothing runs
+ * any more. Idempotent. */
 void connpool_batch_drop(connpool_batch_t *batch);
 
 /* --- what is asked (mod_connpool_batch_input.c) --- */

@@ -269,22 +269,33 @@ static void end_fetch(connpool_item_t *item, apr_status_t rv, cp_error_t *err)
     }
 }
 
+/* Made once, for it may take several tries to begin. */
+static const cp_fetch_request_t *request_of(connpool_item_t *item)
+{
+    cp_fetch_request_t *request = &item->request;
+
+    if (!request->method) {
+        request->method = "GET";
+        request->path_info = item->path;
+        request->query = item->args;
+        connpool_hand_on_headers(item->batch->r, item->upstream, request);
+    }
+    return request;
+}
+
 /* Begin a fetch. `how`: see connpool_fetch_open.
  * @return 0: no connection is free just now */
 static int start_fetch(connpool_item_t *item, int how)
 {
     connpool_batch_t *batch = item->batch;
-    cp_fetch_request_t request = {
-        .method = "GET", .path_info = item->path, .query = item->args};
     cp_fetch_sink_t sink = {on_head, on_body, NULL, item};
     cp_clock_t began = cp_clock_now();
     cp_error_t err;
     apr_status_t rv;
 
-    connpool_hand_on_headers(batch->r, item->upstream, &request);
     cp_error_clear(&err);
-    rv = connpool_fetch_open(&item->run, batch->r, item->upstream, &request,
-                             &sink, batch->bell, how, &err);
+    rv = connpool_fetch_open(&item->run, batch->r, item->upstream,
+                             request_of(item), &sink, batch->bell, how, &err);
     if (rv == APR_EAGAIN && err.cls == CP_ERR_NONE) {
         return 0;
     }
@@ -451,6 +462,9 @@ apr_status_t connpool_batch_run(connpool_batch_t *batch, cp_clock_t until,
 {
     int enough = is_first ? batch->done + 1 : batch->items->nelts;
 
+    if (batch->is_dropped) {
+        return APR_EOF;
+    }
     if (!batch->bell && !(batch->bell = cp_bell_create())) {
         return APR_ENOMEM;
     }
@@ -511,4 +525,5 @@ void connpool_batch_drop(connpool_batch_t *batch)
     for (int i = 0; i < batch->items->nelts; i++) {
         connpool_item_forget(connpool_batch_item(batch, i));
     }
+    apr_array_clear(batch->items);
 }

@@ -587,7 +587,7 @@ int connpool_status_of(cp_error_class_t cls);
 int connpool_send_whole(request_rec *r, const char *content_type,
                         cp_buffer_t *body);
 
-/** The same under a tag that tells more than the bytes do. */
+/** The same under a tag that tells more than the bytes do; NULL: none. */
 int connpool_send_tagged(request_rec *r, const char *content_type,
                          const char *etag, cp_buffer_t *body);
 

@@ -545,6 +545,17 @@ subtest 'batches' => sub {
     like($lines[6], qr/"name":"batched"/, 'a write');
     like($lines[7], qr/^result error query 'add': /, 'and one that fails');
     is(count_of(q(name = 'batched')), 1, 'was committed');
+    runs_as(
+        [
+            'batch=0',   'addfetch=up:/text:', 'waitall=-1', 'endbatch=',
+            'result=0',  'addfetch=up:/text:', 'waitall=-1', 'waitnext=-1',
+        ],
+        [
+            'batch ok',         'addfetch ok', 'waitall ok', 'endbatch',
+            'result notfound ', 'addfetch ok', 'waitall eof', 'waitnext eof -1',
+        ],
+        'nothing goes on after the end'
+    );
 };
 
 subtest 'batches that are left' => sub {

@@ -293,10 +293,13 @@ subtest 'strict' => sub {
         my $is_strict = $path =~ /=1/;
         is($answer->{status}, $is_strict ? 502 : 200, "$path with a failure");
         is(decoded($answer)->[0]{body}, 3, 'the array is there');
+        ok(!$answer->{headers}{etag}, 'no tag');
     }
     is(post('/any?strict=1', ['count'])->{status}, 200, 'without a failure');
     is($server->get('/all?strict=1&id=1')->{status},  200, 'GET');
-    is($server->get('/all?strict=1&id=99')->{status}, 502, 'GET, no row');
+    my $answer = $server->get('/all?strict=1&id=99');
+    is($answer->{status}, 502, 'GET, no row');
+    ok(!$answer->{headers}{etag}, 'a failure has no tag');
 };
 
 subtest 'too large together' => sub {

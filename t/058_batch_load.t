@@ -34,6 +34,7 @@ ConnPoolDatabase brief sqlite:\@DIR\@/db/events.db max=2 acquire=100ms
 ConnPoolQuery endless brief "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n" timeout=1s
 ConnPoolQuery soon events "SELECT 7" format=value timeout=100ms
 ConnPoolBatchParallel 10
+ConnPoolServerTiming On
 <Location "/ten">
 SetHandler connpool-batch
 ConnPoolServe $ten
@@ -113,10 +114,14 @@ subtest 'side by side' => sub {
     note sprintf 'ten fetches of 20 ms each: %.1f ms', $p50;
     cmp_ok($p50, '<', 120 * slowness(), 'ten take less than six would')
         or diag "p50 $p50 ms";
+    my $timing = $server->get('/ten')->{headers}{'server-timing'};
+    my ($http) = $timing =~ /http;dur=([\d.]+)/;
+    cmp_ok($http, '>', 19, 'time with upstreams');
+    cmp_ok($http, '<', 120 * slowness(), 'is not counted ten times');
     my $after = $server->status_json->{batch};
-    is($after->{requests} - $before->{requests}, 23, 'batches are counted');
-    is($after->{items} - $before->{items}, 230, 'their items');
-    is($after->{overlapped} - $before->{overlapped}, 23, 'and overlaps');
+    is($after->{requests} - $before->{requests}, 24, 'batches are counted');
+    is($after->{items} - $before->{items}, 240, 'their items');
+    is($after->{overlapped} - $before->{overlapped}, 24, 'and overlaps');
     is($after->{sequential}, 0, 'none was sequential');
     is($after->{errors}, $before->{errors}, 'no errors');
 };
