@@ -16,7 +16,8 @@
 #include <apr_strings.h>
 
 #define PATIENCE      apr_time_from_msec(250) /* of a request */
-#define PAUSE         apr_time_from_sec(3)    /* after a failure */
+#define PAUSE         apr_time_from_sec(3)    /* after a failure, doubled... */
+#define PAUSE_MAX     apr_time_from_sec(12)   /* ...up to this */
 #define LOST_AFTER    apr_time_from_sec(10)   /* a thread in one call */
 #define STOP_PATIENCE apr_time_from_msec(300)
 #define THREADS       4
@@ -24,8 +25,9 @@
 #define STORES_MAX    64
 #define STORE_BYTES   (8 * 1024 * 1024)
 
-/* A call. Its fields are the worker's while it runs (is_running), and whoever
- * holds the lock may touch refs and the flags at any time. */
+/* A call. refs, is_done and next: remote.lock. The rest belongs to who made it,
+ * to the worker from when it is taken out of its queue, and to who waits once
+ * it is done. */
 typedef struct job_t {
     struct job_t *next;
     int refs; /* the asker and the queue or worker */
@@ -61,6 +63,7 @@ static struct {
     int threads;
     int idle;
     cp_clock_t pause_end; /* nothing is asked before; 0: no pause */
+    apr_interval_time_t pause;
     int is_stopping;
 } remote;
 
@@ -126,7 +129,9 @@ static job_t *pop(queue_t *queue)
 
 static void begin_pause(void)
 {
-    remote.pause_end = cp_clock_after(PAUSE);
+    if (remote.pause_end == 0) {
+        remote.pause_end = cp_clock_after(remote.pause);
+    }
 }
 
 /* May this caller ask? When the pause is over the first one tries, and the
@@ -140,14 +145,22 @@ static int may_ask(void)
         if (cp_clock_left(remote.pause_end) > 0) {
             return 0;
         }
-        begin_pause();
+        remote.pause = remote.pause * 2 < PAUSE_MAX ? remote.pause * 2
+                                                    : PAUSE_MAX;
+        remote.pause_end = cp_clock_after(remote.pause);
     }
     return 1;
 }
 
-static void note_result(apr_status_t rv)
+/* Providers that have given up their server for a while say that nothing was
+ * found: what follows may fail, and write one more line into the log. */
+static void note_result(const job_t *job)
 {
-    if (rv == APR_SUCCESS || APR_STATUS_IS_NOTFOUND(rv)) {
+    if (job->rv == APR_SUCCESS) {
+        remote.pause_end = 0;
+        remote.pause = PAUSE;
+    }
+    else if (!job->is_put && APR_STATUS_IS_NOTFOUND(job->rv)) {
         remote.pause_end = 0;
     }
     else {
@@ -190,7 +203,7 @@ static void work_on(job_t *job, apr_pool_t *p)
         place = &(*place)->next;
     }
     *place = self.next;
-    note_result(job->rv);
+    note_result(job);
     cp_stats_add(&connpool_cache_stats()->failures,
                  job->is_put && job->rv != APR_SUCCESS);
     job->is_done = 1;
@@ -357,6 +370,7 @@ void connpool_remote_start(const connpool_remote_t *calls)
     make_condition(&remote.ended);
     remote.gets.last = &remote.gets.first;
     remote.puts.last = &remote.puts.first;
+    remote.pause = PAUSE;
     remote.calls = calls;
 }
 

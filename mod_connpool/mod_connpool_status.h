@@ -148,6 +148,10 @@ void connpool_status_write_charts(cp_buffer_t *buf, apr_pool_t *p);
 void connpool_status_write_processes(cp_buffer_t *buf,
                                      const connpool_status_t *report);
 
+/** How the caches of all children fare. */
+void connpool_status_write_cache(cp_buffer_t *buf,
+                                 const connpool_status_t *report);
+
 /** refresh: seconds until the browser loads it again, 0: never. */
 void connpool_status_write_page(cp_buffer_t *buf,
                                 const connpool_status_t *report, int refresh);

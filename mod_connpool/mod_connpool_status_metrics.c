@@ -482,6 +482,73 @@ static void put_queries(writer_t *w, const connpool_status_t *report)
     }
 }
 
+/* --- caches --- */
+
+typedef struct cache_counter_t {
+    int family; /* in cache_families */
+    size_t offset;
+    const char *label;
+    const char *value;
+} cache_counter_t;
+
+enum {
+    LOOKUPS,
+    STORES,
+    COALESCED,
+    BYPASSED,
+    CACHE_FAMILIES
+};
+
+static const family_t cache_families[CACHE_FAMILIES] = {
+    [LOOKUPS] = {"connpool_cache_lookups", COUNTER, "",
+                 "Requests that looked for a kept answer, by what they found; "
+                 "those that another request answered are not among them."},
+    [STORES] = {"connpool_cache_stores", COUNTER, "", "Answers kept."},
+    [COALESCED] = {"connpool_query_coalesced", COUNTER, "",
+                   "Requests answered by the run of another one."},
+    [BYPASSED] = {"connpool_cache_bypassed", COUNTER, "",
+                  "Requests that did not look, for they had credentials."},
+};
+
+#define CACHE(family, member, label, value)                                    \
+    {                                                                          \
+        family, offsetof(cp_query_stats_t, member), label, value               \
+    }
+
+/* In the order of the families. */
+static const cache_counter_t cache_counters[] = {
+    CACHE(LOOKUPS, hits, "result", "hit"),
+    CACHE(LOOKUPS, misses, "result", "miss"),
+    CACHE(LOOKUPS, stale, "result", "stale"),
+    CACHE(STORES, stores, NULL, NULL),
+    CACHE(COALESCED, coalesced, NULL, NULL),
+    CACHE(BYPASSED, bypassed, NULL, NULL),
+};
+
+static void put_query_caches(writer_t *w, const connpool_status_t *report)
+{
+    int last = -1;
+
+    for (size_t i = 0; i < sizeof(cache_counters) / sizeof(cache_counters[0]);
+         i++) {
+        const cache_counter_t *counter = &cache_counters[i];
+        const family_t *family = &cache_families[counter->family];
+
+        if (counter->family != last) {
+            begin_family(w, family);
+            last = counter->family;
+        }
+        EACH_LINE(report, queries, connpool_query_line_t, line)
+        {
+            label_t labels[LABELS_MAX];
+
+            query_labels(labels, line, counter->label, counter->value);
+            put_sample(w, family, labels,
+                       cell_of(line->sum, counter->offset, family->type));
+        }
+    }
+}
+
 /* --- upstreams --- */
 
 static void upstream_labels(label_t *labels,
@@ -665,6 +732,30 @@ static void put_batch(writer_t *w, const cp_batch_stats_t *batch)
             batch->sequential);
 }
 
+static void put_cache(writer_t *w, const cp_cache_stats_t *cache)
+{
+    put_one(w, "connpool_cache_failures", COUNTER, "",
+            "Errors of the cache, and entries that were none.",
+            cache->failures);
+    put_one(w, "connpool_cache_timeouts", COUNTER, "",
+            "Calls of the cache that did not come back in time.",
+            cache->timeouts);
+    put_one(w, "connpool_cache_skipped", COUNTER, "",
+            "Lookups and stores not tried, because the cache was away.",
+            cache->skipped);
+    put_one(w, "connpool_cache_dropped", COUNTER, "",
+            "Stores for which the queue had no room.", cache->dropped);
+    put_one(w, "connpool_cache_too_large", COUNTER, "",
+            "Answers that the cache does not take.", cache->too_large);
+    put_one(w, "connpool_cache_evictions", COUNTER, "",
+            "Answers with ttl=data that went for lack of room.",
+            cache->evictions);
+    put_one(w, "connpool_cache_entries", GAUGE, "",
+            "Answers with ttl=data, of all children.", cache->entries);
+    put_one(w, "connpool_cache_bytes", GAUGE, "bytes",
+            "Memory of answers with ttl=data, of all children.", cache->bytes);
+}
+
 static void put_processes(writer_t *w, const connpool_status_t *report)
 {
     static const label_t none[LABELS_MAX];
@@ -711,6 +802,8 @@ void connpool_status_write_metrics(cp_buffer_t *buf,
     put_processes(&w, report);
     put_pools(&w, report);
     put_queries(&w, report);
+    put_query_caches(&w, report);
+    put_cache(&w, &report->process.cache);
     put_upstreams(&w, report);
     put_loop(&w, &report->loop);
     put_batch(&w, &report->batch);

@@ -248,6 +248,45 @@ static void html_queries(cp_buffer_t *buf, const connpool_status_t *report)
     connpool_html_end_table(buf);
 }
 
+static int is_caching(const cp_query_stats_t *sum)
+{
+    return sum->lookups + sum->coalesced + sum->bypassed > 0;
+}
+
+/* Of those queries only that keep or share answers, and were asked. */
+static void html_caches(cp_buffer_t *buf, const connpool_status_t *report)
+{
+    static const char *const columns[] = {"Cached query", "Lookups",  "Hits",
+                                          "Misses",       "Stale",    "Stores",
+                                          "Coalesced",    "Bypassed", NULL};
+    int lines = 0;
+
+    for (int i = 0; i < report->queries->nelts; i++) {
+        const connpool_query_line_t *line = &APR_ARRAY_IDX(
+            report->queries, i, connpool_query_line_t);
+
+        if (!is_caching(line->sum)) {
+            continue;
+        }
+        if (lines++ == 0) {
+            connpool_html_begin_table(buf, "Cached queries", columns);
+        }
+        connpool_html_begin_row(buf, report->p, line->name, line->server);
+        connpool_html_number(buf, "Lookups", line->sum->lookups);
+        connpool_html_number(buf, "Hits", line->sum->hits);
+        connpool_html_number(buf, "Misses", line->sum->misses);
+        connpool_html_number(buf, "Stale", line->sum->stale);
+        connpool_html_number(buf, "Stores", line->sum->stores);
+        connpool_html_number(buf, "Coalesced", line->sum->coalesced);
+        connpool_html_number(buf, "Bypassed", line->sum->bypassed);
+        connpool_html_end_row(buf);
+    }
+    if (lines > 0) {
+        connpool_html_end_table(buf);
+        connpool_status_write_cache(buf, report);
+    }
+}
+
 static const char *statuses_text(apr_pool_t *p, const uint64_t *statuses)
 {
     static const char *const classes[] = {"no answer", "1xx", "2xx",
@@ -393,6 +432,7 @@ void connpool_status_write_page(cp_buffer_t *buf,
     }
     if (report->queries->nelts > 0) {
         html_queries(buf, report);
+        html_caches(buf, report);
     }
     if (report->upstreams->nelts > 0) {
         html_upstreams(buf, report);

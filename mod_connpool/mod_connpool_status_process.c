@@ -119,6 +119,30 @@ static void html_requests(cp_buffer_t *buf, const connpool_status_t *report)
     connpool_html_end_table(buf);
 }
 
+void connpool_status_write_cache(cp_buffer_t *buf,
+                                 const connpool_status_t *report)
+{
+    static const char *const columns[] = {
+        "Cache",    "Kept in children", "Memory",  "Evictions", "Failures",
+        "Timeouts", "Skipped",          "Dropped", "Too large", NULL};
+    const cp_cache_stats_t *cache = &report->process.cache;
+    const char *provider = connpool_provider_name();
+
+    connpool_html_begin_table(buf, "Cache", columns);
+    connpool_html_begin_row(buf, report->p, provider ? provider : "local",
+                            NULL);
+    connpool_html_number(buf, "Kept in children", cache->entries);
+    connpool_html_bytes(buf, report->p, "Memory", cache->bytes);
+    connpool_html_number(buf, "Evictions", cache->evictions);
+    connpool_html_number(buf, "Failures", cache->failures);
+    connpool_html_number(buf, "Timeouts", cache->timeouts);
+    connpool_html_number(buf, "Skipped", cache->skipped);
+    connpool_html_number(buf, "Dropped", cache->dropped);
+    connpool_html_number(buf, "Too large", cache->too_large);
+    connpool_html_end_row(buf);
+    connpool_html_end_table(buf);
+}
+
 void connpool_status_write_processes(cp_buffer_t *buf,
                                      const connpool_status_t *report)
 {

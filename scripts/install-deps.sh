@@ -6,25 +6,27 @@
 #
 # The server's binary comes from apache2-bin: unlike the package apache2 it
 # brings no service, so that no Apache is started, stopped or configured. For
-# the same reason prometheus is not installed, but unpacked below $BUILD/tools;
-# without it the tests that need it are skipped.
+# the same reason prometheus and memcached are not installed, but unpacked below
+# $BUILD/tools; without them the tests that need them are skipped. The program of
+# redis-server is in redis-tools, by another name and without the service.
 set -eu
 
 run='gcc libc6-dev make apache2-bin apache2-dev libsqlite3-dev
     libcurl4-openssl-dev libjansson-dev sqlite3 pkg-config'
 check='check perl zlib1g-dev libaprutil1-dbd-sqlite3 nghttp2-client apache2-utils curl
-    openssl shellcheck cppcheck clang-format util-linux'
+    openssl shellcheck cppcheck clang-format util-linux redis-tools
+    libevent-2.1-7'
 
 browser='chromium' # 350 MB: for those who change the page, and for CI
 
 wanted=
-needs_prometheus=
+needs_tools=
 for set in "$@"; do
     case $set in
     run) wanted="$wanted $run" ;;
     check)
         wanted="$wanted $check"
-        needs_prometheus=1
+        needs_tools=1
         ;;
     browser) wanted="$wanted $browser" ;;
     *)
@@ -73,11 +75,18 @@ install_missing() {
 
 tools=$(dirname "$0")/../build/tools
 [ -z "${BUILD:-}" ] || tools=$BUILD/tools
-if [ -n "$needs_prometheus" ] && ! command -v promtool >/dev/null &&
-    [ ! -x "$tools/usr/bin/promtool" ]; then
+# unpack PACKAGE PROGRAM: below $tools, unless it is there or installed.
+unpack() {
+    if command -v "$2" >/dev/null || [ -x "$tools/usr/bin/$2" ]; then
+        return
+    fi
     mkdir -p "$tools"
-    echo "unpacking prometheus below $tools"
-    (cd "$tools" && apt-get download -q prometheus &&
-        dpkg -x prometheus_*.deb . && rm prometheus_*.deb) ||
-        echo 'no prometheus: tests that need it are skipped' >&2
+    echo "unpacking $1 below $tools"
+    (cd "$tools" && apt-get download -q "$1" &&
+        dpkg -x "$1"_*.deb . && rm "$1"_*.deb) ||
+        echo "no $1: tests that need it are skipped" >&2
+}
+if [ -n "$needs_tools" ]; then
+    unpack prometheus promtool
+    unpack memcached memcached
 fi

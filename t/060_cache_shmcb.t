@@ -213,7 +213,7 @@ subtest 'stale-if-error=' => sub {
     my $answer = await(
         sub {
             my $found = $server->get('/error');
-            return $found->{headers}{age} && $found;
+            return defined $found->{headers}{age} && $found;
         },
         5, 'an old answer'
     );

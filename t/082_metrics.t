@@ -454,6 +454,13 @@ sub expected_series {
             class => $_)
             for keys %{$query->{failures}};
         $spread->('connpool_query_seconds', $query->{us}, @labels);
+        my $cache = $query->{cache};
+        my %results = (hit => 'hits', miss => 'misses', stale => 'stale');
+        $put->('connpool_cache_lookups_total', $cache->{$results{$_}}, @labels, result => $_)
+            for keys %results;
+        $put->('connpool_cache_stores_total',    $cache->{stores},    @labels);
+        $put->('connpool_cache_bypassed_total',  $cache->{bypassed},  @labels);
+        $put->('connpool_query_coalesced_total', $cache->{coalesced}, @labels);
     }
     for my $up (@{$report->{upstreams}}) {
         my @labels = (pool => $up->{name}, server => $up->{server});
@@ -484,6 +491,10 @@ sub expected_series {
     $put->("connpool_batch_${_}_total", $batch->{$_})
         for qw(requests items overlapped sequential);
     $put->('connpool_batch_item_errors_total', $batch->{errors});
+    my $cache = $report->{cache};
+    $put->("connpool_cache_${_}_total", $cache->{$_})
+        for qw(failures timeouts skipped dropped too_large evictions);
+    $put->("connpool_cache_$_", $cache->{$_}) for qw(entries bytes);
     $put->('connpool_children', $report->{children});
     $put->('connpool_build_info', 1, version => $report->{version});
     $put->("connpool_memory_${_}_total", $report->{"memory_$_"})
