@@ -160,14 +160,16 @@ const char *connpool_suppressed(apr_pool_t *p, uint64_t count)
 }
 
 /* One line per class and COMPLAIN_EVERY for what goes wrong with every request
- * once it goes wrong; the others can be had with LogLevel debug. */
+ * once it goes wrong, also where the configuration is what refuses; the others
+ * can be had with LogLevel debug. */
 void connpool_complain(request_rec *r, const char *what, const cp_error_t *err,
                        cp_log_limit_t *complaints)
 {
     uint64_t suppressed = 0;
-    int is_ours = connpool_status_of(err->cls) >= 500
-                  && err->cls != CP_ERR_CAPACITY /* the pool has told */
-                  && err->cls != CP_ERR_CANCELLED;
+    int is_ours = err->cls == CP_ERR_REFUSED
+                  || (connpool_status_of(err->cls) >= 500
+                      && err->cls != CP_ERR_CAPACITY /* the pool has told */
+                      && err->cls != CP_ERR_CANCELLED);
     int level = !is_ours ? APLOG_DEBUG
                 : cp_log_allowed(&complaints[err->cls], COMPLAIN_EVERY,
                                  &suppressed)

@@ -563,8 +563,12 @@ static const char *cmd_upstream(cmd_parms *cmd, void *dummy, const char *line)
     up->where = here(cmd);
     up->headers = apr_array_make(cmd->pool, 4, sizeof(const char *));
     error = cp_upstream_check_url(cmd->pool, words[1], &up->origin);
-    if (error) {
-        return complain(cmd, up->name, NULL, error);
+    if (error) { /* no word of the URL where it may hold a password */
+        return complain(
+            cmd, up->name, NULL,
+            strchr(words[1], '@')
+                ? apr_pstrcat(cmd->pool, "the URL ", error, NULL)
+                : apr_psprintf(cmd->pool, "'%s' %s", words[1], error));
     }
     error = read_options(cmd, up->name, words + 2, upstream_options, target);
     if (error) {

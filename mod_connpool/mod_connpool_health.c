@@ -140,10 +140,9 @@ static verdict_t judge_pool(const connpool_pool_line_t *line, cp_clock_t now)
 {
     const cp_condition_t *condition = cp_segment_condition(
         connpool_child.segment, line->entry);
-    /* Odd parts are writers: without one a database can be read still. */
     const uint64_t *down = line->sum->down;
 
-    if (down[0] + down[2] > 0 && line->sum->open == 0) {
+    if (connpool_status_is_down(line->sum)) {
         return (verdict_t){HEALTH_DOWN, "no connection can be opened"};
     }
     if (down[0] + down[1] + down[2] + down[3] > 0) {

@@ -117,6 +117,10 @@ connpool_spread_t connpool_spread_of(const cp_histogram_t *h);
  * all, less what is set aside for the writer. */
 int connpool_status_usable(const connpool_database_t *db);
 
+/** Whether a pool has no connection, and could not open one when it last tried.
+ */
+int connpool_status_is_down(const cp_pool_stats_t *sum);
+
 /** The name of a pool's number in JSON. */
 const char *connpool_pool_number_name(connpool_pool_number_t number);
 

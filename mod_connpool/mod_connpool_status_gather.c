@@ -79,6 +79,12 @@ static const connpool_server_t *flags_for(const connpool_status_t *report,
     return report->is_main ? connpool_server(defined) : report->viewer;
 }
 
+/* Odd parts are writers: without one a database can be read still. */
+int connpool_status_is_down(const cp_pool_stats_t *sum)
+{
+    return sum->open == 0 && sum->down[0] + sum->down[2] > 0;
+}
+
 /* usable: how many connections of a child one kind of work can get, max less
  * what is set aside for other work. */
 static const char *state_of(const connpool_status_t *report,
@@ -91,6 +97,9 @@ static const char *state_of(const connpool_status_t *report,
 
     if (!is_pooled) {
         return "off";
+    }
+    if (connpool_status_is_down(line->sum)) {
+        return "down";
     }
     return line->number[CONNPOOL_WAITING] > 0
                    && line->number[CONNPOOL_BUSY] >= limit

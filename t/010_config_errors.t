@@ -309,11 +309,14 @@ subtest 'databases and upstreams' => sub {
     refused("ConnPoolDBMax 4\nConnPoolDatabase d sqlite:x min=5",
         qr/ConnPoolDatabase d: min=5 is above max=4/, 'min, max inherited');
     for my $url ('ftp://127.0.0.1/', 'file:///etc/passwd', '127.0.0.1',
-        'http://', 'http://user:secret@127.0.0.1/', 'http://127.0.0.1:0/',
-        'http://127.0.0.1:65536/', 'gopher://127.0.0.1/')
+        'http://', 'http://127.0.0.1:0/', 'http://127.0.0.1:65536/',
+        'gopher://127.0.0.1/')
     {
-        refused("ConnPoolUpstream u $url", qr/ConnPoolUpstream u: /, $url);
+        refused("ConnPoolUpstream u $url",
+            qr/ConnPoolUpstream u: '\Q$url\E' must /, $url);
     }
+    refused('ConnPoolUpstream u http://user:secret@127.0.0.1/',
+        qr/ConnPoolUpstream u: the URL must not carry/, 'no password shown');
     $server->write_file('client.pem', 'x');
     refused('ConnPoolUpstream u https://127.0.0.1/ cert=@DIR@/client.pem',
         qr/ConnPoolUpstream u: cert= and key= belong together/);

@@ -233,6 +233,7 @@ subtest 'addresses' => sub {
             HOME        => '/nonexistent',
         },
     );
+    $server->allow_log(qr/ address \S+ \([\w-]+\) is not allowed /);
     $server->start;
     $_->restart for $upstream, $trap;
     for my $name (sort keys %refused) {
@@ -243,6 +244,11 @@ subtest 'addresses' => sub {
         like($answer->{content}, qr/address is not allowed/, "$name: why");
         unlike($answer->{content}, qr/127\.0|\b$port\b|1\.1/,
             "$name: no address told");
+        like(
+            $server->log_since($mark),
+            qr/\[connpool:error\].*'$name': address \S+ \(\w[\w-]*\) is not allowed/,
+            "$name: the log tells"
+        );
         cmp_ok(time - $start, '<', 2 * slowness(), "$name: at once");
     }
     is($upstream->stats->{requests}, 0, 'the upstream saw none of them');

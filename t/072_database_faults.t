@@ -105,7 +105,8 @@ subtest 'missing at the start' => sub {
     my $after = $server->pool('missing');
     cmp_ok($after->{create_failures}, '>', $before->{create_failures},
         'failures are counted');
-    is($after->{open}, 0, 'nothing is open');
+    is($after->{open},  0,      'nothing is open');
+    is($after->{state}, 'down', 'and the report says so');
     my $lines = () = $server->log_since($mark) =~ /missing\.db|'missing'/g;
     cmp_ok($lines, '>=', 1,  'logged');
     cmp_ok($lines, '<=', 20, "62 failures, $lines mentions in the log");
