@@ -407,6 +407,64 @@ CONF
 }
 
 # ---------------------------------------------------------------------------
+# Answers that are kept or shared
+
+sub run_cache {
+    my ($server, $start) = start_pinned(0, modules => ['socache_shmcb']);
+    $server->make_sqlite('events', $EVENTS);
+    my %kept = (plain => '', data => 'ttl=data', time => 'ttl=1h', together => 'coalesce=on');
+    my $slow = 'WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT :n)'
+        . ' SELECT max(i) AS n FROM n';
+    my $conf = "ConnPoolDatabase events sqlite:\@DIR\@/db/events.db max=10 acquire=60s\n";
+    for my $name (sort keys %kept) {
+        $conf .= <<"CONF";
+ConnPoolQuery one_$name events "$COLUMNS = :first" $kept{$name}
+ConnPoolParam one_$name first integer required
+ConnPoolQuery slow_$name events "$slow" $kept{$name} timeout=60s
+ConnPoolParam slow_$name n integer required
+CONF
+        $conf .= "<Location \"/$_$name\">\nSetHandler connpool-query\n"
+            . "ConnPoolServe $_$name\n</Location>\n"
+            for qw(one_ slow_);
+    }
+    $server->conf("$LEAN$conf</VirtualHost>\n");
+    $start->();
+    run_group(
+        'One row by key, kept',
+        $server->get('/one_plain?first=77')->{content},
+        map {
+            {
+                name   => $kept{$_} ? "`$kept{$_}`" : 'connpool-query',
+                server => $server, path => "/one_$_?first=77"
+            }
+        } qw(plain data time)
+    );
+    # So many steps as take 20 ms here.
+    my $ask = sub { $server->get("/slow_$_[0]?n=$_[1]", keep_alive => 1) };
+    my $n   = int(100_000 * 20 / median_ms(20, sub { $ask->('plain', 100_000) }));
+    report("\n### A query of 20 ms, one client\n\n| kept | time |\n|---|---:|\n");
+    for my $name (qw(plain data time)) {
+        $ask->($name, $n);
+        report(sprintf "| %s | %.2f ms |\n", $kept{$name} || 'not',
+            median_ms(20, sub { $ask->($name, $n) }));
+    }
+    report("\n### The same for 200 clients at once\n\n| shared | time for all | CPU |\n"
+            . "|---|---:|---:|\n");
+    for my $name (qw(plain together)) {
+        my (@times, @cpu);
+        for (1 .. 3) {
+            my $before = cpu_seconds($server);
+            push @times, median_ms(1, sub { load($server->url("/slow_$name?n=$n"), 200, 200) });
+            push @cpu, cpu_seconds($server) - $before;
+        }
+        report(sprintf "| %s | %.0f ms | %.0f ms |\n", $kept{$name} || 'not',
+            median(@times), 1000 * median(@cpu));
+    }
+    $server->done;
+    return;
+}
+
+# ---------------------------------------------------------------------------
 
 sub first_match {
     my ($path, $pattern) = @_;
@@ -428,7 +486,7 @@ report(sprintf "%s, %s; %d rounds of %s s.\n",
     first_match('/proc/cpuinfo', qr/^model name\s*: (.*\S)/), $ROUNDS, $SECONDS);
 report_surroundings('Before');
 
-my $only    = $ENV{BENCH_ONLY} // '';    # one, fifty, fetch, batch, memory
+my $only    = $ENV{BENCH_ONLY} // '';    # one, fifty, fetch, batch, cache, memory
 my $pooled  = make_server('ConnPoolEngine On');
 my $direct  = make_server('ConnPoolEngine Off');
 my $no_loop = make_server('ConnPoolEventLoop Off');
@@ -457,6 +515,7 @@ run_group(
     {name => 'mod_proxy_http', server => $pooled, path => '/proxy'},
 ) if !$only || $only eq 'fetch';
 run_batch() if !$only || $only eq 'batch';
+run_cache() if !$only || $only eq 'cache';
 run_memory() if !$only || $only eq 'memory';
 
 report_surroundings("\nAfter");
