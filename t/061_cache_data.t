@@ -19,7 +19,7 @@ ConnPoolDatabase main sqlite:@DIR@/db/main.db
 ConnPoolQuery value main "SELECT n FROM state" ttl=data format=value
 ConnPoolQuery row main "SELECT n FROM state WHERE n = :n" ttl=data format=value
 ConnPoolParam row n integer required
-ConnPoolQuery text main "SELECT printf('%.*c', :size, 'x') AS a, :i AS i" ttl=data
+ConnPoolQuery text main "SELECT hex(zeroblob(:size / 2)) AS a, :i AS i" ttl=data
 ConnPoolParam text size integer required
 ConnPoolParam text i integer default=0
 ConnPoolQuery write main "UPDATE state SET n = :n" write=on
@@ -29,6 +29,12 @@ for my $name (qw(value row text write)) {
     $conf .= "<Location \"/$name\">\nSetHandler connpool-query\n"
         . "ConnPoolServe $name\n</Location>\n";
 }
+$conf .= <<'CONF';
+<Location "/batch">
+SetHandler connpool-batch
+ConnPoolServe value value
+</Location>
+CONF
 my $server = ConnPoolTest->new(conf => $conf, children => 2);
 my $file   = $server->make_sqlite('main',
     'PRAGMA journal_mode=WAL; CREATE TABLE state(n INTEGER); INSERT INTO state VALUES (0);');
@@ -67,6 +73,15 @@ subtest 'a hit costs no query' => sub {
     is($server->get('/value', headers => {Cookie => 'a=b'})->{headers}{'cache-control'},
         'private, no-cache', 'credentials: private');
     is(query('value')->{count}, $query->{count} + 1, 'and run');
+};
+
+subtest 'in a batch' => sub {
+    my $before = query('value');
+    my $items  = ConnPoolTest::decode(ask($clients[0], '/batch'));
+    is_deeply([map { [$_->{status}, $_->{body}] } @$items], [[200, 0], [200, 0]], 'answered');
+    my $after = query('value');
+    is($after->{cache}{lookups}, $before->{cache}{lookups} + 2, 'items look as well');
+    is($after->{count}, $before->{count}, 'and find') if $server->mpm ne 'prefork';
 };
 
 subtest 'a writer outside' => sub {
@@ -161,4 +176,30 @@ subtest 'the file is away' => sub {
 };
 
 $server->done;
+
+subtest 'ConnPoolMemory' => sub {
+    my $small = ConnPoolTest->new(children => 1, conf => <<'CONF');
+ConnPoolMemory 1M
+ConnPoolCacheLocal 16M
+ConnPoolDatabase main sqlite:@DIR@/db/main.db max=2 cache=16K
+ConnPoolQuery text main "SELECT hex(zeroblob(50000)) AS a, :i AS i" ttl=data
+ConnPoolParam text i integer required
+<Location "/text">
+SetHandler connpool-query
+ConnPoolServe text
+</Location>
+CONF
+    $small->make_sqlite('main', 'CREATE TABLE t(a)');
+    $small->allow_log(qr/ConnPoolMemory is reached/);
+    $small->start;
+    my @bad = grep { $small->get("/text?i=$_")->{status} != 200 } 1 .. 60;
+    is_deeply(\@bad, [], 'answers are given up, not requests');
+    my $report = $small->status_json;
+    cmp_ok($report->{memory_shrunk}, '>', 0, 'by the bound');
+    is($report->{memory_refused}, 0, 'none was refused');
+    my $bytes = await(sub { $small->status_json->{cache}{bytes} }, 5);
+    cmp_ok($bytes, '<', 2_000_000 * $report->{children}, 'and the rest is small');
+    $small->done;
+};
+
 done_testing;

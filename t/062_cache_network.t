@@ -114,7 +114,7 @@ ConnPoolDatabase main sqlite:@FILE@
 ConnPoolQuery kept main "SELECT value FROM state" ttl=100s
 ConnPoolQuery by main "SELECT value, :a AS a FROM state" ttl=100s
 ConnPoolParam by a text required
-ConnPoolQuery large main "SELECT printf('%.*c', :size, 'x') AS a" ttl=100s
+ConnPoolQuery large main "SELECT hex(zeroblob(:size / 2)) AS a" ttl=100s
 ConnPoolParam large size integer required
 CONF
 for my $name (qw(kept by large)) {
