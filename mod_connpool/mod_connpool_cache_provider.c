@@ -202,7 +202,8 @@ static apr_status_t direct_get(request_rec *r, const char *id, cp_buffer_t *buf)
         leave();
     }
     buf->size = rv == APR_SUCCESS ? size : 0;
-    return rv;
+    /* What mod_socache_dbm calls what is not there. */
+    return rv == APR_EGENERAL ? APR_NOTFOUND : rv;
 }
 
 static apr_status_t direct_put(request_rec *r, const char *id,

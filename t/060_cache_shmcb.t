@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 # SPDX-License-Identifier: Apache-2.0
-# Answers with ttl=DURATION, kept by shmcb for all children.
+# Answers with ttl=DURATION, kept on this machine for all children.
 use strict;
 use warnings;
 
@@ -296,4 +296,23 @@ subtest 'restarts' => sub {
 };
 
 $server->done;
+
+subtest 'dbm' => sub {
+    my $other = ConnPoolTest->new(children => 2, modules => ['socache_dbm'], conf => <<'CONF');
+ConnPoolCache dbm:@DIR@/run/cache
+ConnPoolDatabase main sqlite:@DIR@/db/main.db
+ConnPoolQuery value main "SELECT value FROM state" ttl=60s
+<Location "/value">
+SetHandler connpool-query
+ConnPoolServe value
+</Location>
+CONF
+    $other->make_sqlite('main',
+        'CREATE TABLE state(value TEXT); INSERT INTO state VALUES (1);');
+    $other->start;
+    is($other->get('/value')->{content}, '[{"value":"1"}]', 'answered') for 1 .. 5;
+    is($other->status_json->{queries}[0]{cache}{hits}, 4, 'by a file as well');
+    $other->done;
+};
+
 done_testing;
