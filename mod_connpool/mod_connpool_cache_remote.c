@@ -5,8 +5,8 @@
  * buffers are the job's, and its thread is replaced, so that the cache works
  * again once its machine does.
  *
- * After a call that failed or was late nothing is asked for some seconds, and
- * then one request tries for all. */
+ * After a call that failed nothing is asked for a second, after one that was
+ * late for longer, and then one request tries for all. */
 #include "mod_connpool_private.h"
 
 #include <pthread.h>
@@ -16,9 +16,10 @@
 #include <apr_strings.h>
 
 #define PATIENCE      apr_time_from_msec(250) /* of a request */
-#define PAUSE         apr_time_from_sec(3)    /* after a failure, doubled... */
-#define PAUSE_MAX     apr_time_from_sec(12)   /* ...up to this */
-#define LOST_AFTER    apr_time_from_sec(10)   /* a thread in one call */
+#define PAUSE         apr_time_from_sec(1)    /* after a failure */
+#define PAUSE_LATE    apr_time_from_sec(3)  /* after a late call, doubled... */
+#define PAUSE_MAX     apr_time_from_sec(12) /* ...up to this */
+#define LOST_AFTER    apr_time_from_sec(10) /* a thread in one call */
 #define STOP_PATIENCE apr_time_from_msec(300)
 #define THREADS       4
 #define THREADS_MAX   16 /* with those that hang */
@@ -62,8 +63,8 @@ static struct {
     worker_t *running;
     int threads;
     int idle;
-    cp_clock_t pause_end; /* nothing is asked before; 0: no pause */
-    apr_interval_time_t pause;
+    cp_clock_t pause_end;      /* nothing is asked before; 0: no pause */
+    apr_interval_time_t pause; /* after the next late call */
     int is_stopping;
 } remote;
 
@@ -127,11 +128,23 @@ static job_t *pop(queue_t *queue)
 
 /* --- the pause after a failure --- */
 
+/* A failure that comes at once costs nobody time. There may be one for each
+ * connection that the provider has kept from before: with long pauses after
+ * each of them a cache that is back would be without use for a minute. */
 static void begin_pause(void)
 {
     if (remote.pause_end == 0) {
-        remote.pause_end = cp_clock_after(remote.pause);
+        remote.pause_end = cp_clock_after(PAUSE);
     }
+}
+
+static void begin_long_pause(void)
+{
+    if (cp_clock_left(remote.pause_end) > PAUSE) {
+        return; /* others were late together with this one */
+    }
+    remote.pause_end = cp_clock_after(remote.pause);
+    remote.pause = remote.pause * 2 < PAUSE_MAX ? remote.pause * 2 : PAUSE_MAX;
 }
 
 /* May this caller ask? When the pause is over the first one tries, and the
@@ -145,9 +158,7 @@ static int may_ask(void)
         if (cp_clock_left(remote.pause_end) > 0) {
             return 0;
         }
-        remote.pause = remote.pause * 2 < PAUSE_MAX ? remote.pause * 2
-                                                    : PAUSE_MAX;
-        remote.pause_end = cp_clock_after(remote.pause);
+        remote.pause_end = cp_clock_after(PAUSE);
     }
     return 1;
 }
@@ -158,7 +169,7 @@ static void note_result(const job_t *job)
 {
     if (job->rv == APR_SUCCESS) {
         remote.pause_end = 0;
-        remote.pause = PAUSE;
+        remote.pause = PAUSE_LATE;
     }
     else if (!job->is_put && APR_STATUS_IS_NOTFOUND(job->rv)) {
         remote.pause_end = 0;
@@ -302,7 +313,7 @@ static apr_status_t wait_for(job_t *job)
     if (job->is_done) {
         return job->rv;
     }
-    begin_pause();
+    begin_long_pause();
     cp_stats_add(&connpool_cache_stats()->timeouts, 1);
     return APR_TIMEUP;
 }
@@ -370,7 +381,7 @@ void connpool_remote_start(const connpool_remote_t *calls)
     make_condition(&remote.ended);
     remote.gets.last = &remote.gets.first;
     remote.puts.last = &remote.puts.first;
-    remote.pause = PAUSE;
+    remote.pause = PAUSE_LATE;
     remote.calls = calls;
 }
 

@@ -174,7 +174,9 @@ sub recovers {
                 sleep 0.05;
                 return defined $server->get($path)->{headers}{age};
             },
-            30, 'a hit'
+            # A provider may have to lose one old connection after the other, and
+            # lets five seconds pass after each.
+            60, 'a hit'
         ),
         "$round: hits again"
     );
@@ -213,7 +215,6 @@ for my $provider (qw(redis memcache)) {
         ok(await(sub { defined $two->get('/large?size=500000')->{headers}{age} }, 5),
             'is kept');
         is(length $one->get('/large?size=990000')->{content}, 990_010, 'larger') for 1, 2;
-        ok(query($one, 'large')->{cache}{stores} <= 2, 'is stored or not');
         is_harmless($one, 'busy');
 
         kill 'STOP', $cache;
@@ -232,7 +233,7 @@ for my $provider (qw(redis memcache)) {
         is_harmless($one, 'killed');
         my $junk = start_junk($port);
         is_harmless($one, 'junk');
-        sleep 3.1; # the pause after a failure
+        sleep 1.1; # the pause after a failure
         is_harmless($one, 'more-junk');
         end_child($junk);
         $cache = $START{$provider}->($port);
