@@ -352,7 +352,7 @@ typedef struct connpool_run_t {
     int in_transaction;
     int is_nested; /* its transaction lies within that of another */
     apr_int64_t rows;
-    int is_current;      /* with ttl=data: it reads the file's latest state */
+    int is_lasting;      /* with ttl=data: good until the data change */
     apr_int64_t changes; /* after close, of a write */
     apr_int64_t last_rowid;
 } connpool_run_t;
@@ -409,11 +409,12 @@ apr_status_t connpool_collect_query(request_rec *r, connpool_query_t *query,
                                     const cp_value_t *values,
                                     cp_answer_t **panswer, cp_error_t *err);
 
-/** The same, and whether the answer is of the file's latest state (of a query
- * with ttl=data). */
-apr_status_t connpool_collect_current(request_rec *r, connpool_query_t *query,
+/** The same, and whether the answer, of a query with ttl=data, is good as long
+ * as the version that was read before: it is of the file's latest state, and
+ * nothing but the data decides it. */
+apr_status_t connpool_collect_lasting(request_rec *r, connpool_query_t *query,
                                       const cp_value_t *values,
-                                      cp_answer_t **panswer, int *pis_current,
+                                      cp_answer_t **panswer, int *pis_lasting,
                                       cp_error_t *err);
 
 /** Add those of the request's headers that the upstream is to see. */

@@ -153,15 +153,15 @@ apr_status_t connpool_collect_query(request_rec *r, connpool_query_t *query,
                                     const cp_value_t *values,
                                     cp_answer_t **panswer, cp_error_t *err)
 {
-    int is_current;
+    int is_lasting;
 
-    return connpool_collect_current(r, query, values, panswer, &is_current,
+    return connpool_collect_lasting(r, query, values, panswer, &is_lasting,
                                     err);
 }
 
-apr_status_t connpool_collect_current(request_rec *r, connpool_query_t *query,
+apr_status_t connpool_collect_lasting(request_rec *r, connpool_query_t *query,
                                       const cp_value_t *values,
-                                      cp_answer_t **panswer, int *pis_current,
+                                      cp_answer_t **panswer, int *pis_lasting,
                                       cp_error_t *err)
 {
     connpool_rows_t rows = {0};
@@ -173,7 +173,7 @@ apr_status_t connpool_collect_current(request_rec *r, connpool_query_t *query,
         *err = rows.err;
         return rv;
     }
-    *pis_current = rows.run.is_current;
+    *pis_lasting = rows.run.is_lasting;
     answer = cp_answer_create(rows.status);
     answer->made_at = began;
     cp_answer_add(answer, "Content-Type", rows.content_type);

@@ -85,9 +85,9 @@ static apr_status_t hold_connection(connpool_run_t *run, cp_error_t *err)
         if (rv != APR_SUCCESS || !query->caching.is_by_data) {
             return rv;
         }
-        run->is_current = cp_sqlite_is_current(
+        run->is_lasting = cp_sqlite_is_current(
             connpool_hold_connection(run->hold));
-        if (run->is_current || connpool_hold_is_shared(run->hold)
+        if (run->is_lasting || connpool_hold_is_shared(run->hold)
             || tries >= query->database->pool.max) {
             return rv;
         }
@@ -227,6 +227,9 @@ apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
         return rv;
     }
     if (run->statement) {
+        /* Configtest cannot see into views. */
+        run->is_lasting = run->is_lasting
+                          && !cp_statement_volatile(run->statement);
         cp_statement_finish(run->statement);
         run->statement = NULL;
     }

@@ -22,10 +22,13 @@ ConnPoolParam row n integer required
 ConnPoolQuery text main "SELECT hex(zeroblob(:size / 2)) AS a, :i AS i" ttl=data
 ConnPoolParam text size integer required
 ConnPoolParam text i integer default=0
+ConnPoolQuery view main "SELECT n, r IS NULL AS r FROM lottery" ttl=data
+ConnPoolQuery day main "SELECT date(:at) AS day" ttl=data
+ConnPoolParam day at text required
 ConnPoolQuery write main "UPDATE state SET n = :n" write=on
 ConnPoolParam write n integer required
 CONF
-for my $name (qw(value row text write)) {
+for my $name (qw(value row text write view day)) {
     $conf .= "<Location \"/$name\">\nSetHandler connpool-query\n"
         . "ConnPoolServe $name\n</Location>\n";
 }
@@ -37,7 +40,8 @@ ConnPoolServe value value
 CONF
 my $server = ConnPoolTest->new(conf => $conf, children => 2);
 my $file   = $server->make_sqlite('main',
-    'PRAGMA journal_mode=WAL; CREATE TABLE state(n INTEGER); INSERT INTO state VALUES (0);');
+    'PRAGMA journal_mode=WAL; CREATE TABLE state(n INTEGER); INSERT INTO state VALUES (0);'
+    . 'CREATE VIEW lottery AS SELECT n, random() AS r FROM state;');
 $server->start;
 
 sub query {
@@ -73,6 +77,18 @@ subtest 'a hit costs no query' => sub {
     is($server->get('/value', headers => {Cookie => 'a=b'})->{headers}{'cache-control'},
         'private, no-cache', 'credentials: private');
     is(query('value')->{count}, $query->{count} + 1, 'and run');
+};
+
+subtest 'what changes by itself' => sub {
+    for my $path (qw(/view /day?at=now /day?at=NOW)) {
+        my ($name) = $path =~ m{^/(\w+)};
+        my $before = query($name)->{count};
+        is(ask($clients[0], $path)->{status}, 200, $path) for 1 .. 5;
+        is(query($name)->{count}, $before + 5, 'is asked each time');
+    }
+    is(ask($clients[0], '/day?at=2024-02-29')->{content}, '[{"day":"2024-02-29"}]', 'a day')
+        for 1 .. 5;
+    cmp_ok(query('day')->{cache}{hits}, '>=', 1, 'stays the same');
 };
 
 subtest 'in a batch' => sub {
