@@ -53,11 +53,16 @@ static const char *cache_control(request_rec *r, const connpool_query_t *query,
     return *control == ',' ? control + 2 : control;
 }
 
-static void add_age(request_rec *r, const connpool_served_t *served)
+/* With ttl=data the database has just said that the answer is as good as a new
+ * one. */
+static void add_age(request_rec *r, const connpool_query_t *query,
+                    const connpool_served_t *served)
 {
     apr_interval_time_t age = apr_time_now() - served->answer->made_at;
 
-    if (served->outcome == CONNPOOL_HIT || served->outcome == CONNPOOL_STALE) {
+    if (query->caching.ttl > 0
+        && (served->outcome == CONNPOOL_HIT
+            || served->outcome == CONNPOOL_STALE)) {
         apr_table_setn(r->headers_out, "Age",
                        apr_off_t_toa(r->pool, age > 0 ? apr_time_sec(age) : 0));
     }
@@ -84,7 +89,7 @@ int connpool_send_served(request_rec *r, const connpool_query_t *query,
     if (truncated) {
         apr_table_set(r->headers_out, "ConnPool-Truncated", truncated);
     }
-    add_age(r, served);
+    add_age(r, query, served);
     status = connpool_send_shared(r, answer, cache_control(r, query, served));
     cp_answer_unref(answer);
     return status;

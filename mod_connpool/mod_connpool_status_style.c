@@ -31,6 +31,7 @@ const char connpool_status_style[] =
     "tbody "
     "th{min-width:7rem;max-width:32rem;white-space:normal;overflow-wrap:"
     "anywhere}\n"
+    "tbody th small{display:inline-block;white-space:nowrap}\n"
     ".charts{display:grid;gap:.6rem;"
     "grid-template-columns:repeat(auto-fit,minmax(10rem,1fr))}\n"
     "figure{margin:0;display:flex;flex-direction:column;"

@@ -71,6 +71,7 @@ subtest 'a hit costs no query' => sub {
     my $same = ask($clients[0], '/value', 'If-None-Match' => $etag);
     is($same->{status}, 304, 'not modified');
     is($same->{headers}{'cache-control'}, 'no-cache', 'ask every time');
+    ok(!defined ask($clients[0], '/value')->{headers}{age}, 'as good as new');
     is(query('value')->{count}, $query->{count}, 'without the query');
     is(ask($clients[0], '/row?n=7')->{status}, 404, 'no such row') for 1 .. 3;
     is(query('row')->{count}, 1, 'is an answer, too');
