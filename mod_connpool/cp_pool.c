@@ -12,8 +12,8 @@
  * thread with a permit, maintenance included. So a thread that has a permit and
  * no connection finds either a free place (open < max) or an idle connection.
  *
- * Lock order: reslist's own lock, then registry_lock, then slot->lock, then the
- * gate's. */
+ * Lock order: reslist's own lock or leaks_lock, then registry_lock, then
+ * slot->lock, then the gate's. */
 #include "cp_pool.h"
 
 #include <pthread.h>
@@ -54,6 +54,7 @@ struct cp_slot_t {
 
 struct cp_pool_t {
     cp_pool_config_t config; /* constant */
+    const char *label;       /* constant: 'NAME', 'NAME' (readers) */
     const cp_driver_t *driver;
     void *driver_ctx;
     cp_pool_stats_t *stats; /* relaxed atomics */
@@ -63,6 +64,7 @@ struct cp_pool_t {
 
     pthread_mutex_t registry_lock;
     APR_RING_HEAD(registry_t, cp_slot_t) registry; /* registry_lock */
+    pthread_mutex_t leaks_lock; /* who writes stats->leaks of this part */
 
     unsigned generation; /* atomic: older connections are not reused */
     int open;            /* atomic: places taken, <= max; stats may be shared */
@@ -180,12 +182,103 @@ static void slot_occupy(cp_slot_t *slot, const char *holder, cp_clock_t now)
     pthread_mutex_unlock(&slot->lock);
 }
 
-static void slot_vacate(cp_slot_t *slot, const connection_t *conn)
+/* True when the holder was reported as a leak. */
+static int slot_vacate(cp_slot_t *slot, const connection_t *conn)
 {
+    int was_reported;
+
     pthread_mutex_lock(&slot->lock);
+    was_reported = slot->leak_reported;
     slot->is_busy = 0;
+    slot->leak_reported = 0;
     slot->conn = *conn;
     pthread_mutex_unlock(&slot->lock);
+    return was_reported;
+}
+
+/* --- leaks --- */
+
+typedef struct leak_t {
+    char holder[CP_HOLDER_SIZE];
+    apr_interval_time_t held;
+    cp_clock_t now;
+} leak_t;
+
+static int visit_leak(cp_pool_t *pool, cp_slot_t *slot, void *baton)
+{
+    leak_t *leak = baton;
+
+    leak->held = leak->now - slot->busy_since;
+    if (!slot->is_busy || slot->leak_reported
+        || leak->held < pool->config.leak) {
+        return 0;
+    }
+    slot->leak_reported = 1;
+    apr_cpystrn(leak->holder, slot->holder, sizeof(leak->holder));
+    return 1;
+}
+
+static void report_leaks(cp_pool_t *pool)
+{
+    leak_t leak;
+
+    leak.now = cp_clock_now();
+    while (pool->config.leak > 0 && find_slot(pool, visit_leak, &leak)) {
+        cp_stats_add(&pool->stats->leaks_suspected, 1);
+        cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
+               "pool '%s': a connection has been held for %" APR_TIME_T_FMT
+               " ms by %s; is it leaked?",
+               pool->config.name, apr_time_as_msec(leak.held), leak.holder);
+    }
+}
+
+typedef struct leak_list_t {
+    cp_leak_t leaks[CP_LEAKS_LISTED]; /* oldest first */
+    int count;
+} leak_list_t;
+
+/* Insert what was reported and is still out; the youngest drops out. */
+static int visit_held(cp_pool_t *pool, cp_slot_t *slot, void *baton)
+{
+    leak_list_t *list = baton;
+    uint64_t since = (uint64_t)slot->busy_since;
+    int place = list->count;
+
+    if (!slot->is_busy || !slot->leak_reported) {
+        return 0;
+    }
+    while (place > 0 && list->leaks[place - 1].since > since) {
+        place--;
+    }
+    if (place == CP_LEAKS_LISTED) {
+        return 0;
+    }
+    if (list->count < CP_LEAKS_LISTED) {
+        list->count++;
+    }
+    for (int i = list->count - 1; i > place; i--) {
+        list->leaks[i] = list->leaks[i - 1];
+    }
+    list->leaks[place].since = since;
+    apr_cpystrn(list->leaks[place].holder, slot->holder, CP_HOLDER_SIZE);
+    return 0;
+}
+
+/* The status shows the leaks that are out now. */
+static void list_leaks(cp_pool_t *pool)
+{
+    cp_leak_t *shown = pool->stats->leaks[pool->config.part];
+    leak_list_t list = {0};
+
+    pthread_mutex_lock(&pool->leaks_lock);
+    find_slot(pool, visit_held, &list);
+    for (int i = 0; i < CP_LEAKS_LISTED; i++) {
+        if (shown[i].since != list.leaks[i].since
+            || strcmp(shown[i].holder, list.leaks[i].holder) != 0) {
+            cp_leak_write(&shown[i], list.leaks[i].since, list.leaks[i].holder);
+        }
+    }
+    pthread_mutex_unlock(&pool->leaks_lock);
 }
 
 /* --- connections --- */
@@ -472,7 +565,7 @@ static apr_status_t refuse(cp_pool_t *pool, int limit, apr_status_t rv,
                     sizeof(what));
     }
     cp_error_set(err, CP_ERR_CAPACITY, rv, "no connection is free",
-                 "pool '%s': %s %s%s%s", pool->config.name, what,
+                 "pool %s: %s %s%s%s", pool->label, what,
                  describe_load(pool, limit, load, sizeof(load)),
                  last_error[0] ? "; last error: " : "", last_error);
     if (cp_log_allowed(is_timeout ? &pool->timeout_log : &pool->rejection_log,
@@ -580,6 +673,16 @@ static int try_gates(cp_pool_t *pool)
     return 1;
 }
 
+/* A permit keeps the pool from being destroyed meanwhile. */
+static void return_slot(cp_pool_t *pool, cp_slot_t *slot,
+                        const connection_t *conn)
+{
+    if (slot_vacate(slot, conn)) {
+        list_leaks(pool);
+    }
+    apr_reslist_release(pool->slots, slot);
+}
+
 static apr_status_t borrow_pooled(cp_pool_t *pool, cp_lease_t *lease,
                                   const char *holder, cp_clock_t deadline,
                                   cp_error_t *err)
@@ -601,8 +704,7 @@ static apr_status_t borrow_pooled(cp_pool_t *pool, cp_lease_t *lease,
     }
     rv = connection_obtain(pool, &conn, deadline, err);
     if (rv != APR_SUCCESS) {
-        slot_vacate(slot, &conn);
-        apr_reslist_release(pool->slots, slot);
+        return_slot(pool, slot, &conn);
         return rv;
     }
     slot->conn = conn;
@@ -678,9 +780,9 @@ static apr_status_t fall_back(cp_pool_t *pool, cp_lease_t *lease,
     }
     if (cp_log_allowed(&pool->overflow_log, OVERFLOW_EVERY, &suppressed)) {
         cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
-               "pool '%s' is exhausted (max %d): falling back to one-shot "
+               "pool %s is exhausted (max %d): falling back to one-shot "
                "connections, at most %d at once%s",
-               pool->config.name, pool->config.max, pool->config.overflow_max,
+               pool->label, pool->config.max, pool->config.overflow_max,
                repeats(tail, sizeof(tail), suppressed));
     }
     return APR_SUCCESS;
@@ -751,6 +853,10 @@ int cp_lease_is_overflow(const cp_lease_t *lease)
 static void return_overflow(cp_pool_t *pool, cp_slot_t *slot)
 {
     slot_unregister(pool, slot);
+    /* Nobody else sees it any more. */
+    if (slot->leak_reported) {
+        list_leaks(pool);
+    }
     slot_free(slot);
     __atomic_sub_fetch(&pool->overflows, 1, __ATOMIC_RELAXED);
 }
@@ -761,8 +867,7 @@ static void return_pooled(cp_pool_t *pool, cp_slot_t *slot,
     if (conn->handle) {
         count_idle(pool, 1);
     }
-    slot_vacate(slot, conn);
-    apr_reslist_release(pool->slots, slot);
+    return_slot(pool, slot, conn);
     cp_stats_add(&pool->stats->busy, -1);
     cp_stats_add(&pool->stats->released, 1);
     leave_gates(pool, CP_POOL_SHARED_GATES);
@@ -837,87 +942,6 @@ void cp_pool_discard(cp_lease_t *lease, const char *why)
 }
 
 /* --- maintenance --- */
-
-typedef struct leak_t {
-    char holder[CP_HOLDER_SIZE];
-    apr_interval_time_t held;
-    cp_clock_t now;
-} leak_t;
-
-static int visit_leak(cp_pool_t *pool, cp_slot_t *slot, void *baton)
-{
-    leak_t *leak = baton;
-
-    leak->held = leak->now - slot->busy_since;
-    if (!slot->is_busy || slot->leak_reported
-        || leak->held < pool->config.leak) {
-        return 0;
-    }
-    slot->leak_reported = 1;
-    apr_cpystrn(leak->holder, slot->holder, sizeof(leak->holder));
-    return 1;
-}
-
-static void report_leaks(cp_pool_t *pool)
-{
-    leak_t leak;
-
-    leak.now = cp_clock_now();
-    while (pool->config.leak > 0 && find_slot(pool, visit_leak, &leak)) {
-        cp_stats_add(&pool->stats->leaks_suspected, 1);
-        cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
-               "pool '%s': a connection has been held for %" APR_TIME_T_FMT
-               " ms by %s; is it leaked?",
-               pool->config.name, apr_time_as_msec(leak.held), leak.holder);
-    }
-}
-
-typedef struct leak_list_t {
-    cp_leak_t leaks[CP_LEAKS_LISTED]; /* oldest first */
-    int count;
-} leak_list_t;
-
-/* Insert what was reported and is still out; the youngest drops out. */
-static int visit_held(cp_pool_t *pool, cp_slot_t *slot, void *baton)
-{
-    leak_list_t *list = baton;
-    uint64_t since = (uint64_t)slot->busy_since;
-    int place = list->count;
-
-    if (!slot->is_busy || !slot->leak_reported) {
-        return 0;
-    }
-    while (place > 0 && list->leaks[place - 1].since > since) {
-        place--;
-    }
-    if (place == CP_LEAKS_LISTED) {
-        return 0;
-    }
-    if (list->count < CP_LEAKS_LISTED) {
-        list->count++;
-    }
-    for (int i = list->count - 1; i > place; i--) {
-        list->leaks[i] = list->leaks[i - 1];
-    }
-    list->leaks[place].since = since;
-    apr_cpystrn(list->leaks[place].holder, slot->holder, CP_HOLDER_SIZE);
-    return 0;
-}
-
-/* The status shows the leaks that are out now. */
-static void list_leaks(cp_pool_t *pool)
-{
-    cp_leak_t *shown = pool->stats->leaks[pool->config.part];
-    leak_list_t list = {0};
-
-    find_slot(pool, visit_held, &list);
-    for (int i = 0; i < CP_LEAKS_LISTED; i++) {
-        if (shown[i].since != list.leaks[i].since
-            || strcmp(shown[i].holder, list.leaks[i].holder) != 0) {
-            cp_leak_write(&shown[i], list.leaks[i].since, list.leaks[i].holder);
-        }
-    }
-}
 
 static cp_close_reason_t why_close_idle(cp_pool_t *pool,
                                         const connection_t *conn,
@@ -1109,10 +1133,13 @@ apr_status_t cp_pool_create(cp_pool_t **ppool, const cp_pool_config_t *config,
     pool = apr_pcalloc(p, sizeof(*pool));
     pool->p = p;
     pool->config = *config;
+    pool->label = apr_psprintf(p, config->members ? "'%s' (%s)" : "'%s'",
+                               config->name, config->members);
     pool->driver = driver;
     pool->driver_ctx = driver_ctx;
     pool->stats = stats;
     pthread_mutex_init(&pool->registry_lock, NULL);
+    pthread_mutex_init(&pool->leaks_lock, NULL);
     pthread_mutex_init(&pool->error_lock, NULL);
     APR_RING_INIT(&pool->registry, cp_slot_t, link);
     rv = cp_gate_create(&pool->gate, config->max, config->queue,
@@ -1156,6 +1183,7 @@ apr_status_t cp_pool_destroy(cp_pool_t *pool)
     cp_pool_stop(pool);
     apr_reslist_destroy(pool->slots);
     pthread_mutex_destroy(&pool->registry_lock);
+    pthread_mutex_destroy(&pool->leaks_lock);
     pthread_mutex_destroy(&pool->error_lock);
     apr_pool_destroy(pool->p);
     return APR_SUCCESS;

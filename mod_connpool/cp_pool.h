@@ -16,12 +16,13 @@
 /** What the administrator wrote. Copied; strings must outlive the pool. */
 typedef struct cp_pool_config_t {
     const char *name;
-    int max;                     /**< connections at the most, >= 1 */
-    int min;                     /**< kept open without traffic */
-    int queue;                   /**< waiters at the most */
-    int part;                    /**< which part of what the stats keep apart */
-    int is_pooled;               /**< 0: open and close per acquire */
-    int overflow_max;            /**< one-shot connections at once, 0: none */
+    const char *members; /**< whose limits these are: "readers"; NULL: all */
+    int max;             /**< connections at the most, >= 1 */
+    int min;             /**< kept open without traffic */
+    int queue;           /**< waiters at the most */
+    int part;            /**< which part of what the stats keep apart */
+    int is_pooled;       /**< 0: open and close per acquire */
+    int overflow_max;    /**< one-shot connections at once, 0: none */
     apr_interval_time_t acquire; /**< longest wait; 0: fail at once */
     apr_interval_time_t idle;    /**< close when unused for so long; 0: never */
     apr_interval_time_t lifetime; /**< close when so old; 0: never */

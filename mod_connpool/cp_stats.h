@@ -48,8 +48,8 @@ const char *cp_close_reason_name(cp_close_reason_t reason);
 #define CP_LEAKS_LISTED 4
 #define CP_HOLDER_SIZE  120
 
-/** One of them. Written by its child's maintenance alone, and read by anybody
- * through cp_leak_read. */
+/** One of them. Written by its child, by one thread at a time, and read by
+ * anybody through cp_leak_read. */
 typedef struct cp_leak_t {
     uint64_t since;              /**< CLOCK_MONOTONIC, us, of the acquire; 0:
                                     none. Atomic, set last and cleared first */

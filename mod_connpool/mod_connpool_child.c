@@ -505,6 +505,7 @@ static void make_database_pools(connpool_database_t *db, int is_pooled)
     if (has_writer && db->pool.max > 1) {
         cp_pool_config_t writer = config;
 
+        writer.members = "writer";
         writer.max = 1;
         writer.part = config.part + 1;
         writer.min = 0;
@@ -512,6 +513,7 @@ static void make_database_pools(connpool_database_t *db, int is_pooled)
         writer.overflow_max = 0;
         make_pool(&child->writer[is_pooled], &writer, &cp_sqlite_writer,
                   child->sqlite, stats);
+        config.members = "readers";
         config.max--;
     }
     make_pool(&child->readers[is_pooled], &config,

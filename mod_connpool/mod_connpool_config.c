@@ -1142,7 +1142,8 @@ static const variable_t variables[] = {
     {"DB_POOL_SIZE", SERVER(db_max), 0, 1000},
 };
 
-/* What no directive says is taken from the parent's environment. */
+/* What no directive says is taken from the parent's environment. There, as
+ * Compose files and the like write it, empty means unset. */
 static const char *read_environment(apr_pool_t *p, connpool_server_t *sc)
 {
     for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++) {
@@ -1152,7 +1153,7 @@ static const char *read_environment(apr_pool_t *p, connpool_server_t *sc)
         const char *error;
         apr_int64_t number;
 
-        if (*field != CONNPOOL_UNSET || !text) {
+        if (*field != CONNPOOL_UNSET || !text || !*text) {
             continue;
         }
         if (var->is_flag) {
@@ -1264,9 +1265,13 @@ static const char *complete_upstream(apr_pool_t *p, connpool_server_t *sc,
     if (!up->overflow_direct) {
         up->pool.overflow_max = 0;
     }
-    /* An upstream has one host, so the lower limit is the limit. */
+    /* An upstream has one host and one server: the lowest limit is the limit.
+     */
     if (up->pool.max > up->perhost) {
         up->pool.max = up->perhost;
+    }
+    if (up->pool.max > sc->http_max) {
+        up->pool.max = sc->http_max;
     }
     up->pool.idle = up->http.keepalive;
     up->pool.lifetime = up->http.lifetime;

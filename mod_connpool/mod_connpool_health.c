@@ -24,29 +24,63 @@ static health_t worse(health_t a, health_t b)
 
 /* --- the sample --- */
 
-/* usable: how many connections of a child one kind of work can get. */
-static void observe(int entry, int usable, cp_clock_t now)
+static const connpool_upstream_t *upstream_at(const connpool_server_t *server,
+                                              int i)
+{
+    return APR_ARRAY_IDX(server->upstreams, i, connpool_upstream_t *);
+}
+
+static uint64_t in_all_children(int limit)
 {
     int children = cp_segment_children(connpool_child.segment);
-    cp_observation_t seen;
+
+    return (uint64_t)limit * (uint64_t)(children > 0 ? children : 1);
+}
+
+/* usable: how many connections of a child one kind of work can get. */
+static cp_observation_t look_at(int entry, int usable)
+{
     cp_pool_stats_t sum;
 
     cp_segment_sum_pool(connpool_child.segment, entry, &sum);
-    seen.busy = sum.busy;
-    seen.limit = (uint64_t)usable * (uint64_t)(children > 0 ? children : 1);
-    seen.fallbacks = sum.fallbacks;
-    cp_condition_observe(cp_segment_condition(connpool_child.segment, entry),
-                         &seen, now);
+    return (cp_observation_t){
+        .busy = sum.busy,
+        .limit = in_all_children(usable),
+        .fallbacks = sum.fallbacks,
+    };
 }
 
 static void observe_database(connpool_database_t *db, void *baton)
 {
-    observe(db->entry, connpool_status_usable(db), *(cp_clock_t *)baton);
+    cp_observation_t seen = look_at(db->entry, connpool_status_usable(db));
+
+    cp_condition_observe(
+        cp_segment_condition(connpool_child.segment, db->entry), &seen,
+        *(cp_clock_t *)baton);
 }
 
-static void observe_upstream(connpool_upstream_t *up, void *baton)
+/* Upstreams of a server share its limit: each is as busy as the busier of that
+ * and its own. */
+static void observe_upstreams(const connpool_server_t *server, cp_clock_t now)
 {
-    observe(up->pool_entry, up->pool.max, *(cp_clock_t *)baton);
+    uint64_t limit = in_all_children(server->http_max);
+    uint64_t busy = 0;
+
+    for (int i = 0; i < server->upstreams->nelts; i++) {
+        busy += look_at(upstream_at(server, i)->pool_entry, 0).busy;
+    }
+    for (int i = 0; i < server->upstreams->nelts; i++) {
+        const connpool_upstream_t *up = upstream_at(server, i);
+        cp_observation_t seen = look_at(up->pool_entry, up->pool.max);
+
+        if (busy * seen.limit > seen.busy * limit) {
+            seen.busy = busy;
+            seen.limit = limit;
+        }
+        cp_condition_observe(
+            cp_segment_condition(connpool_child.segment, up->pool_entry), &seen,
+            now);
+    }
 }
 
 void connpool_health_sample(void)
@@ -61,7 +95,11 @@ void connpool_health_sample(void)
     sample.at = (uint64_t)now;
     cp_segment_record(connpool_child.segment, &sample);
     connpool_each_database(observe_database, &now);
-    connpool_each_upstream(observe_upstream, &now);
+    for (server_rec *s = connpool_child.main_server; s; s = s->next) {
+        if (connpool_server(s)->server == s) {
+            observe_upstreams(connpool_server(s), now);
+        }
+    }
 }
 
 /* --- probes --- */
@@ -220,6 +258,33 @@ static void put_pool(cp_buffer_t *buf, const char *separator,
     connpool_json_put(buf, "}");
 }
 
+/* How many connections all pools of a kind can have. Those of one server, which
+ * may share a limit, stand side by side. */
+static uint64_t limit_of(const connpool_status_t *report, const char *kind)
+{
+    const connpool_server_t *owner = NULL;
+    uint64_t limit = 0;
+    int room = 0;
+
+    for (int i = 0; i < report->pools->nelts; i++) {
+        const connpool_pool_line_t *line = &APR_ARRAY_IDX(report->pools, i,
+                                                          connpool_pool_line_t);
+        int share;
+
+        if (strcmp(line->kind, kind) != 0) {
+            continue;
+        }
+        if (line->owner != owner) {
+            owner = line->owner;
+            room = line->max_together;
+        }
+        share = line->max < room ? line->max : room;
+        room -= share;
+        limit += (uint64_t)share;
+    }
+    return limit * (uint64_t)report->children;
+}
+
 /* All pools of a kind: sums, the worst status, and each by name. */
 static health_t put_kind(cp_buffer_t *buf, const char *key, const char *kind,
                          const connpool_status_t *report)
@@ -228,7 +293,7 @@ static health_t put_kind(cp_buffer_t *buf, const char *key, const char *kind,
         CONNPOOL_OPEN,    CONNPOOL_BUSY,     CONNPOOL_IDLE,
         CONNPOOL_WAITING, CONNPOOL_TIMEOUTS, CONNPOOL_FALLBACKS};
     uint64_t sums[sizeof(shown) / sizeof(shown[0])] = {0};
-    uint64_t max = 0, oldest = 0;
+    uint64_t max = limit_of(report, kind), oldest = 0;
     health_t health = HEALTH_OK;
     cp_clock_t now = cp_clock_now();
     const char *separator = "";
@@ -247,7 +312,6 @@ static health_t put_kind(cp_buffer_t *buf, const char *key, const char *kind,
         put_pool(buf, separator, line, verdict);
         separator = ",";
         health = worse(health, verdict.health);
-        max += (uint64_t)line->max * (uint64_t)report->children;
         oldest = line->oldest_wait_us > oldest ? line->oldest_wait_us : oldest;
         for (size_t n = 0; n < sizeof(shown) / sizeof(shown[0]); n++) {
             sums[n] += line->number[shown[n]];

@@ -47,8 +47,10 @@ typedef struct connpool_pool_line_t {
     const char *server; /* "host:port" of a virtual host, NULL: the main one */
     const char *kind;
     const char *state;
-    int max;   /* per child */
-    int entry; /* in the segment */
+    int max;                        /* per child */
+    const connpool_server_t *owner; /* where it is defined */
+    int max_together; /* per child, of all of its kind and owner */
+    int entry;        /* in the segment */
     uint64_t number[CONNPOOL_NUMBERS];
     uint64_t closed[CP_CLOSE_REASONS];
     connpool_spread_t acquire;

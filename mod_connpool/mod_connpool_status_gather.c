@@ -3,6 +3,7 @@
  * Only names from the configuration come into it: no path, SQL or URL. */
 #include "mod_connpool_status.h"
 
+#include <limits.h>
 #include <stddef.h>
 
 #include <apr_strings.h>
@@ -156,6 +157,7 @@ static connpool_pool_line_t *add_pool(connpool_status_t *report,
     line->entry = entry;
     line->name = name;
     line->server = server_label(report, server);
+    line->owner = connpool_server(server);
     for (int i = 0; i < CONNPOOL_NUMBERS; i++) {
         const char *cell = (const char *)sum + pool_fields[i].offset;
 
@@ -195,6 +197,7 @@ static void add_database(connpool_status_t *report,
     const connpool_server_t *flags = flags_for(report, db->server);
     line->kind = "sqlite";
     line->max = db->pool.max;
+    line->max_together = INT_MAX;
     line->state = state_of(report, line, flags->engine && flags->db_pool,
                            connpool_status_usable(db));
 }
@@ -210,6 +213,7 @@ static void add_upstream(connpool_status_t *report,
 
     pool->kind = "http";
     pool->max = up->pool.max;
+    pool->max_together = pool->owner->http_max;
     pool->state = state_of(report, pool, flags->engine && flags->http_pool,
                            up->pool.max);
 

@@ -448,9 +448,9 @@ subtest 'where directives may stand' => sub {
 
 subtest 'the environment' => sub {
     my %bad = (
-        ENABLE_CONNECTION_POOLING => ['maybe', '2', ''],
+        ENABLE_CONNECTION_POOLING => ['maybe', '2', ' '],
         ENABLE_SHARED_EVENT_LOOP  => ['maybe', '-1', 'enabled'],
-        HTTP_POOL_SIZE            => ['0', '-1', '10001', '10k', 'x', ''],
+        HTTP_POOL_SIZE            => ['0', '-1', '10001', '10k', 'x', ' '],
         HTTP_PER_HOST             => ['0', '2147483648', '1e3'],
         DB_POOL_SIZE              => ['0', '1001', '9223372036854775808', '5x'],
     );
@@ -466,6 +466,8 @@ subtest 'the environment' => sub {
         HTTP_POOL_SIZE => '10000', HTTP_PER_HOST => '1', DB_POOL_SIZE => '1000',
     };
     accepted('', 'good values');
+    local $server->{env} = {map { $_ => '' } keys %bad};
+    accepted('', 'empty ones, which are as good as none');
     local $server->{env} = {DB_POOL_SIZE => 'x'};
     accepted('ConnPoolDBMax 2', 'a bad one that a directive stands before');
 };

@@ -407,10 +407,21 @@ subtest 'a pool without free connections' => sub {
     );
     ok($seen{'acquire enospc'}, 'the queue has a limit');
     ok(!$seen{'acquire ok'}, 'nobody gets what is held');
+    my $load = qr/no connection within 300 ms \(open 1\/1, busy 1, waiting \d\)/;
+    ok($server->await_log(qr/pool 'small' \(readers\): $load/),
+        'the log says which part of the pool');
     is((steps('acquire=a:small:write'))[0], 'acquire ok', 'the writer is free');
+    my $flag2  = $server->dir('run/written');
+    my $writer = hold('acquire=a:small:write', $flag2);
+    is((steps('acquire=a:small:write'))[0], 'acquire timeup', 'until it is not');
+    finish('written', $writer);
     my ($text) = finish('full', $holder);
     like($text, qr/await ok/, 'the holder went on');
-    $server->allow_log(qr/pool 'small': (?:no connection|queue is full)/);
+    my $parts = qr/(?:readers|writer)/;
+    $server->allow_log(
+        qr/pool 'small' \($parts\): (?:no connection|queue is full)/);
+    # The log repeats nothing so soon, but the writer's limits are its own.
+    like($server->log, qr/pool 'small' \(writer\): $load/, 'which it said, too');
     $server->is_at_rest;
 };
 

@@ -299,6 +299,7 @@ $server->done;
 
 subtest 'dbm' => sub {
     my $other = ConnPoolTest->new(children => 2, modules => ['socache_dbm'], conf => <<'CONF');
+Mutex file:@DIR@/run connpool-cache
 ConnPoolCache dbm:@DIR@/run/cache
 ConnPoolDatabase main sqlite:@DIR@/db/main.db
 ConnPoolQuery value main "SELECT value FROM state" ttl=60s

@@ -33,6 +33,7 @@ ConnPoolUpstream backend @UPSTREAM@/
 ConnPoolUpstream gone http://127.0.0.1:@SHUT@/
 ConnPoolQuery by_id events "SELECT id, title FROM t WHERE id = :id"
 ConnPoolParam by_id id integer required
+ConnPoolQuery endless leaky "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i, hex(zeroblob(500)) FROM n" max-rows=1000000000 max-bytes=100G timeout=1min
 ConnPoolQuery broken events "SELECT nothing FROM missing"
 ConnPoolQuery count events "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100000) SELECT count(*) FROM n"
 <Location "/by-id">
@@ -42,6 +43,10 @@ ConnPoolServe by_id
 <Location "/broken">
 SetHandler connpool-query
 ConnPoolServe broken
+</Location>
+<Location "/endless">
+SetHandler connpool-query
+ConnPoolServe endless
 </Location>
 <Location "/count">
 SetHandler connpool-query
@@ -382,12 +387,38 @@ subtest 'who holds a connection too long' => sub {
         for qw(text openmetrics);
     in_browser();
     $server->write_file('run/come-back', '');
+    my $pool;
     ok(
-        await(sub { @{$server->pool('leaky')->{leaks}} == 0 }, 10),
-        'nobody when they came back'
+        await(
+            sub { $pool = $server->pool('leaky'); return $pool->{busy} == 0 },
+            10
+        ),
+        'when they have come back'
     );
-    is($server->pool('leaky')->{leaks_suspected}, 2, 'but they were counted');
+    is_deeply($pool->{leaks}, [], 'nobody is listed any more');
+    is($pool->{leaks_suspected}, 2, 'but they were counted');
     close $_ for @held;
+};
+
+subtest 'a query that holds one too long' => sub {
+    my $mark   = $server->log_mark;
+    my $socket = $server->connect or die 'no connection';
+    print {$socket} "GET /endless HTTP/1.0\r\n\r\n";
+    my $leaks;
+    ok(await(sub { @{$leaks = $server->pool('leaky')->{leaks}} == 1 }, 10),
+        'listed');
+    is($leaks->[0]{holder}, q{query 'endless'}, 'by its name');
+    ok(exists tables(page())->{'Suspected leaks'}{q{query 'endless'}},
+        'on the page');
+    ok(
+        $server->await_log(
+            qr/held for \d+ ms by query 'endless'; is it leaked/, $mark
+        ),
+        'and in the log'
+    );
+    close $socket;
+    ok(await(sub { $server->pool('leaky')->{busy} == 0 }, 10), 'given up');
+    $server->allow_log(qr/query 'endless'/);
 };
 
 subtest 'a killed child leaks no more' => sub {

@@ -336,6 +336,63 @@ CONF
     $busy->done;
 };
 
+subtest 'upstreams that share a limit' => sub {
+    my $SECONDS = 1;    # for 30
+    my $shared  = ConnPoolTest->new(
+        testing => 1,
+        env     => {CONNPOOL_TEST_STRAIN_MS => 1000 * $SECONDS},
+        vars    => {UPSTREAM => $upstream->port},
+        conf    => "ConnPoolHTTPMax 2\n"
+            . join('', map { <<"CONF" } 1 .. 10) . <<'CONF');
+ConnPoolUpstream up$_ http://127.0.0.1:\@UPSTREAM\@/ perhost=30 max=30
+<Location "/up$_">
+SetHandler connpool-fetch
+ConnPoolServe up$_
+</Location>
+CONF
+<Location "/health">
+SetHandler connpool-health
+</Location>
+CONF
+    $shared->start;
+    my $report = $shared->json('/health');
+    is($report->{http_pool}{max}, 2 * $shared->children,
+        'have no more than that together');
+    is($shared->pool('up1')->{max}, 2, 'nor has one of them');
+    if ($shared->mpm ne 'prefork') {
+        my @clients = map {
+            my $client = $shared->connect;
+            print {$client} "GET /up$_/delay/4 HTTP/1.0\r\n\r\n";
+            $client;
+        } 1 .. 2;
+        ok(
+            await(
+                sub {
+                    $report = $shared->json('/health');
+                    return $report->{http_pool}{busy_percent} == 100;
+                },
+                5
+            ),
+            'two that are busy are all'
+        );
+        ok(
+            await(
+                sub {
+                    $report = $shared->json('/health');
+                    return $report->{status} eq 'degraded';
+                },
+                8 * $SECONDS
+            ),
+            'degraded when it lasts'
+        );
+        like(entry($report, 'http_pool', 'up2')->{reason}, qr/over 90 % busy/,
+            'the reason');
+        ConnPoolTest::read_until($_, undef, 20) for @clients;
+    }
+    $shared->allow_log(qr/slow: /);
+    $shared->done;
+};
+
 subtest 'a loop that is lost' => sub {
     plan skip_all => 'no loop under prefork' if $server->mpm eq 'prefork';
     my $lossy = ConnPoolTest->new(

@@ -958,6 +958,22 @@ START_TEST(connection_opened_during_a_flush_is_not_kept)
 }
 END_TEST
 
+/* The holders that the status shows, as "/a /b". */
+static const char *listed_leaks(int part)
+{
+    static char text[CP_LEAKS_LISTED * CP_HOLDER_SIZE];
+    cp_leak_t leak;
+
+    text[0] = '\0';
+    for (int i = 0; i < CP_LEAKS_LISTED; i++) {
+        if (cp_leak_read(&stats.leaks[part][i], &leak)) {
+            strcat(text, text[0] ? " " : "");
+            strcat(text, leak.holder);
+        }
+    }
+    return text;
+}
+
 START_TEST(leak_is_reported_once_with_its_holder)
 {
     cp_lease_t lease = {0};
@@ -984,8 +1000,12 @@ START_TEST(leak_is_reported_once_with_its_holder)
     cp_pool_maintain(pools[0]);
     ck_assert_uint_eq(stats.leaks_suspected, 2);
     ck_assert_int_eq(logged("by GET /beside; is it leaked?"), 1);
-    cp_pool_release(&lease);
+    cp_pool_maintain(pools[0]);
+    ck_assert_str_eq(listed_leaks(0), "GET /slow GET /beside");
     cp_pool_release(&beside);
+    ck_assert_str_eq(listed_leaks(0), "GET /slow");
+    cp_pool_release(&lease);
+    ck_assert_str_eq(listed_leaks(0), "");
     /* The next one that holds the same slot is another leak. */
     cp_pool_acquire(pools[0], &lease, "GET /again", &err);
     advance(61 * SEC);
@@ -994,22 +1014,6 @@ START_TEST(leak_is_reported_once_with_its_holder)
     cp_pool_release(&lease);
 }
 END_TEST
-
-/* The holders that the status shows, as "/a /b". */
-static const char *listed_leaks(int part)
-{
-    static char text[CP_LEAKS_LISTED * CP_HOLDER_SIZE];
-    cp_leak_t leak;
-
-    text[0] = '\0';
-    for (int i = 0; i < CP_LEAKS_LISTED; i++) {
-        if (cp_leak_read(&stats.leaks[part][i], &leak)) {
-            strcat(text, text[0] ? " " : "");
-            strcat(text, leak.holder);
-        }
-    }
-    return text;
-}
 
 START_TEST(leaks_are_listed_until_they_come_back)
 {
@@ -1039,8 +1043,8 @@ START_TEST(leaks_are_listed_until_they_come_back)
     cp_pool_maintain(pools[0]);
     ck_assert_uint_eq(stats.leaks_suspected, 5);
     ck_assert_str_eq(listed_leaks(1), "/a /b /c /d");
+    /* At once, not when maintenance looks again. */
     cp_pool_release(&leases[1]);
-    cp_pool_maintain(pools[0]);
     ck_assert_str_eq(listed_leaks(1), "/a /c /d /e");
     /* Its next holder has only begun. */
     cp_pool_acquire(pools[0], &leases[1], "/f", &err);
@@ -1049,8 +1053,8 @@ START_TEST(leaks_are_listed_until_they_come_back)
     for (int i = 0; i < 5; i++) {
         cp_pool_release(&leases[i]);
     }
-    cp_pool_maintain(pools[0]);
     ck_assert_str_eq(listed_leaks(1), "");
+    ck_assert_uint_eq(stats.leaks_suspected, 5);
 }
 END_TEST
 
@@ -1441,6 +1445,29 @@ START_TEST(refusal_says_everything_once)
 }
 END_TEST
 
+START_TEST(lines_about_limits_say_whose_they_are)
+{
+    cp_lease_t leases[2];
+    cp_error_t err;
+
+    config.members = "readers";
+    config.acquire = 10 * MS;
+    config.overflow_max = 1;
+    start_pool();
+    borrow(pools[0], &leases[0]);
+    borrow(pools[0], &leases[1]);
+    ck_assert_int_eq(logged("pool 'events' (readers) is exhausted (max 1): "
+                            "falling back"),
+                     1);
+    borrow_in_vain(pools[0], &err);
+    ck_assert_str_eq(err.detail,
+                     "pool 'events' (readers): no connection within 10 ms "
+                     "(open 1/1, busy 1, waiting 0)");
+    cp_pool_release(&leases[0]);
+    cp_pool_release(&leases[1]);
+}
+END_TEST
+
 START_TEST(refusal_names_the_last_error_while_it_lasts)
 {
     cp_lease_t leases[2];
@@ -1826,6 +1853,7 @@ Suite *pool_suite(void)
 
     tcase = add_case(suite, "words");
     tcase_add_test(tcase, refusal_says_everything_once);
+    tcase_add_test(tcase, lines_about_limits_say_whose_they_are);
     tcase_add_test(tcase, refusal_names_the_last_error_while_it_lasts);
     tcase_add_test(tcase, repeated_refusals_are_counted_instead_of_logged);
     tcase_add_test(tcase, fault_that_comes_and_goes_does_not_flood_the_log);
