@@ -22,7 +22,7 @@ struct cp_flight_t {
     int has_leader;
     int has_landed; /* and is no longer in the table */
     cp_answer_t *answer;
-    cp_error_t error; /* with answer NULL */
+    cp_error_t error; /* with answer NULL; CP_ERR_NONE: disbanded */
     uint64_t hash;
     apr_size_t key_size;
     char key[];
@@ -208,6 +208,15 @@ static int ask_cancelled(cp_flight_t *flight, cp_flight_cancel_fn fn,
     return is_cancelled;
 }
 
+/* What a leader's error is worth as the result of a wait: some codes mean
+ * something else there. */
+static apr_status_t code_of(const cp_error_t *err)
+{
+    return err->rv == APR_SUCCESS || err->rv == APR_EAGAIN || err->rv == APR_EOF
+               ? APR_EGENERAL
+               : err->rv;
+}
+
 static apr_status_t read_result(cp_flight_t *flight, cp_answer_t **panswer,
                                 cp_error_t *err)
 {
@@ -216,9 +225,12 @@ static apr_status_t read_result(cp_flight_t *flight, cp_answer_t **panswer,
                             "the server is stopping",
                             "the child ends: nobody waits for others any more");
     }
+    if (!flight->answer && flight->error.cls == CP_ERR_NONE) {
+        return APR_EOF;
+    }
     if (!flight->answer) {
         *err = flight->error;
-        return err->rv == APR_SUCCESS ? APR_EGENERAL : err->rv;
+        return code_of(err);
     }
     cp_answer_ref(flight->answer);
     *panswer = flight->answer;
@@ -295,6 +307,13 @@ void cp_flight_land(cp_flight_t *flight, cp_answer_t *answer,
     pthread_cond_broadcast(&flight->changed);
     end_if_empty(flight);
     pthread_mutex_unlock(&table->lock);
+}
+
+void cp_flight_disband(cp_flight_t *flight)
+{
+    static const cp_error_t none = {.cls = CP_ERR_NONE};
+
+    cp_flight_land(flight, NULL, &none);
 }
 
 void cp_flight_hand_over(cp_flight_t *flight)

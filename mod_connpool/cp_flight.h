@@ -18,7 +18,7 @@ typedef struct cp_flight_table_t cp_flight_table_t;
 typedef struct cp_flight_t cp_flight_t;
 
 typedef enum cp_flight_role_t {
-    CP_FLIGHT_LEADS, /**< must call land or hand_over, once */
+    CP_FLIGHT_LEADS, /**< must call land, hand_over or disband, once */
     CP_FLIGHT_WAITS, /**< must call wait, once */
 } cp_flight_role_t;
 
@@ -39,6 +39,7 @@ cp_flight_role_t cp_flight_join(cp_flight_table_t *table, const void *key,
  * caller's.
  * @return APR_SUCCESS: *panswer is set, and the caller's to unref;
  * APR_EAGAIN: the leader handed over, the caller leads now;
+ * APR_EOF: the flight was disbanded, the caller works for itself;
  * else err: the leader's, CP_ERR_DEADLINE (APR_TIMEUP), or CP_ERR_CANCELLED
  * because the caller gave up or the child ends */
 apr_status_t cp_flight_wait(cp_flight_t *flight, cp_clock_t deadline,
@@ -56,6 +57,11 @@ void cp_flight_land(cp_flight_t *flight, cp_answer_t *answer,
  * the next to join, leads instead; with nobody there the flight ends. The
  * flight is no longer the caller's. */
 void cp_flight_hand_over(cp_flight_t *flight);
+
+/** What the leader has got is good for itself only, and anybody else's would
+ * be, too: all who wait work for themselves, at the same time. The flight is no
+ * longer the caller's. */
+void cp_flight_disband(cp_flight_t *flight);
 
 /** How many wait now: while there are any, a leader whose client went away
  * goes on. */

@@ -267,7 +267,7 @@ static apr_status_t lead(visit_t *v, cp_flight_t *flight)
     }
     serve(v, answer, CONNPOOL_MISS);
     if (query->caching.is_by_data && !is_lasting) {
-        cp_flight_hand_over(flight); /* good for nobody else */
+        cp_flight_disband(flight);
         return APR_SUCCESS;
     }
     if (v->is_kept) {
@@ -311,6 +311,9 @@ static apr_status_t work_together(visit_t *v)
                         is_gone, v->r, &answer, v->err);
     if (rv == APR_EAGAIN) {
         return lead(v, flight);
+    }
+    if (rv == APR_EOF) {
+        return run_alone(v);
     }
     if (rv == APR_SUCCESS) {
         serve(v, answer, CONNPOOL_COALESCED);

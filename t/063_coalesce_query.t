@@ -22,15 +22,17 @@ ConnPoolQuery kept main "$slow" ttl=data timeout=60s
 ConnPoolQuery endless main "$endless" coalesce=on timeout=1s
 ConnPoolQuery by main "SELECT :a AS a, count(*) AS n FROM ($slow)" coalesce=on timeout=60s
 ConnPoolParam by a text required
+ConnPoolQuery lottery main "SELECT n FROM lottery" ttl=data timeout=60s
 ListenBackLog 511
 CONF
-for my $name (qw(slow kept endless by)) {
+for my $name (qw(slow kept endless by lottery)) {
     $conf .= "<Location \"/$name\">\nSetHandler connpool-query\n"
         . "ConnPoolServe $name\n</Location>\n";
 }
 my $server = ConnPoolTest->new(conf => $conf, children => 2, threads => 110);
 plan skip_all => 'a child has one request at a time' if $server->mpm eq 'prefork';
-$server->make_sqlite('main', 'CREATE TABLE t(a)');
+$server->make_sqlite('main',
+    "CREATE TABLE t(a); CREATE VIEW lottery AS SELECT n, random() AS r FROM ($slow);");
 $server->start;
 
 sub query {
@@ -84,6 +86,21 @@ subtest 'other values' => sub {
     my @sockets = map { send_all(3, "/by?a=$_") } qw(x y z);
     my @values  = map { $_->{content} =~ /"a":"(.)"/ } receive_all(@sockets);
     is(join('', @values), 'xxxyyyzzz', 'each gets its own');
+};
+
+subtest 'answers that are good for one only' => sub {
+    my @sockets = send_all(16, '/lottery');
+    my $busy    = 0;
+    await(
+        sub {
+            my $now = $server->pool('main')->{busy};
+            $busy = $now if $now > $busy;
+            return $busy > 2 || query('lottery')->{count} == 16;
+        },
+        60, 'the queries'
+    );
+    cmp_ok($busy, '>', 2, 'nobody waits for them (each child has a leader)');
+    is(scalar(grep { $_->{status} == 200 } receive_all(@sockets)), 16, 'all are answered');
 };
 
 subtest 'the end of a child' => sub {

@@ -362,6 +362,45 @@ START_TEST(last_to_leave_a_flight_without_leader_ends_it)
 }
 END_TEST
 
+START_TEST(disband_sends_all_to_work_for_themselves)
+{
+    cp_flight_t *flight = lead("a");
+    waiter_t waiters[WAITERS];
+
+    for (int i = 0; i < WAITERS; i++) {
+        start(&waiters[i], "a", CP_CLOCK_NEVER, NULL);
+    }
+    cp_flight_disband(flight);
+    for (int i = 0; i < WAITERS; i++) {
+        end(&waiters[i]);
+        ck_assert_int_eq(waiters[i].rv, APR_EOF);
+        ck_assert_ptr_null(waiters[i].answer);
+    }
+    cp_flight_disband(lead("a"));
+}
+END_TEST
+
+/* Only the flight itself makes somebody its leader, or disbands. */
+START_TEST(error_of_a_leader_is_no_word_of_the_flight)
+{
+    static const apr_status_t codes[] = {APR_EAGAIN, APR_EOF, APR_SUCCESS};
+
+    for (int i = 0; i < 3; i++) {
+        cp_flight_t *flight = lead("a"), *same;
+        cp_answer_t *got = NULL;
+        cp_error_t err;
+
+        cp_error_set(&err, CP_ERR_CAPACITY, codes[i], "cause", "detail");
+        ck_assert_int_eq(join("a", &same), CP_FLIGHT_WAITS);
+        cp_flight_land(flight, NULL, &err);
+        ck_assert_int_eq(cp_flight_wait(same, 0, NULL, NULL, &got, &err),
+                         APR_EGENERAL);
+        ck_assert_int_eq(err.cls, CP_ERR_CAPACITY);
+        ck_assert_int_eq(err.rv, codes[i]);
+    }
+}
+END_TEST
+
 START_TEST(stop_wakes_all_and_leaders_still_land)
 {
     cp_flight_t *flight = lead("a"), *late;
@@ -543,6 +582,8 @@ Suite *flight_suite(void)
     tcase_add_test(tc, next_to_join_leads_while_nobody_does);
     tcase_add_test(tc, too_late_to_lead_passes_it_on);
     tcase_add_test(tc, last_to_leave_a_flight_without_leader_ends_it);
+    tcase_add_test(tc, disband_sends_all_to_work_for_themselves);
+    tcase_add_test(tc, error_of_a_leader_is_no_word_of_the_flight);
     tcase_add_test(tc, stop_wakes_all_and_leaders_still_land);
     tcase_add_test(tc, fifty_threads_balance);
     suite_add_tcase(suite, tc);
