@@ -214,9 +214,8 @@ static apr_status_t direct_put(request_rec *r, const char *id,
     if (rv == APR_SUCCESS) {
         rv = call_put(id, expires, buf->data, (unsigned)buf->size, r->pool);
         leave();
-        if (rv != APR_SUCCESS) {
+        if (APR_STATUS_IS_ENOSPC(rv)) {
             note_too_large(buf->size);
-            return APR_ENOSPC;
         }
     }
     return rv;

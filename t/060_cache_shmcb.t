@@ -302,7 +302,8 @@ subtest 'dbm' => sub {
 Mutex file:@DIR@/run connpool-cache
 ConnPoolCache dbm:@DIR@/run/cache
 ConnPoolDatabase main sqlite:@DIR@/db/main.db
-ConnPoolQuery value main "SELECT value FROM state" ttl=60s
+ConnPoolQuery value main "SELECT value FROM state WHERE :n > 0" ttl=60s
+ConnPoolParam value n integer default=1
 <Location "/value">
 SetHandler connpool-query
 ConnPoolServe value
@@ -313,6 +314,18 @@ CONF
     $other->start;
     is($other->get('/value')->{content}, '[{"value":"1"}]', 'answered') for 1 .. 5;
     is($other->status_json->{queries}[0]{cache}{hits}, 4, 'by a file as well');
+
+    # Not the entry's size was the reason: the cache works again afterwards.
+    $other->allow_log(qr/ConnPoolCache dbm|socache_dbm/);
+    my ($file) = glob $other->dir . '/run/cache*';
+    rename $file, "$file.away" or die "$file: $!";
+    mkdir $file or die;
+    is($other->get('/value?n=2')->{status}, 200, 'a file that cannot be opened') for 1 .. 8;
+    rmdir $file or die;
+    rename "$file.away", $file or die;
+    my $before = $other->status_json->{queries}[0]{cache}{stores};
+    is($other->get('/value?n=3')->{status}, 200, 'and can be again') for 1 .. 8;
+    cmp_ok($other->status_json->{queries}[0]{cache}{stores}, '>', $before, 'keeps answers again');
     $other->done;
 };
 
