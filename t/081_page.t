@@ -261,7 +261,8 @@ sub sized {
     return "$bytes B" if $bytes < 1024;
     my @units = qw(KiB MiB GiB);
     while (($bytes /= 1024) >= 1024) { shift @units }
-    return sprintf '%.1f %s', $bytes, $units[0];
+    # APR rounds a half up, perl to the even digit.
+    return sprintf '%.1f %s', $bytes + 1e-9, $units[0];
 }
 
 # ---------------------------------------------------------------------------
