@@ -110,6 +110,7 @@ struct cp_job_t {
     cp_guard_t guard;
     size_t header_bytes;
     apr_int64_t content_length; /* -1: not declared */
+    int is_coded; /* that is not the length of what is passed on */
     apr_int64_t body_bytes;
     cp_job_fault_t fault;
     char *location; /* of a redirect that is to be followed */

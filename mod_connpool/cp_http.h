@@ -78,9 +78,10 @@ typedef struct cp_fetch_request_t {
  * fetch, which must not be ended from here. */
 typedef struct cp_fetch_sink_t {
     /** Status line and headers are complete. headers are valid for the call.
-     * Hop-by-hop headers, Set-Cookie, Content-Length, Content-Encoding and what
-     * speaks for our own host (HSTS, Alt-Svc) are left out. Not APR_SUCCESS:
-     * stop. */
+     * Hop-by-hop headers, Set-Cookie, Content-Encoding and what speaks for our
+     * own host (HSTS, Alt-Svc) are left out. Content-Length is there when it
+     * was declared for the very bytes that go to body. Not APR_SUCCESS: stop.
+     */
     apr_status_t (*head)(void *baton, int status,
                          const cp_http_header_t *headers, int count);
     /** Decompressed bytes of the body. Not APR_SUCCESS: stop. */

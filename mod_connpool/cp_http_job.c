@@ -2,6 +2,7 @@
  * One transfer: what curl's callbacks do with head and body. */
 #include "cp_fetch.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -104,7 +105,8 @@ static int append(cp_bytes_t *bytes, const char *data, size_t size)
 /* ---- Head ---- */
 
 /* Headers that are about this connection, or that would make the client
- * believe something about our own host or about bytes we have changed. */
+ * believe something about our own host or about bytes we have changed. A length
+ * that stays true comes back in add_length. */
 #define LEFT_OUT(name)                                                         \
     {                                                                          \
         name, sizeof(name) - 1                                                 \
@@ -193,12 +195,15 @@ static cp_job_fault_t note_header(cp_job_t *job, const char *name,
     }
     if (strcasecmp(name, "Content-Encoding") == 0) {
         /* curl would decode others, and several in a row, as well. */
-        return strcasecmp(value, "gzip") == 0
-                       || strcasecmp(value, "identity") == 0
-                   ? CP_FAULT_NONE
-                   : CP_FAULT_ENCODING;
+        if (strcasecmp(value, "identity") == 0) {
+            return CP_FAULT_NONE;
+        }
+        job->is_coded = 1;
+        return strcasecmp(value, "gzip") == 0 ? CP_FAULT_NONE
+                                              : CP_FAULT_ENCODING;
     }
     if (strcasecmp(name, "Transfer-Encoding") == 0) {
+        job->is_coded = 1;
         return strcasecmp(value, "chunked") == 0 ? CP_FAULT_NONE
                                                  : CP_FAULT_ENCODING;
     }
@@ -262,6 +267,7 @@ static int begin_head(cp_job_t *job, const char *line, size_t size)
     job->text.size = 0;
     job->header_count = 0;
     job->content_length = -1;
+    job->is_coded = 0;
     job->connection[0] = '\0';
     free(job->location);
     job->location = NULL;
@@ -284,6 +290,23 @@ static int is_redirect(const cp_job_t *job)
                || job->status == 307 || job->status == 308);
 }
 
+/* The declared length, when it is that of the bytes that are passed on, or
+ * would be for GET. */
+static int add_length(cp_job_t *job)
+{
+    char line[48];
+    int size;
+
+    if (job->content_length < 0 || job->content_length > job->max_body
+        || job->is_coded || job->status == 204 || job->status == 304) {
+        return 1;
+    }
+    size = snprintf(line, sizeof(line), "Content-Length%c%lld", '\0',
+                    (long long)job->content_length);
+    job->header_count++;
+    return append(&job->text, line, (size_t)size + 1);
+}
+
 static cp_job_fault_t end_head(cp_job_t *job)
 {
     if (job->status < 200) {
@@ -296,6 +319,9 @@ static cp_job_fault_t end_head(cp_job_t *job)
     job->location = NULL;
     if (!job->is_head && job->content_length > job->max_body) {
         return CP_FAULT_SIZE;
+    }
+    if (!add_length(job)) {
+        return CP_FAULT_HEADERS;
     }
     __atomic_store_n(&job->phase, CP_PHASE_BODY, __ATOMIC_RELAXED);
     pthread_mutex_lock(&job->lock);

@@ -111,7 +111,7 @@ static apr_status_t pass_buffer(request_rec *r, cp_buffer_t *buf, int is_last)
 }
 
 void connpool_problem_write(cp_buffer_t *buf, int status, const char *detail,
-                            const apr_array_header_t *errors)
+                            int retry_after, const apr_array_header_t *errors)
 {
     const char *title = title_of(status);
 
@@ -120,6 +120,9 @@ void connpool_problem_write(cp_buffer_t *buf, int status, const char *detail,
     connpool_json_text(buf, ",", "title", title);
     connpool_json_number(buf, ",", "status", (uint64_t)status);
     connpool_json_text(buf, ",", "detail", detail ? detail : title);
+    if (retry_after > 0) {
+        connpool_json_number(buf, ",", "retry_after", (uint64_t)retry_after);
+    }
     if (errors && errors->nelts > 0) {
         append_errors(buf, errors);
     }
@@ -134,7 +137,7 @@ int connpool_problem(request_rec *r, int status, const char *detail,
     if (r->eos_sent) {
         return OK; /* httpd has answered: the request's body was broken */
     }
-    connpool_problem_write(&buf, status, detail, errors);
+    connpool_problem_write(&buf, status, detail, 0, errors);
     connpool_json_put(&buf, "\n");
     r->status = status;
     r->status_line = NULL;
@@ -207,6 +210,40 @@ int connpool_problem_of(request_rec *r, const char *what, const cp_error_t *err,
     }
     return connpool_problem(r, connpool_status_of(err->cls),
                             connpool_explain(r->pool, what, err), NULL);
+}
+
+/* --- methods --- */
+
+/* "GET, HEAD, POST" */
+static const char *list_methods(apr_pool_t *p, apr_int64_t methods)
+{
+    static const char *const names[] = {"GET", "POST", "PUT", "DELETE"};
+    const char *list = "";
+
+    for (int i = 0; i < 4; i++) {
+        if (methods & (AP_METHOD_BIT << ap_method_number_of(names[i]))) {
+            list = apr_pstrcat(p, list, *list ? ", " : "", names[i],
+                               i == 0 ? ", HEAD" : "", NULL);
+        }
+    }
+    return list;
+}
+
+int connpool_answer_method(request_rec *r, apr_int64_t methods)
+{
+    const char *list;
+
+    if (methods & (AP_METHOD_BIT << r->method_number)) {
+        return 0;
+    }
+    list = list_methods(r->pool, methods);
+    apr_table_setn(r->headers_out, "Allow",
+                   apr_pstrcat(r->pool, list, ", OPTIONS", NULL));
+    if (r->method_number != M_OPTIONS) {
+        connpool_problem(r, HTTP_METHOD_NOT_ALLOWED,
+                         apr_psprintf(r->pool, "Use %s.", list), NULL);
+    }
+    return 1;
 }
 
 /* --- whole bodies --- */

@@ -2,13 +2,26 @@
  * The handler connpool-batch. */
 #include "mod_connpool_batch.h"
 
+#include <apr_hash.h>
 #include <apr_strings.h>
 
-static int refuse_method(request_rec *r)
+/* A GET runs all that is served, so all must answer it. */
+static apr_int64_t methods_of(request_rec *r)
 {
-    apr_table_setn(r->headers_out, "Allow", "GET, HEAD, POST");
-    return connpool_problem(r, HTTP_METHOD_NOT_ALLOWED,
-                            "Use GET, HEAD or POST.", NULL);
+    const connpool_server_t *sc = connpool_server(r->server);
+    const apr_array_header_t *served = connpool_dir(r)->serve;
+    apr_int64_t get = AP_METHOD_BIT << M_GET;
+
+    for (int i = 0; i < served->nelts; i++) {
+        const connpool_query_t *query = apr_hash_get(
+            sc->all_queries, APR_ARRAY_IDX(served, i, const char *),
+            APR_HASH_KEY_STRING);
+
+        if (query) {
+            get &= query->methods;
+        }
+    }
+    return get | (AP_METHOD_BIT << M_POST);
 }
 
 /* Who configured this is told at configtest, where it can be known. */
@@ -72,12 +85,13 @@ int connpool_batch_handler(request_rec *r)
     const char *detail;
     int status;
 
-    if (r->method_number != M_GET && r->method_number != M_POST) {
-        return refuse_method(r);
-    }
     status = check_place(r);
     if (status != OK) {
         return connpool_problem(r, status, "No batch is served here.", NULL);
+    }
+    /* Who refuses a GET names the query that does not answer it. */
+    if (r->method_number != M_GET && connpool_answer_method(r, methods_of(r))) {
+        return OK;
     }
     batch = connpool_batch_make(r, connpool_batch_limits(r).parallel);
     status = connpool_batch_read(batch, r, &detail, &errors);

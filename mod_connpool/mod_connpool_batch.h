@@ -25,6 +25,7 @@ typedef struct connpool_item_t {
     apr_status_t rv;     /**< so, */
     const char *detail;  /**< because of this; for the client */
     const char *reason;  /**< and this; for the log. NULL: nothing more */
+    int retry_after;     /**< seconds until it may be otherwise, 0: not known */
     apr_array_header_t *errors; /**< connpool_input_error_t; NULL: none */
     cp_clock_t began;           /**< 0: not yet */
     apr_interval_time_t us;     /**< until it was done */

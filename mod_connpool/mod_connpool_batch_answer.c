@@ -40,13 +40,6 @@ static void write_body(cp_buffer_t *buf, const connpool_item_t *item)
     }
 }
 
-static void write_error(cp_buffer_t *buf, int status, const char *detail,
-                        const apr_array_header_t *errors)
-{
-    connpool_json_key(buf, ",", "error");
-    connpool_problem_write(buf, status, detail, errors);
-}
-
 /* A query that finds no row has answered, but has no body. */
 static int has_body(const connpool_item_t *item)
 {
@@ -60,9 +53,11 @@ static void write_outcome(cp_buffer_t *buf, connpool_item_t *item,
     const char *truncated;
 
     if (!has_body(item)) {
-        write_error(buf, item->status,
-                    item->answer ? "There is no such row." : item->detail,
-                    item->errors);
+        connpool_json_key(buf, ",", "error");
+        connpool_problem_write(buf, item->status,
+                               item->answer ? "There is no such row."
+                                            : item->detail,
+                               item->retry_after, item->errors);
         return;
     }
     truncated = cp_answer_header(item->answer, "ConnPool-Truncated");
@@ -74,7 +69,8 @@ static void write_outcome(cp_buffer_t *buf, connpool_item_t *item,
     if (buf->size > room) {
         buf->size = 0;
         item->status = HTTP_REQUEST_ENTITY_TOO_LARGE;
-        write_error(buf, item->status, TOO_LARGE, NULL);
+        connpool_json_key(buf, ",", "error");
+        connpool_problem_write(buf, item->status, TOO_LARGE, 0, NULL);
     }
 }
 

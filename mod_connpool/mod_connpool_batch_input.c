@@ -119,7 +119,7 @@ static int share_values(input_t *in, connpool_item_t *item)
         return OK;
     }
     if (!(item->query->methods & (AP_METHOD_BIT << M_GET))) {
-        apr_table_setn(in->r->headers_out, "Allow", "POST");
+        apr_table_setn(in->r->headers_out, "Allow", "POST, OPTIONS");
         return refuse(in, HTTP_METHOD_NOT_ALLOWED,
                       apr_psprintf(in->r->pool,
                                    "The query '%s' does not answer GET: "

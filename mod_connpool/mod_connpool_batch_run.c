@@ -142,6 +142,7 @@ static void fail(connpool_item_t *item, const cp_error_t *err)
                       item->query ? item->query->complaints
                                   : item->upstream->complaints);
     item->reason = apr_pstrdup(p, err->detail);
+    item->retry_after = err->retry_after;
     connpool_item_refuse(item, status,
                          err->rv == APR_SUCCESS ? APR_EGENERAL : err->rv,
                          connpool_explain(p, what, err), NULL);

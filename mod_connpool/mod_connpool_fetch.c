@@ -71,6 +71,14 @@ static void pass_on(request_rec *r, const cp_http_header_t *header)
     }
 }
 
+/* A body that then ends early is cut: the client misses the rest. */
+static void pass_length_on(request_rec *r, const cp_http_header_t *header)
+{
+    if (strcasecmp(header->name, "content-length") == 0) {
+        ap_set_content_length(r, apr_atoi64(header->value));
+    }
+}
+
 /* The answer will be another one. */
 static void forget_head(request_rec *r)
 {
@@ -91,6 +99,7 @@ static apr_status_t on_head(void *baton, int status,
     }
     for (int i = 0; i < count; i++) {
         pass_on(r, &headers[i]);
+        pass_length_on(r, &headers[i]);
     }
     apr_table_setn(r->headers_out, "X-Content-Type-Options", "nosniff");
     connpool_add_server_timing(r);
@@ -260,9 +269,8 @@ int connpool_fetch_handler(request_rec *r)
         return connpool_problem(r, HTTP_NOT_FOUND,
                                 "No upstream is served here.", NULL);
     }
-    if (r->method_number != M_GET) {
-        apr_table_setn(r->headers_out, "Allow", "GET, HEAD");
-        return connpool_problem(r, HTTP_METHOD_NOT_ALLOWED, "Use GET.", NULL);
+    if (connpool_answer_method(r, AP_METHOD_BIT << M_GET)) {
+        return OK;
     }
     status = ap_discard_request_body(r);
     if (status != OK) {

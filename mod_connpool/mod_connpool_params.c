@@ -80,6 +80,20 @@ static const char *show_size(apr_pool_t *p, apr_int64_t size)
                : apr_psprintf(p, "%" APR_INT64_T_FMT " bytes", size);
 }
 
+/* Asked behind the body: a filter that decodes it takes the header away when
+ * it is first read. */
+static int check_coding(request_rec *r, const char **pdetail)
+{
+    const char *coding = apr_table_get(r->headers_in, "Content-Encoding");
+
+    if (!coding || strcasecmp(coding, "identity") == 0) {
+        return OK;
+    }
+    apr_table_setn(r->headers_out, "Accept-Encoding", "identity");
+    *pdetail = "Send the body without Content-Encoding.";
+    return HTTP_UNSUPPORTED_MEDIA_TYPE;
+}
+
 int connpool_read_body(request_rec *r, apr_int64_t max, char **pbody,
                        apr_size_t *psize, const char **pdetail)
 {
@@ -111,8 +125,9 @@ int connpool_read_body(request_rec *r, apr_int64_t max, char **pbody,
                        : apr_pstrcat(r->pool,
                                      "The request's body is larger than ",
                                      show_size(r->pool, max), ".", NULL);
+        return status;
     }
-    return status;
+    return check_coding(r, pdetail);
 }
 
 static int read_form(input_t *in)

@@ -530,7 +530,8 @@ const char *connpool_shown_name(request_rec *r, const char *name);
 int connpool_find_param(const connpool_query_t *query, const char *name);
 
 /** The request's body, in r->pool with a NUL behind it.
- * @return OK, or the HTTP status to answer: 400, 413, with *pdetail set */
+ * @return OK, or the HTTP status to answer: 400, 413, 415 for one that is
+ * compressed, with *pdetail set */
 int connpool_read_body(request_rec *r, apr_int64_t max, char **pbody,
                        apr_size_t *psize, const char **pdetail);
 
@@ -557,9 +558,14 @@ const char *connpool_param_parse(apr_pool_t *p, const connpool_param_t *param,
 int connpool_problem(request_rec *r, int status, const char *detail,
                      const apr_array_header_t *errors);
 
-/** Append its object to a buffer. */
+/** Append its object to a buffer. retry_after: seconds; 0 is not shown. */
 void connpool_problem_write(cp_buffer_t *buf, int status, const char *detail,
-                            const apr_array_header_t *errors);
+                            int retry_after, const apr_array_header_t *errors);
+
+/** Answer OPTIONS, and what is not among methods (bits), by telling which are;
+ * GET includes HEAD.
+ * @return whether that was the answer: the handler returns OK */
+int connpool_answer_method(request_rec *r, apr_int64_t methods);
 
 /** connpool_problem for a core error: maps the class, logs the detail. `what`
  * names the query or upstream, whose `complaints` limit the lines per class. */

@@ -29,22 +29,6 @@ static connpool_query_t *served_query(request_rec *r)
                 : NULL;
 }
 
-static int method_not_allowed(request_rec *r, const connpool_query_t *query)
-{
-    static const char *const names[] = {"GET", "POST", "PUT", "DELETE"};
-    const char *allow = "";
-
-    for (int i = 0; i < 4; i++) {
-        if (query->methods & (AP_METHOD_BIT << ap_method_number_of(names[i]))) {
-            allow = apr_pstrcat(r->pool, allow, *allow ? ", " : "", names[i],
-                                i == 0 ? ", HEAD" : "", NULL);
-        }
-    }
-    apr_table_setn(r->headers_out, "Allow", allow);
-    return connpool_problem(r, HTTP_METHOD_NOT_ALLOWED,
-                            apr_psprintf(r->pool, "Use %s.", allow), NULL);
-}
-
 /* --- rows on their way --- */
 
 static void start_streaming(answer_t *a)
@@ -198,8 +182,8 @@ int connpool_query_handler(request_rec *r)
         return connpool_problem(r, HTTP_NOT_FOUND, "No query is served here.",
                                 NULL);
     }
-    if (!(query->methods & (AP_METHOD_BIT << r->method_number))) {
-        return method_not_allowed(r, query);
+    if (connpool_answer_method(r, query->methods)) {
+        return OK;
     }
     if (query->is_write && connpool_is_cross_site(r)) {
         return connpool_problem(

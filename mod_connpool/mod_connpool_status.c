@@ -2,6 +2,8 @@
  * The handler connpool-status, and who may see it. */
 #include "mod_connpool_status.h"
 
+#include <stdlib.h>
+
 #include <apr_lib.h>
 #include <apr_strings.h>
 #include <util_script.h>
@@ -119,6 +121,67 @@ static int send_style_sheet(request_rec *r)
     return connpool_send_report(r, "text/css; charset=utf-8", &buf);
 }
 
+/* What a range of Accept is worth, 0 to 1; 1 when it does not say. */
+static double quality(const char *range)
+{
+    const char *param = strchr(range, ';');
+
+    while (param) {
+        param++;
+        param += strspn(param, " \t");
+        if (strncasecmp(param, "q=", 2) == 0) {
+            double q = atof(param + 2);
+
+            return q > 1 ? 1 : q > 0 ? q : 0;
+        }
+        param = strchr(param, ';');
+    }
+    return 1;
+}
+
+/* The best of all ranges that name the type. */
+static double acceptance(apr_pool_t *p, const char *accept, const char *type)
+{
+    double best = 0;
+
+    while (*accept) {
+        const char *range = ap_getword(p, &accept, ',');
+
+        range += strspn(range, " \t");
+        if (connpool_is_media_type(range, type) && quality(range) > best) {
+            best = quality(range);
+        }
+    }
+    return best;
+}
+
+/* The format that Accept names and likes best, the first of equals. Wildcards
+ * name none. */
+static const char *accepted_format(apr_pool_t *p, const char *accept)
+{
+    static const struct {
+        const char *type;
+        const char *format;
+    } offers[] = {
+        {"text/html", "html"},
+        {"application/openmetrics-text", "openmetrics"},
+        {"application/json", "json"},
+        {"text/plain", "text"},
+    };
+    const char *format = "html";
+    double best = 0;
+
+    for (size_t i = 0; i < sizeof(offers) / sizeof(offers[0]); i++) {
+        double q = acceptance(p, accept, offers[i].type);
+
+        if (q > best) {
+            best = q;
+            format = offers[i].format;
+        }
+    }
+    return format;
+}
+
 /* Without ?format= a program that asks for its own format, and not for a page,
  * gets it. */
 static const char *wanted_format(request_rec *r, const apr_table_t *args)
@@ -130,13 +193,7 @@ static const char *wanted_format(request_rec *r, const apr_table_t *args)
         return format;
     }
     apr_table_mergen(r->headers_out, "Vary", "Accept");
-    if (!accept || ap_strcasestr(accept, "text/html")) {
-        return "html";
-    }
-    return ap_strcasestr(accept, "application/openmetrics-text") ? "openmetrics"
-           : ap_strcasestr(accept, "application/json")           ? "json"
-           : ap_strcasestr(accept, "text/plain")                 ? "text"
-                                                                 : "html";
+    return accept ? accepted_format(r->pool, accept) : "html";
 }
 
 /* Seconds, 0 for never, -1 for a value that is none. */
@@ -203,9 +260,8 @@ int connpool_report_guard(request_rec *r, apr_table_t **pargs)
 {
     int rv;
 
-    r->allowed |= AP_METHOD_BIT << M_GET;
-    if (r->method_number == M_OPTIONS) {
-        return DECLINED; /* the server's own answer, from r->allowed */
+    if (connpool_answer_method(r, AP_METHOD_BIT << M_GET)) {
+        return OK;
     }
     rv = ap_discard_request_body(r);
     if (rv != OK) {
@@ -218,10 +274,6 @@ int connpool_report_guard(request_rec *r, apr_table_t **pargs)
                       r->handler);
         return connpool_problem(r, HTTP_FORBIDDEN,
                                 "only local clients may see this", NULL);
-    }
-    if (r->method_number != M_GET) {
-        apr_table_setn(r->headers_out, "Allow", "GET, HEAD, OPTIONS");
-        return connpool_problem(r, HTTP_METHOD_NOT_ALLOWED, NULL, NULL);
     }
     ap_args_to_table(r, pargs);
     return OK;

@@ -299,13 +299,18 @@ subtest 'methods and places' => sub {
         my ($name, $allow, @methods) = @$case;
         for my $method (@methods) {
             my $answer = $server->request($method, "/$name");
-            is($answer->{headers}{allow}, $allow, "$method $name: Allow");
+            is($answer->{headers}{allow}, "$allow, OPTIONS",
+                "$method $name: Allow");
             if ($method eq 'HEAD') {
                 is($answer->{status}, 405, 'HEAD: 405');
                 next;
             }
             is_problem($answer, 405, qr/^Use \Q$allow\E\.$/, $method);
         }
+        my $options = $server->request('OPTIONS', "/$name");
+        is($options->{status},  200, 'OPTIONS');
+        is($options->{content}, '',  'answers nothing');
+        is($options->{headers}{allow}, "$allow, OPTIONS", '... but Allow');
     }
     is($server->post('/both')->{content}, '[{"a":1}]', 'a POST that is allowed');
     is($server->request('PUT', '/both')->{content}, '[{"a":1}]', 'and a PUT');

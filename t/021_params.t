@@ -440,6 +440,23 @@ subtest 'sizes and types' => sub {
         "POST /text HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
             . "Content-Length: 3\r\n\r\nv=1"));
     is($untyped->{status}, 415, 'without a type');
+    for my $type ('application/json', 'application/x-www-form-urlencoded') {
+        my $coded = sub {
+            my ($coding) = @_;
+            return $server->post(
+                '/text',
+                content => $type =~ /json/ ? '{"v":"a"}' : 'v=a',
+                headers => {
+                    'content-type'     => $type,
+                    'content-encoding' => $coding
+                }
+            );
+        };
+        my $gzip = $coded->('gzip');
+        is_unreadable($gzip, 415, qr/without Content-Encoding/, "gzip of $type");
+        is($gzip->{headers}{'accept-encoding'}, 'identity', '... what is read');
+        is_taken($coded->('Identity'), '{"v":"a","t":"text"}', 'identity');
+    }
     # The body of a refused request is not taken for the next one.
     for my $refused (['two', 405, 'PUT'], ['text', 415, 'POST']) {
         my ($path, $status, $method) = @$refused;

@@ -119,7 +119,8 @@ subtest 'what is refused' => sub {
     for my $method (qw(GET HEAD)) {
         my $answer = $server->request($method, '/add?client=1&seq=1');
         is($answer->{status}, 405, "$method");
-        is($answer->{headers}{allow}, 'POST, PUT, DELETE', '... Allow');
+        is($answer->{headers}{allow}, 'POST, PUT, DELETE, OPTIONS',
+            '... Allow');
     }
     is($server->post('/put', json => {k => 'a'})->{status}, 405, 'methods=PUT');
     is_problem($server->post('/more', json => {seq => 5}), 400,

@@ -75,6 +75,16 @@ HEAD
                 [send => $packed]
             );
         },
+        '/identity' => sub {
+            return answer(
+                "200 OK\nContent-Encoding: identity\nContent-Length: 5\n",
+                'hello');
+        },
+        '/length-and-chunks' => sub {
+            return answer("200 OK\nContent-Length: 9\n"
+                    . "Transfer-Encoding: chunked\n",
+                "5${CRLF}hello${CRLF}0$CRLF$CRLF");
+        },
         '/bad-gzip' => sub {
             return answer(
                 "200 OK\nContent-Encoding: gzip\nContent-Length: 9\n",
@@ -248,10 +258,43 @@ subtest 'methods' => sub {
     my $before = $upstream->stats->{requests};
     for my $method (qw(POST PUT DELETE PATCH)) {
         my $answer = $server->request($method, '/echo', content => 'x');
-        is_problem($answer, 405, qr/Use GET/, $method);
-        is($answer->{headers}{allow}, 'GET, HEAD', 'with what is allowed');
+        is_problem($answer, 405, qr/"Use GET, HEAD\."/, $method);
+        is($answer->{headers}{allow}, 'GET, HEAD, OPTIONS',
+            'with what is allowed');
     }
+    my $options = $server->request('OPTIONS', '/echo');
+    is($options->{status},  200, 'OPTIONS');
+    is($options->{content}, '',  'answers nothing');
+    is($options->{headers}{allow}, 'GET, HEAD, OPTIONS', 'but what is allowed');
     is($upstream->stats->{requests}, $before, 'the upstream saw none of them');
+};
+
+subtest 'lengths' => sub {
+    my $length = sub {
+        my ($method, $path) = @_;
+        my $answer = $server->request($method, $path);
+        ok(!$answer->{headers}{'transfer-encoding'}
+                || !defined $answer->{headers}{'content-length'},
+            "$method $path: one way to find the end");
+        return $answer->{headers}{'content-length'};
+    };
+    for my $method (qw(GET HEAD)) {
+        is($length->($method, "/any/$_->[0]"), $_->[1], 'is handed on')
+            for ['text?size=6', 6], ['rich', 5], ['large/5000000', 5_000_000],
+            ['identity', 5], ['status/404', 11];
+        is($length->($method, '/any/gzip/900'), undef,
+            'not that of what is decoded');
+        is($length->($method, '/any/length-and-chunks'), undef,
+            'nor one beside chunks');
+        is($length->($method, '/any/status/204'), undef, 'nor one of 204');
+    }
+    is($length->('GET',  '/any/text?size=0'),  0,         'nothing is 0');
+    is($length->('HEAD', '/small/large/1048576'), 1 << 20, 'as large as allowed');
+    is($length->('HEAD', '/small/large/1048577'), undef,
+        'HEAD promises no more than GET gives');
+    is($server->get('/any/length-and-chunks')->{content}, 'hello', 'chunks count');
+    my $part = $server->get('/any/tagged', headers => {'If-None-Match' => '"v1"'});
+    is("$part->{status} $part->{content}", '304 ', 'a 304');
 };
 
 subtest 'path and query' => sub {
@@ -430,6 +473,14 @@ subtest 'broken answers' => sub {
     # A client that keeps its connection must learn of it as well.
     my $cut = $server->get('/any/late-close', keep_alive => 1);
     is($cut->{status}, 599, 'a client library sees the cut');
+    my $mark = $server->log_mark;
+    my $begun = $server->connect;
+    print {$begun} "GET /any/late-close HTTP/1.1${CRLF}Host: x$CRLF$CRLF";
+    my $seen = parse_response(read_until($begun, undef, 5));
+    is($seen->{headers}{'content-length'}, 200_000, 'promised');
+    cmp_ok(length $seen->{content}, '<', 200_000, 'and not held');
+    is(sysread($begun, my $more, 1), 0, 'the connection is closed');
+    like($server->log_since($mark), qr/the answer is cut/, 'and told');
     is($server->get('/any/text', keep_alive => 1)->{status},
         200, 'and goes on');
 };
@@ -552,6 +603,7 @@ subtest 'HTTP/2' => sub {
         qr/content-length: 5000000\b/, 'of known length');
     my $head = $get->('-v', '-H', ':method: HEAD', $http2->url('/any/text'));
     like($head, qr/:status: 200/, 'HEAD');
+    like($head, qr/content-length: 13\b/, 'with its length');
     is($get->('-v', $http2->url("/any/$_")) =~ /:status: (\d+)/ && $1,
         502, "$_: an error on the way has its status")
         for qw(late-close no-last-chunk bad-chunk);

@@ -131,8 +131,11 @@ for my $loop (($ENV{CONNPOOL_MPM} // '') eq 'prefork' ? 'Off' : ('On', 'Off')) {
             my ($took, $text) = @{$seen{$path}};
             $is_in_time->($took, $late{$path}, $path);
             my ($head,    $body)     = split /\r\n\r\n/, $text, 2;
-            my ($content, $is_whole) = unchunk($body);
-            like($head, qr{^HTTP/1\.1 200 .*chunked}s, 'it had begun');
+            my ($content, $is_whole) =
+                $head =~ /^Content-Length: (\d+)/m
+                ? ($body, length $body == $1)
+                : unchunk($body);
+            like($head, qr{^HTTP/1\.1 200 }, 'it had begun');
             cmp_ok(length $content, '>', 0, 'some came');
             ok(!$is_whole, 'so it is cut');
         }

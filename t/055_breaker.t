@@ -27,6 +27,10 @@ my $server = ConnPoolTest->new(
 <Location "/health">
 SetHandler connpool-health
 </Location>
+<Location "/batch">
+SetHandler connpool-batch
+ConnPoolServe dead
+</Location>
 CONF
 );
 $server->start;
@@ -114,6 +118,15 @@ subtest 'a thousand requests to a dead upstream' => sub {
         qr/does not answer, it is asked again in [1-9]\d* s\.$/,
         'the answer says what is up');
     like($answer->{headers}{'retry-after'}, qr/^[1-9]\d*$/, 'Retry-After');
+    ok(
+        is_seen(
+            sub {
+                my ($item) = @{$server->json('/batch')};
+                return ($item->{error}{retry_after} // '') =~ /^[1-9]\d*$/;
+            }
+        ),
+        'and for an item of a batch'
+    );
     ok(is_seen(sub { line('dead')->{breaker} eq 'open' }), 'the report too');
     ok(is_seen(sub { metric('connpool_http_breaker_state{pool="dead"}') == 2 }),
         'the metrics');

@@ -162,10 +162,17 @@ subtest 'GET refused' => sub {
     $answer = $server->get('/writes');
     is($answer->{status}, 405, 'something that writes');
     like(decoded($answer)->{detail}, qr/'add'/, 'is named');
-    is($answer->{headers}{allow}, 'POST', 'and what to use');
+    is($answer->{headers}{allow}, 'POST, OPTIONS', 'and what to use');
     $answer = $server->request('PUT', '/all');
     is($answer->{status}, 405, 'PUT');
-    is($answer->{headers}{allow}, 'GET, HEAD, POST', 'allowed methods');
+    is(decoded($answer)->{detail}, 'Use GET, HEAD, POST.', 'what to use');
+    for (['/all', 'GET, HEAD, POST, OPTIONS'], ['/writes', 'POST, OPTIONS']) {
+        my ($path, $allow) = @$_;
+        $answer = $server->request('OPTIONS', $path);
+        is("$answer->{status} $answer->{content}", '200 ', "OPTIONS $path");
+        is($answer->{headers}{allow}, $allow, 'allowed methods');
+        is($server->request('PUT', $path)->{headers}{allow}, $allow, '... of PUT');
+    }
     is($server->get('/nothing')->{status}, 404, 'nothing is served');
 };
 

@@ -464,11 +464,12 @@ subtest 'requests of all kinds' => sub {
         is($answer->{status}, 405, "$method is refused");
         is($answer->{headers}{'content-type'}, 'application/problem+json',
             'with a problem');
-        like($answer->{headers}{allow}, qr/\bGET\b/, 'and what is allowed');
+        is($answer->{headers}{allow}, 'GET, HEAD, OPTIONS', 'what is allowed');
+        is(ConnPoolTest::decode($answer)->{detail}, 'Use GET, HEAD.', 'in words');
     }
     my $options = $server->request('OPTIONS', '/connpool-status');
-    is($options->{status}, 200, 'OPTIONS');
-    like($options->{headers}{allow}, qr/\bGET\b/, 'lists GET');
+    is("$options->{status} $options->{content}", '200 ', 'OPTIONS');
+    is($options->{headers}{allow}, 'GET, HEAD, OPTIONS', 'lists what is allowed');
     for my $query (
         qw(format=xml format= refresh= refresh=x refresh=3601 refresh=-1
         refresh=5x refresh=99999999999999999999 format=%3Cb%3E)
@@ -486,6 +487,15 @@ subtest 'requests of all kinds' => sub {
     is($type->('application/json'), 'application/json', 'JSON by Accept');
     like($type->('text/html,application/json;q=0.5'), qr{^text/html},
         'a browser gets the page');
+    like($type->($_->[0]), $_->[1], "Accept: $_->[0]")
+        for ['text/html;q=0.1, application/json', qr{^application/json}],
+        ['application/json; q=0.5 , text/plain;q=0.8',         qr{^text/plain}],
+        ['application/openmetrics-text;q=0, application/json', qr{/json}],
+        ['text/html;q=0, text/plain;Q=0.001',       qr{^text/plain}],
+        ['application/json;charset=x;q=1.000, text/html;q=0.999', qr{/json}],
+        ['text/plain, application/json, */*',       qr{/json}],
+        ['application/json;q=x, text/html;q=',      qr{^text/html}],
+        ['application/jsonx',                       qr{^text/html}];
 };
 
 # ---------------------------------------------------------------------------

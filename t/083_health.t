@@ -143,7 +143,11 @@ subtest 'who may ask, and how' => sub {
         'and whom a Require admits');
     is($server->head('/health')->{status},  200, 'HEAD');
     is($server->head('/health')->{content}, '',  'without a body');
-    is($server->post('/health', content => {a => 1})->{status}, 405, 'no POST');
+    my $post = $server->post('/health', content => {a => 1});
+    is($post->{status}, 405, 'no POST');
+    is(ConnPoolTest::decode($post)->{detail}, 'Use GET, HEAD.', 'what then');
+    is($server->request('OPTIONS', '/health')->{headers}{allow},
+        'GET, HEAD, OPTIONS', 'as OPTIONS tells');
     my $text = $server->get('/health')->{content};
     unlike($text, qr/SELECT|sqlite:|\.db|http:/, 'no SQL, path or URL');
 };

@@ -108,7 +108,8 @@ START_TEST(an_answer_comes_whole)
 {
     get("/hello");
     assert_ok("hello");
-    ck_assert_str_eq(answer.headers, "Content-Type: text/plain\n");
+    ck_assert_str_eq(answer.headers,
+                     "Content-Type: text/plain\nContent-Length: 5\n");
     ck_assert_int_eq(answer.result.bytes, 5);
     ck_assert_int_eq(answer.result.status, 200);
     ck_assert_int_eq(answer.result.ran_inline, loop == NULL);
@@ -189,7 +190,7 @@ START_TEST(head_brings_no_body)
 
     fetching_run(upstream, conn, loop, &request, &answer);
     assert_ok("");
-    ck_assert_str_eq(answer.headers, "X-Head: 1\n");
+    ck_assert_str_eq(answer.headers, "X-Head: 1\nContent-Length: 1000\n");
 }
 END_TEST
 
@@ -234,7 +235,7 @@ START_TEST(interim_answers_are_skipped)
 {
     get("/raw/interim");
     assert_ok("ok");
-    ck_assert_str_eq(answer.headers, "X-Final: 1\n");
+    ck_assert_str_eq(answer.headers, "X-Final: 1\nContent-Length: 2\n");
 }
 END_TEST
 
@@ -242,7 +243,8 @@ START_TEST(headers_of_the_connection_are_left_out)
 {
     get("/raw/hops");
     assert_ok("ok");
-    ck_assert_str_eq(answer.headers, "X-Public: 1\nX-Empty: \n");
+    ck_assert_str_eq(answer.headers,
+                     "X-Public: 1\nX-Empty: \nContent-Length: 2\n");
 }
 END_TEST
 
