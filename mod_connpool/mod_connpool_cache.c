@@ -389,15 +389,32 @@ static void count(const visit_t *v, apr_status_t rv)
                  outcome == CONNPOOL_MISS || outcome == CONNPOOL_BYPASS);
 }
 
-/* SQLite's date functions take this text for the present moment, and whether
- * the value goes to one of them nobody can tell. */
+/* SQLite's date functions take these words for the present moment, from texts
+ * and from blobs, up to the first NUL. */
+static int is_now(const cp_value_t *value)
+{
+    static const char *const words[] = {"now", "subsec", "subsecond"};
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        apr_size_t n = strlen(words[i]);
+        const char *data = value->as.bytes.data;
+
+        if (value->as.bytes.size >= n && strncasecmp(data, words[i], n) == 0
+            && (value->as.bytes.size == n || data[n] == '\0')) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Whether a value goes to such a function nobody can tell. */
 static int names_now(const visit_t *v)
 {
     for (int i = 0; i < v->query->params->nelts; i++) {
         const cp_value_t *value = &v->values[i];
 
-        if (value->storage == CP_TEXT && value->as.bytes.size == 3
-            && strncasecmp(value->as.bytes.data, "now", 3) == 0) {
+        if ((value->storage == CP_TEXT || value->storage == CP_BLOB)
+            && is_now(value)) {
             return 1;
         }
     }

@@ -25,10 +25,12 @@ ConnPoolParam text i integer default=0
 ConnPoolQuery view main "SELECT n, r IS NULL AS r FROM lottery" ttl=data
 ConnPoolQuery day main "SELECT date(:at) AS day" ttl=data
 ConnPoolParam day at text required
+ConnPoolQuery hour main "SELECT strftime('%H', :at) AS hour" ttl=data
+ConnPoolParam hour at blob required
 ConnPoolQuery write main "UPDATE state SET n = :n" write=on
 ConnPoolParam write n integer required
 CONF
-for my $name (qw(value row text write view day)) {
+for my $name (qw(value row text write view day hour)) {
     $conf .= "<Location \"/$name\">\nSetHandler connpool-query\n"
         . "ConnPoolServe $name\n</Location>\n";
 }
@@ -81,7 +83,7 @@ subtest 'a hit costs no query' => sub {
 };
 
 subtest 'what changes by itself' => sub {
-    for my $path (qw(/view /day?at=now /day?at=NOW)) {
+    for my $path (qw(/view /day?at=now /day?at=NOW /day?at=subsec /hour?at=bm93 /hour?at=bm93AHg=)) {
         my ($name) = $path =~ m{^/(\w+)};
         my $before = query($name)->{count};
         is(ask($clients[0], $path)->{status}, 200, $path) for 1 .. 5;
