@@ -286,10 +286,11 @@ static void start_thread(void)
     pthread_attr_destroy(&attr);
 }
 
-/* Threads are made when there is work for them. */
+/* Threads are made when there is work for them. Those that are idle may have
+ * been called for the jobs before this one, and not have woken yet. */
 static void need_worker(void)
 {
-    if (remote.idle > 0) {
+    if (remote.idle >= remote.gets.length + remote.puts.length) {
         pthread_cond_signal(&remote.work);
     }
     else if (remote.threads < THREADS
