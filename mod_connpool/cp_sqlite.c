@@ -18,6 +18,7 @@
 #include "cp_log.h"
 
 #define PROGRESS_OPS       1000 /* virtual machine steps between clock looks */
+#define MEANWHILE_EVERY    apr_time_from_msec(5)
 #define CHECKPOINT_PAGES   1000
 #define TRUNCATE_PAGES     16000 /* the log outgrew passive checkpoints */
 #define TIDY_PAUSE         10    /* rounds of maintenance after a vain try */
@@ -120,8 +121,13 @@ apr_status_t cp_sqlite_fail(cp_sqlite_conn_t *conn, int rc, const char *doing,
 static int on_progress(void *data)
 {
     cp_sqlite_conn_t *conn = data;
+    cp_clock_t now = cp_clock_now();
 
-    return is_stopping(conn->db) || cp_clock_now() >= conn->deadline;
+    if (conn->meanwhile && now >= conn->meanwhile_at) {
+        conn->meanwhile_at = now + MEANWHILE_EVERY;
+        conn->meanwhile(conn->meanwhile_baton);
+    }
+    return is_stopping(conn->db) || now >= conn->deadline;
 }
 
 /* Called by SQLite when another program holds a lock; false gives up. A flat,
@@ -147,6 +153,14 @@ void cp_sqlite_set_deadline(void *connection, cp_clock_t deadline)
     cp_sqlite_conn_t *conn = connection;
 
     conn->deadline = deadline;
+}
+
+void cp_sqlite_set_meanwhile(void *connection, cp_meanwhile_fn fn, void *baton)
+{
+    cp_sqlite_conn_t *conn = connection;
+
+    conn->meanwhile = fn;
+    conn->meanwhile_baton = baton;
 }
 
 /* --- hardening --- */

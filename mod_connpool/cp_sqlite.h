@@ -87,6 +87,13 @@ struct sqlite3 *cp_sqlite_handle(void *conn);
  * 50 ms with the default limits). Ends with the connection's release. */
 void cp_sqlite_set_deadline(void *conn, cp_clock_t deadline);
 
+/** What the calling thread has to look after while its statement runs. */
+typedef void (*cp_meanwhile_fn)(void *baton);
+
+/** Call fn (NULL: nothing) every few milliseconds from within the steps of
+ * statements of conn, in their thread. It must not touch conn. */
+void cp_sqlite_set_meanwhile(void *conn, cp_meanwhile_fn fn, void *baton);
+
 /* --- versions --- */
 
 /** A connection of its own that only asks whether somebody has committed, so

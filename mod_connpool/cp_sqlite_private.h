@@ -37,6 +37,9 @@ struct cp_sqlite_conn_t {
     sqlite3 *handle;
     cp_sqlite_identity_t file; /* what it has open */
     cp_clock_t deadline;
+    cp_meanwhile_fn meanwhile;
+    void *meanwhile_baton;
+    cp_clock_t meanwhile_at;
     cp_clock_t busy_until; /* 0: not waiting for a lock */
     int is_writer;
     int locks;        /* how often the server-wide lock is entered */

@@ -176,45 +176,6 @@ static void fail_large(connpool_item_t *item)
                          NULL);
 }
 
-/* --- queries --- */
-
-static void run_query(connpool_item_t *item)
-{
-    connpool_batch_t *batch = item->batch;
-    connpool_account_t *account = connpool_account(batch->r);
-    cp_error_t err;
-    apr_status_t rv;
-
-    item->began = cp_clock_now();
-    cp_error_clear(&err);
-    account->query_deadline = batch->deadline;
-    rv = connpool_answer_query(batch->r, item->query, item->values,
-                               &item->answer, &err);
-    account->query_deadline = 0;
-    if (rv != APR_SUCCESS) {
-        fail(item, &err);
-    }
-    else if (!has_room(item)) {
-        fail_large(item);
-    }
-    else {
-        item->status = item->answer->status;
-        finish(item);
-    }
-}
-
-static connpool_item_t *next_query(const connpool_batch_t *batch)
-{
-    for (int i = 0; i < batch->items->nelts; i++) {
-        connpool_item_t *item = connpool_batch_item(batch, i);
-
-        if (item->query && !item->is_done) {
-            return item;
-        }
-    }
-    return NULL;
-}
-
 /* --- fetches --- */
 
 static apr_status_t on_head(void *baton, int status,
@@ -349,6 +310,18 @@ static connpool_item_t *next_pending(const connpool_batch_t *batch)
     return NULL;
 }
 
+static connpool_item_t *next_query(const connpool_batch_t *batch)
+{
+    for (int i = 0; i < batch->items->nelts; i++) {
+        connpool_item_t *item = connpool_batch_item(batch, i);
+
+        if (item->query && !item->is_done) {
+            return item;
+        }
+    }
+    return NULL;
+}
+
 /* This waits for a connection only when there is nothing else to do: who waited
  * while he holds some could wait for one who does the same. */
 static void start_fetches(connpool_batch_t *batch)
@@ -394,6 +367,47 @@ static void advance_fetches(connpool_batch_t *batch, cp_clock_t *puntil)
         else if (until < *puntil) {
             *puntil = until;
         }
+    }
+}
+
+/* --- queries --- */
+
+/* While a query runs the fetches go on: none keeps a connection that it needs
+ * no more, or is late because nobody looked. */
+static void tend_fetches(void *baton)
+{
+    connpool_batch_t *batch = baton;
+    cp_clock_t ignored = CP_CLOCK_NEVER;
+
+    advance_fetches(batch, &ignored);
+    start_free(batch);
+}
+
+static void run_query(connpool_item_t *item)
+{
+    connpool_batch_t *batch = item->batch;
+    connpool_account_t *account = connpool_account(batch->r);
+    cp_error_t err;
+    apr_status_t rv;
+
+    item->began = cp_clock_now();
+    cp_error_clear(&err);
+    account->query_deadline = batch->deadline;
+    account->meanwhile = tend_fetches;
+    account->meanwhile_baton = batch;
+    rv = connpool_answer_query(batch->r, item->query, item->values,
+                               &item->answer, &err);
+    account->query_deadline = 0;
+    account->meanwhile = NULL;
+    if (rv != APR_SUCCESS) {
+        fail(item, &err);
+    }
+    else if (!has_room(item)) {
+        fail_large(item);
+    }
+    else {
+        item->status = item->answer->status;
+        finish(item);
     }
 }
 

@@ -329,6 +329,8 @@ typedef struct connpool_account_t {
     int fetches;               /**< under way */
     int fallbacks;             /**< one-shot connections */
     cp_clock_t query_deadline; /**< of what the request works on; 0: none */
+    cp_meanwhile_fn meanwhile; /**< to be called while a query runs, or NULL */
+    void *meanwhile_baton;
 } connpool_account_t;
 
 /** Of the outermost request; never NULL. */

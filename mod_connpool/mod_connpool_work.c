@@ -41,9 +41,11 @@ static apr_status_t begin_run(connpool_run_t *run, const cp_value_t *values,
                               cp_error_t *err)
 {
     void *conn = connpool_hold_connection(run->hold);
+    const connpool_account_t *account = connpool_account(run->r);
     apr_status_t rv = APR_SUCCESS;
 
     cp_sqlite_set_deadline(conn, run->deadline);
+    cp_sqlite_set_meanwhile(conn, account->meanwhile, account->meanwhile_baton);
     if (run->query->is_write) {
         rv = begin_write(run, conn, err);
     }
@@ -255,6 +257,7 @@ apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
             rv = end_transaction(run, rv, err);
         }
         cp_sqlite_set_deadline(conn, CP_CLOCK_NEVER);
+        cp_sqlite_set_meanwhile(conn, NULL, NULL);
         connpool_hold_release(run->hold);
         run->hold = NULL;
     }

@@ -84,6 +84,17 @@ ConnPoolServe count add
 SetHandler connpool-batch
 ConnPoolServe count hang
 </Location>
+ConnPoolQuery stay events "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n" timeout=3s
+ConnPoolUpstream brief @UP@/large/2000000 total=2s
+ConnPoolUpstream single @UP@/text max=1 acquire=1s overflow=reject
+<Location "/busy">
+SetHandler connpool-batch
+ConnPoolServe stay brief single
+</Location>
+<Location "/single">
+SetHandler connpool-fetch
+ConnPoolServe single
+</Location>
 <Location "/nothing">
 SetHandler connpool-batch
 </Location>
@@ -382,6 +393,30 @@ subtest 'another site' => sub {
     );
     is($items->[0]{status}, 403, 'may not write');
     is($items->[1]{body},   3,   'nothing was written');
+};
+
+subtest 'fetches go on while a query runs' => sub {
+    my $socket = $server->connect;
+    print {$socket} "GET /busy HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    ok(
+        await(
+            sub {
+                my ($pool) = grep { $_->{name} eq 'events' }
+                    @{$server->status_json->{pools}};
+                return $pool->{busy} > 0;
+            },
+            10
+        ),
+        'a query is running'
+    );
+    is($server->get('/single')->{status},
+        200, 'the one connection to an upstream is not kept from others');
+    my $answer = parse_response(read_until($socket, undef, 30));
+    my ($stay, $brief, $single) = map { $_->{status} } @{decoded($answer)};
+    is($stay, 504, 'the query took all of its time');
+    # Without the loop queries come first.
+    is($brief,  200, 'of an upstream what it sent in time');
+    is($single, 200, 'and the other');
 };
 
 subtest 'client gone' => sub {
