@@ -15,17 +15,13 @@ struct cp_bell_t {
 cp_bell_t *cp_bell_create(void)
 {
     cp_bell_t *bell = calloc(1, sizeof(*bell));
-    pthread_condattr_t attr;
 
     if (!bell) {
         return NULL;
     }
     bell->refs = 1;
     pthread_mutex_init(&bell->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&bell->cond, &attr);
-    pthread_condattr_destroy(&attr);
+    cp_clock_init_condition(&bell->cond);
     return bell;
 }
 

@@ -2,7 +2,6 @@
 #include "cp_clock.h"
 
 #include <limits.h>
-#include <stdint.h>
 
 static cp_clock_t system_clock(void)
 {
@@ -49,15 +48,31 @@ apr_interval_time_t cp_clock_left(cp_clock_t deadline)
     return deadline > now ? deadline - now : 0;
 }
 
-apr_interval_time_t cp_clock_jitter(apr_interval_time_t span, const void *seed)
+apr_interval_time_t cp_clock_spread(apr_interval_time_t span, uint64_t number)
 {
-    /* splitmix64's finaliser over time and address: spread, not secret. */
-    uint64_t x = (uint64_t)cp_clock_now() ^ ((uint64_t)(uintptr_t)seed << 20);
+    uint64_t x = number;
 
+    /* splitmix64's finaliser: spread, not secret. */
     x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
     x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
     x ^= x >> 31;
     return span > 0 ? (apr_interval_time_t)(x % (uint64_t)span) : 0;
+}
+
+apr_interval_time_t cp_clock_jitter(apr_interval_time_t span, const void *seed)
+{
+    return cp_clock_spread(span, (uint64_t)cp_clock_now()
+                                     ^ ((uint64_t)(uintptr_t)seed << 20));
+}
+
+void cp_clock_init_condition(pthread_cond_t *cond)
+{
+    pthread_condattr_t attr;
+
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(cond, &attr);
+    pthread_condattr_destroy(&attr);
 }
 
 struct timespec cp_clock_timespec(cp_clock_t deadline)

@@ -3,6 +3,8 @@
 #ifndef CP_CLOCK_H
 #define CP_CLOCK_H
 
+#include <pthread.h>
+#include <stdint.h>
 #include <time.h>
 
 #include <apr_time.h>
@@ -33,6 +35,12 @@ apr_interval_time_t cp_clock_left(cp_clock_t deadline);
 
 /** A random part of span: 0 .. span - 1, other for each seed and moment. */
 apr_interval_time_t cp_clock_jitter(apr_interval_time_t span, const void *seed);
+
+/** The same part of span for the same number: 0 .. span - 1. */
+apr_interval_time_t cp_clock_spread(apr_interval_time_t span, uint64_t number);
+
+/** Make a condition variable bound to CLOCK_MONOTONIC, as all of ours are. */
+void cp_clock_init_condition(pthread_cond_t *cond);
 
 /** deadline as the absolute time of pthread_cond_timedwait on a condition
  * variable bound to CLOCK_MONOTONIC. */

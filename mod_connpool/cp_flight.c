@@ -78,16 +78,6 @@ static cp_flight_t *find(cp_flight_table_t *table, const void *key,
     return flight;
 }
 
-static void make_condition(pthread_cond_t *cond)
-{
-    pthread_condattr_t attr;
-
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(cond, &attr);
-    pthread_condattr_destroy(&attr);
-}
-
 static cp_flight_t *add(cp_flight_table_t *table, const void *key,
                         apr_size_t size, uint64_t hash)
 {
@@ -98,7 +88,7 @@ static cp_flight_t *add(cp_flight_table_t *table, const void *key,
         abort(); /* as APR does when memory ends */
     }
     flight->table = table;
-    make_condition(&flight->changed);
+    cp_clock_init_condition(&flight->changed);
     flight->hash = hash;
     flight->key_size = size;
     memcpy(flight->key, key, size);

@@ -100,13 +100,9 @@ static void dismiss(cp_gate_t *gate, waiter_t *waiter, apr_status_t verdict)
 static apr_status_t queue_up(cp_gate_t *gate, cp_clock_t deadline)
 {
     waiter_t self;
-    pthread_condattr_t attr;
     struct timespec until = cp_clock_timespec(deadline);
 
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&self.cond, &attr);
-    pthread_condattr_destroy(&attr);
+    cp_clock_init_condition(&self.cond);
     self.verdict = APR_INCOMPLETE;
     APR_RING_INSERT_TAIL(&gate->queue, &self, waiter_t, link);
     self.since = cp_clock_now();

@@ -3,11 +3,11 @@
  * hands jobs to the one that lives. */
 #include "cp_generation.h"
 
-#include <signal.h>
 #include <stdlib.h>
 
 #include "cp_clock.h"
 #include "cp_log.h"
+#include "cp_thread.h"
 
 #define HEARTBEAT_STALE apr_time_from_sec(2)
 #define BACKOFF_MIN     apr_time_from_msec(250)
@@ -43,17 +43,12 @@ static int has_ended(const cp_generation_t *gen)
     return __atomic_load_n(&gen->has_ended, __ATOMIC_ACQUIRE);
 }
 
-/* Signals are for the threads of the server. */
 static int start_thread(cp_generation_t *gen)
 {
-    sigset_t all, before;
     int rc;
 
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     cp_generation_ref(gen);
-    rc = pthread_create(&gen->thread, NULL, cp_generation_run, gen);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    rc = cp_thread_start(&gen->thread, cp_generation_run, gen);
     if (rc != 0) {
         cp_generation_unref(gen);
     }

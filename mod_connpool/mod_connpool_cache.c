@@ -64,15 +64,9 @@ static apr_interval_time_t lifetime(const connpool_query_t *query,
                                     apr_time_t made_at)
 {
     apr_interval_time_t ttl = query->caching.ttl;
-    uint64_t x = (uint64_t)made_at;
 
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-    x ^= x >> 31;
     return ttl
-           - (apr_interval_time_t)(x
-                                   % ((uint64_t)ttl * JITTER_PERCENT / 100
-                                      + 1));
+           - cp_clock_spread(ttl * JITTER_PERCENT / 100 + 1, (uint64_t)made_at);
 }
 
 static cp_entry_times_t times_of(const connpool_query_t *query,

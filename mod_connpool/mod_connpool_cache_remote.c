@@ -10,10 +10,11 @@
 #include "mod_connpool_private.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 
 #include <apr_strings.h>
+
+#include "cp_thread.h"
 
 #define PATIENCE      apr_time_from_msec(250) /* of a request */
 #define PAUSE         apr_time_from_sec(1)    /* after a failure */
@@ -70,16 +71,6 @@ static struct {
 
 /* --- jobs --- */
 
-static void make_condition(pthread_cond_t *cond)
-{
-    pthread_condattr_t attr;
-
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(cond, &attr);
-    pthread_condattr_destroy(&attr);
-}
-
 static job_t *make_job(const char *id, int refs)
 {
     job_t *job = calloc(1, sizeof(*job));
@@ -89,7 +80,7 @@ static job_t *make_job(const char *id, int refs)
     }
     apr_cpystrn(job->id, id, sizeof(job->id));
     job->refs = refs;
-    make_condition(&job->done);
+    cp_clock_init_condition(&job->done);
     return job;
 }
 
@@ -270,20 +261,12 @@ static void *worker_main(void *data)
 
 static void start_thread(void)
 {
-    pthread_attr_t attr;
     pthread_t thread;
-    sigset_t all, before;
 
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    /* Signals are for the MPM's own threads. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    if (pthread_create(&thread, &attr, worker_main, NULL) == 0) {
+    if (cp_thread_start(&thread, worker_main, NULL) == 0) {
+        pthread_detach(thread);
         remote.threads++;
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attr);
 }
 
 /* Threads are made when there is work for them. Those that are idle may have
@@ -378,8 +361,8 @@ void connpool_remote_start(const connpool_remote_t *calls)
 {
     memset(&remote, 0, sizeof(remote));
     pthread_mutex_init(&remote.lock, NULL);
-    make_condition(&remote.work);
-    make_condition(&remote.ended);
+    cp_clock_init_condition(&remote.work);
+    cp_clock_init_condition(&remote.ended);
     remote.gets.last = &remote.gets.first;
     remote.puts.last = &remote.puts.first;
     remote.pause = PAUSE_LATE;

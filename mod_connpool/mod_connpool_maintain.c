@@ -5,12 +5,13 @@
 
 #include <dirent.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include <apr_strings.h>
+
+#include "cp_thread.h"
 
 #define MAINTAIN_EVERY   apr_time_from_sec(1)
 #define VERIFY_TRIES     5
@@ -386,21 +387,12 @@ static void *maintenance_main(void *data)
 
 void connpool_maintenance_start(server_rec *s)
 {
-    pthread_condattr_t attr;
-    sigset_t all, before;
     int rc;
 
     pthread_mutex_init(&maintenance.lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&maintenance.wake, &attr);
-    pthread_condattr_destroy(&attr);
+    cp_clock_init_condition(&maintenance.wake);
     maintenance.is_stopping = 0;
-    /* Signals are for the MPM's own threads. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    rc = pthread_create(&maintenance.thread, NULL, maintenance_main, NULL);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    rc = cp_thread_start(&maintenance.thread, maintenance_main, NULL);
     maintenance.is_running = rc == 0;
     if (rc != 0) {
         ap_log_error(APLOG_MARK, APLOG_ERR, rc, s,
