@@ -296,7 +296,7 @@ sub begin_load {
         my $pid = open(my $pipe, '-|') // die "fork: $!";
         if (!$pid) {
             my ($good, $bad) = (0, 0);
-            for (1 .. 5000) {
+            for (1 .. 100_000) {
                 last if -e $flag;
                 my $answer = $server->get('/by-id?id=1');
                 $answer->{status} == 200 ? $good++ : $bad++;
