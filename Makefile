@@ -12,10 +12,12 @@ DESTDIR ?=
 PROVE   ?= prove
 JOBS    ?= 2
 
-SOURCES      := $(wildcard mod_connpool/*.c)
-CORE         := $(wildcard mod_connpool/cp_*.c)
-HEADERS      := $(wildcard mod_connpool/*.h tests/*.h)
-TEST_SOURCES := $(wildcard tests/*.c)
+# The core links without httpd: the unit tests are made of it.
+CORE_FOLDERS := base stats pool database database/sqlite http answers
+SOURCES      := $(sort $(shell find mod_connpool -name '*.c'))
+CORE         := $(sort $(wildcard $(CORE_FOLDERS:%=mod_connpool/%/*.c)))
+TEST_SOURCES := $(wildcard tests/*.c) $(sort $(wildcard $(CORE_FOLDERS:%=tests/%/*.c)))
+HEADERS      := $(sort $(shell find mod_connpool tests -name '*.h'))
 CONSUMERS    := $(wildcard t/handler/*.c)
 FORMATTED    := $(SOURCES) $(HEADERS) $(TEST_SOURCES) $(CONSUMERS) \
                 $(wildcard tests/bench/*.c tests/fuzz/*.c)
@@ -68,16 +70,18 @@ endif
 
 # --- compiling --------------------------------------------------------------
 
-$(BUILD)/%.o: %.c $(HEADERS) Makefile | toolchain
+# What a file includes is written down when it is compiled (-MMD), for the next
+# time; -MP lets a header go away.
+$(BUILD)/%.o: %.c Makefile | toolchain
 	$(say) CC $@
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS_ALL) -Imod_connpool $(CFLAGS_ALL) -c -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS_ALL) -MMD -MP -Imod_connpool $(CFLAGS_ALL) -c -o $@ $<
 
 # With the hooks for tests, in a tree of its own: nothing of it is shipped.
-$(BUILD)/testing/%.o: %.c $(HEADERS) Makefile | toolchain
+$(BUILD)/testing/%.o: %.c Makefile | toolchain
 	$(say) CC $@
 	@mkdir -p $(@D)
-	$(Q)$(CC) -DCONNPOOL_TESTING $(CPPFLAGS_ALL) -Imod_connpool $(CFLAGS_ALL) -c -o $@ $<
+	$(Q)$(CC) -DCONNPOOL_TESTING $(CPPFLAGS_ALL) -MMD -MP -Imod_connpool -Itests $(CFLAGS_ALL) -c -o $@ $<
 
 $(MODULE): $(SOURCES:%.c=$(BUILD)/%.o)
 	$(say) LD $@
@@ -102,6 +106,9 @@ $(BUILD)/t/mod_bench.so: tests/bench/mod_bench.c Makefile | toolchain
 	$(say) CC $@
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@ $<
+
+-include $(SOURCES:%.c=$(BUILD)/%.d) $(SOURCES:%.c=$(BUILD)/testing/%.d) \
+         $(TEST_SOURCES:%.c=$(BUILD)/testing/%.d)
 
 test-programs: $(MODULE) $(TESTING) $(UNIT) $(CONSUMING)
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The module's record and its hooks. */
 #define CONNPOOL_DECLARES_MODULE /* AP_DECLARE_MODULE names the log index */
-#include "mod_connpool_private.h"
+#include "glue_private.h"
 
 #include <mpm_common.h>
 #include <util_mutex.h>

@@ -12,7 +12,7 @@ static const struct {
     const char *name;
     Suite *(*make)(void);
 } suites[] = {
-    {"params", params_suite},     {"sql", sql_suite},
+    {"number", number_suite},     {"scan", scan_suite},
     {"value", value_suite},       {"encode", encode_suite},
     {"json", json_suite},         {"address", address_suite},
     {"clock", clock_suite},       {"gate", gate_suite},

@@ -8,8 +8,8 @@
 
 #define SUITE(name) Suite *name##_suite(void) __attribute__((weak))
 
-SUITE(params);
-SUITE(sql);
+SUITE(number);
+SUITE(scan);
 SUITE(value);
 SUITE(encode);
 SUITE(json);

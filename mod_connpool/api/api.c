@@ -1,0 +1,694 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The optional functions of mod_connpool.h. */
+#include "glue_private.h"
+
+#include <apr_hash.h>
+#include <apr_optional.h>
+#include <apr_strings.h>
+
+#include "api/api.h"
+
+typedef struct binding_t {
+    const char *name;
+    cp_value_t value;
+} binding_t;
+
+struct connpool_call_t {
+    request_rec *r;
+    connpool_query_t *query;
+    int is_named;
+    apr_array_header_t *bindings; /* binding_t */
+    connpool_run_t run;
+    int is_open;
+    apr_status_t last; /* of the last step: decides over commit */
+    cp_value_t *row;   /* room for `columns` values */
+    int columns;
+    int has_row; /* row holds the current row */
+    cp_error_t err;
+};
+
+struct connpool_response_t {
+    request_rec *r;
+    int status;
+    apr_table_t *headers;
+    char *body;
+    apr_size_t size;
+    apr_size_t capacity;
+};
+
+struct connpool_conn_t {
+    request_rec *r;
+    const char *pool_name;
+    connpool_hold_t *hold; /* NULL when given back */
+    connpool_upstream_t *upstream;
+    int is_writer; /* it has entered the write lock */
+    int is_within; /* ... within somebody's transaction */
+};
+
+/* --- calls --- */
+
+/* A call that its module forgot to end: undo it before the connection goes. */
+static apr_status_t call_cleanup(void *data)
+{
+    connpool_call_t *call = data;
+
+    if (call->is_open) {
+        call->is_open = 0;
+        connpool_run_close(&call->run, APR_EGENERAL, &call->err);
+    }
+    return APR_SUCCESS;
+}
+
+static connpool_call_t *make_call(request_rec *r, connpool_query_t *query,
+                                  int is_named)
+{
+    connpool_call_t *call = apr_pcalloc(r->pool, sizeof(*call));
+
+    call->r = r;
+    call->query = query;
+    call->is_named = is_named;
+    call->bindings = apr_array_make(r->pool, 4, sizeof(binding_t));
+    cp_error_clear(&call->err);
+    return call;
+}
+
+static apr_status_t connpool_call_named(connpool_call_t **pcall, request_rec *r,
+                                        const char *name)
+{
+    connpool_query_t *query = apr_hash_get(
+        connpool_server(r->server)->all_queries, name, APR_HASH_KEY_STRING);
+
+    *pcall = query ? make_call(r, query, 1) : NULL;
+    return query ? APR_SUCCESS : APR_NOTFOUND;
+}
+
+static apr_status_t connpool_call_sql(connpool_call_t **pcall, request_rec *r,
+                                      const char *database, const char *sql,
+                                      int mode)
+{
+    connpool_database_t *db = apr_hash_get(
+        connpool_server(r->server)->all_databases, database,
+        APR_HASH_KEY_STRING);
+    connpool_query_t *query;
+
+    *pcall = NULL;
+    if (!db) {
+        return APR_NOTFOUND;
+    }
+    if (mode == CONNPOOL_WRITE && db->sqlite.is_readonly) {
+        return APR_EACCES;
+    }
+    query = apr_pcalloc(r->pool, sizeof(*query));
+    query->name = database;
+    query->database = db;
+    query->sql = sql;
+    query->is_write = mode == CONNPOOL_WRITE;
+    query->timeout = db->timeout;
+    query->max_rows = CONNPOOL_MAX_ROWS; /* these two: in a batch */
+    query->max_bytes = CONNPOOL_MAX_BYTES;
+    query->entry = -1; /* counted nowhere */
+    query->params = apr_array_make(r->pool, 4, sizeof(connpool_param_t *));
+    *pcall = make_call(r, query, 0);
+    return APR_SUCCESS;
+}
+
+static cp_value_t *place_of(connpool_call_t *call, const char *name)
+{
+    binding_t *binding;
+
+    for (int i = 0; i < call->bindings->nelts; i++) {
+        binding = &APR_ARRAY_IDX(call->bindings, i, binding_t);
+        if (strcmp(binding->name, name) == 0) {
+            return &binding->value;
+        }
+    }
+    binding = apr_array_push(call->bindings);
+    binding->name = name;
+    return &binding->value;
+}
+
+static void connpool_bind_null(connpool_call_t *call, const char *name)
+{
+    *place_of(call, name) = (cp_value_t){.storage = CP_NULL};
+}
+
+static void connpool_bind_int64(connpool_call_t *call, const char *name,
+                                apr_int64_t value)
+{
+    *place_of(call, name) = (cp_value_t){.storage = CP_INTEGER,
+                                         .as.integer = value};
+}
+
+static void connpool_bind_double(connpool_call_t *call, const char *name,
+                                 double value)
+{
+    *place_of(call, name) = (cp_value_t){.storage = CP_REAL, .as.real = value};
+}
+
+static void connpool_bind_text(connpool_call_t *call, const char *name,
+                               const char *data, apr_size_t size)
+{
+    *place_of(call, name) = (cp_value_t){.storage = CP_TEXT,
+                                         .as.bytes = {data, size}};
+}
+
+static void connpool_bind_blob(connpool_call_t *call, const char *name,
+                               const void *data, apr_size_t size)
+{
+    *place_of(call, name) = (cp_value_t){.storage = CP_BLOB,
+                                         .as.bytes = {data, size}};
+}
+
+/* SQL of the module's own declares its parameters by binding them. */
+static apr_status_t values_of_sql(connpool_call_t *call, cp_value_t *values)
+{
+    apr_array_clear(call->query->params);
+    for (int i = 0; i < call->bindings->nelts; i++) {
+        const binding_t *binding = &APR_ARRAY_IDX(call->bindings, i, binding_t);
+        connpool_param_t *param = apr_pcalloc(call->r->pool, sizeof(*param));
+
+        param->spec.name = binding->name;
+        APR_ARRAY_PUSH(call->query->params, connpool_param_t *) = param;
+        values[i] = binding->value;
+    }
+    return APR_SUCCESS;
+}
+
+static const cp_value_t *find_binding(const connpool_call_t *call,
+                                      const char *name)
+{
+    for (int i = 0; i < call->bindings->nelts; i++) {
+        const binding_t *binding = &APR_ARRAY_IDX(call->bindings, i, binding_t);
+
+        if (strcmp(binding->name, name) == 0) {
+            return &binding->value;
+        }
+    }
+    return NULL;
+}
+
+/* A named query's parameters are the administrator's: his rules hold for
+ * modules too. */
+static const char *value_of_param(connpool_call_t *call,
+                                  const connpool_param_t *param,
+                                  cp_value_t *value)
+{
+    const cp_value_t *bound = find_binding(call, param->spec.name);
+
+    if (!bound) {
+        *value = param->spec.fallback;
+        return param->spec.is_required ? "is required" : NULL;
+    }
+    *value = *bound;
+    if (bound->storage == CP_NULL) {
+        return param->spec.is_required ? "is required" : NULL;
+    }
+    if (bound->storage == CP_TEXT) {
+        return connpool_param_parse(call->r->pool, param, bound->as.bytes.data,
+                                    bound->as.bytes.size, value);
+    }
+    return cp_value_in_range(call->r->pool, &param->spec, value);
+}
+
+static apr_status_t values_of_named(connpool_call_t *call, cp_value_t *values)
+{
+    int used = 0;
+
+    for (int i = 0; i < call->query->params->nelts; i++) {
+        const connpool_param_t *param = APR_ARRAY_IDX(call->query->params, i,
+                                                      connpool_param_t *);
+        const char *reason = value_of_param(call, param, &values[i]);
+
+        if (reason) {
+            cp_error_set(&call->err, CP_ERR_INPUT, APR_EINVAL, "bad parameter",
+                         "query '%s': %s %s", call->query->name,
+                         param->spec.name, reason);
+            return APR_EINVAL;
+        }
+        used += find_binding(call, param->spec.name) != NULL;
+    }
+    if (used != call->bindings->nelts) {
+        cp_error_set(&call->err, CP_ERR_INPUT, APR_NOTFOUND, "bad parameter",
+                     "query '%s': a parameter is bound that it does not have",
+                     call->query->name);
+        return APR_NOTFOUND;
+    }
+    return APR_SUCCESS;
+}
+
+apr_status_t connpool_call_values(connpool_call_t *call,
+                                  connpool_query_t **pquery,
+                                  const cp_value_t **pvalues)
+{
+    int count = call->query->params->nelts + call->bindings->nelts + 1;
+    cp_value_t *values = apr_pcalloc(call->r->pool,
+                                     (apr_size_t)count * sizeof(*values));
+
+    if (call->is_open) {
+        return APR_EBUSY;
+    }
+    *pquery = call->query;
+    *pvalues = values;
+    cp_error_clear(&call->err);
+    return call->is_named ? values_of_named(call, values)
+                          : values_of_sql(call, values);
+}
+
+static apr_status_t connpool_call_run(connpool_call_t *call)
+{
+    connpool_query_t *query;
+    const cp_value_t *values;
+    apr_status_t rv = connpool_call_values(call, &query, &values);
+
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    memset(&call->run, 0, sizeof(call->run));
+    rv = connpool_run_open(&call->run, call->r, query, values, &call->err);
+    if (rv == APR_SUCCESS) {
+        call->is_open = 1;
+        call->last = APR_SUCCESS;
+        apr_pool_cleanup_register(call->r->pool, call, call_cleanup,
+                                  apr_pool_cleanup_null);
+    }
+    return rv;
+}
+
+static apr_status_t connpool_call_next(connpool_call_t *call)
+{
+    if (!call->is_open) {
+        return APR_EINVAL;
+    }
+    call->has_row = 0;
+    if (call->last != APR_SUCCESS) {
+        return call->last;
+    }
+    call->last = connpool_run_next(&call->run, &call->err);
+    return call->last;
+}
+
+static int connpool_columns(connpool_call_t *call)
+{
+    return call->is_open ? cp_statement_columns(call->run.statement) : 0;
+}
+
+static const char *connpool_column_name(connpool_call_t *call, int i)
+{
+    return call->is_open && i >= 0 && i < connpool_columns(call)
+               ? cp_statement_column_name(call->run.statement, i)
+               : NULL;
+}
+
+/* The value in column i of the current row; NULL when there is none. */
+static const cp_value_t *column(connpool_call_t *call, int i)
+{
+    int columns = connpool_columns(call);
+
+    if (!call->is_open || call->last != APR_SUCCESS || i < 0 || i >= columns
+        || call->run.rows == 0) {
+        return NULL;
+    }
+    if (columns > call->columns) {
+        call->columns = columns;
+        call->row = apr_palloc(call->r->pool,
+                               (apr_size_t)columns * sizeof(*call->row));
+        call->has_row = 0;
+    }
+    if (!call->has_row) {
+        cp_statement_row(call->run.statement, call->row);
+        call->has_row = 1;
+    }
+    return &call->row[i];
+}
+
+static int connpool_column_kind(connpool_call_t *call, int i)
+{
+    const cp_value_t *value = column(call, i);
+
+    switch (value ? value->storage : CP_NULL) {
+    case CP_INTEGER:
+        return CONNPOOL_INTEGER;
+    case CP_REAL:
+        return CONNPOOL_REAL;
+    case CP_TEXT:
+        return CONNPOOL_TEXT;
+    case CP_BLOB:
+        return CONNPOOL_BLOB;
+    default:
+        return CONNPOOL_NULL;
+    }
+}
+
+static apr_int64_t connpool_column_int64(connpool_call_t *call, int i)
+{
+    const cp_value_t *value = column(call, i);
+
+    return value && value->storage == CP_INTEGER ? value->as.integer : 0;
+}
+
+static double connpool_column_double(connpool_call_t *call, int i)
+{
+    const cp_value_t *value = column(call, i);
+
+    return value && value->storage == CP_REAL ? value->as.real : 0.0;
+}
+
+static const char *connpool_column_bytes(connpool_call_t *call, int i,
+                                         apr_size_t *psize)
+{
+    const cp_value_t *value = column(call, i);
+    int has_bytes = value
+                    && (value->storage == CP_TEXT || value->storage == CP_BLOB);
+
+    *psize = has_bytes ? value->as.bytes.size : 0;
+    return has_bytes ? value->as.bytes.data : NULL;
+}
+
+/* A write's statement does its work by being stepped to its end. */
+static apr_status_t step_to_end(connpool_call_t *call)
+{
+    while (call->last == APR_SUCCESS) {
+        call->last = connpool_run_next(&call->run, &call->err);
+    }
+    return call->last;
+}
+
+static apr_status_t connpool_call_end(connpool_call_t *call)
+{
+    apr_status_t rv;
+
+    if (!call->is_open) {
+        return APR_SUCCESS;
+    }
+    rv = call->query->is_write ? step_to_end(call) : call->last;
+    call->is_open = 0;
+    apr_pool_cleanup_kill(call->r->pool, call, call_cleanup);
+    rv = connpool_run_close(&call->run, rv, &call->err);
+    return rv == APR_EOF ? APR_SUCCESS : rv;
+}
+
+static apr_int64_t connpool_call_changes(connpool_call_t *call)
+{
+    return call->run.changes;
+}
+
+static apr_int64_t connpool_call_last_rowid(connpool_call_t *call)
+{
+    return call->run.last_rowid;
+}
+
+static const char *connpool_call_error(connpool_call_t *call)
+{
+    return call->err.detail;
+}
+
+/* --- fetches --- */
+
+static apr_status_t on_head(void *baton, int status,
+                            const cp_http_header_t *headers, int count)
+{
+    connpool_response_t *response = baton;
+
+    response->status = status;
+    for (int i = 0; i < count; i++) {
+        apr_table_merge(response->headers, headers[i].name, headers[i].value);
+    }
+    return APR_SUCCESS;
+}
+
+/* The size is bounded by the upstream's max-body. Growing in the request's
+ * pool by doubling wastes at most as much again. */
+static apr_status_t on_body(void *baton, const char *data, apr_size_t size)
+{
+    connpool_response_t *response = baton;
+
+    if (response->size + size + 1 > response->capacity) {
+        apr_size_t capacity = 2 * (response->size + size + 1);
+        char *body = apr_palloc(response->r->pool, capacity);
+
+        if (response->size > 0) {
+            memcpy(body, response->body, response->size);
+        }
+        response->body = body;
+        response->capacity = capacity;
+    }
+    memcpy(response->body + response->size, data, size);
+    response->size += size;
+    response->body[response->size] = '\0';
+    return APR_SUCCESS;
+}
+
+static int is_cancelled(void *baton)
+{
+    return connpool_client_is_gone(((connpool_response_t *)baton)->r);
+}
+
+static apr_status_t connpool_fetch(connpool_response_t **presponse,
+                                   request_rec *r, const char *name,
+                                   const char *path, const char *query,
+                                   const char **perror)
+{
+    connpool_upstream_t *up = apr_hash_get(
+        connpool_server(r->server)->all_upstreams, name, APR_HASH_KEY_STRING);
+    connpool_response_t *response = apr_pcalloc(r->pool, sizeof(*response));
+    cp_fetch_request_t request = {
+        .method = "GET", .path_info = path, .query = query};
+    cp_fetch_sink_t sink = {on_head, on_body, is_cancelled, response};
+    cp_error_t err;
+    apr_status_t rv;
+
+    *presponse = NULL;
+    if (perror) {
+        *perror = up ? "" : "there is no such upstream";
+    }
+    if (!up) {
+        return APR_NOTFOUND;
+    }
+    response->r = r;
+    response->headers = apr_table_make(r->pool, 8);
+    cp_error_clear(&err);
+    rv = connpool_coalesce_fetch(r, up, &request, &sink, &err);
+    if (rv == APR_SUCCESS) {
+        *presponse = response;
+    }
+    else if (perror) {
+        *perror = apr_pstrcat(r->pool, err.cause, ": ", err.detail, NULL);
+    }
+    return rv;
+}
+
+static void add_header(const char *name, const char *value, void *baton)
+{
+    apr_table_merge(baton, name, value);
+}
+
+connpool_response_t *connpool_response_of(request_rec *r,
+                                          const cp_answer_t *answer)
+{
+    connpool_response_t *response = apr_pcalloc(r->pool, sizeof(*response));
+
+    response->r = r;
+    response->status = answer->status;
+    response->headers = apr_table_make(r->pool, 8);
+    cp_answer_each(answer, add_header, response->headers);
+    response->body = answer->body.data;
+    response->size = answer->body.size;
+    return response;
+}
+
+static int connpool_response_status(const connpool_response_t *response)
+{
+    return response->status;
+}
+
+static const char *connpool_response_header(const connpool_response_t *response,
+                                            const char *name)
+{
+    return apr_table_get(response->headers, name);
+}
+
+static const char *connpool_response_body(const connpool_response_t *response,
+                                          apr_size_t *psize)
+{
+    *psize = response->size;
+    return response->body ? response->body : "";
+}
+
+/* --- connections --- */
+
+/* Who shares the connection goes on with it: what is left open here must not
+ * become theirs. Otherwise the pool cleans up. */
+static void settle(connpool_conn_t *conn)
+{
+    void *handle = connpool_hold_connection(conn->hold);
+
+    if (!conn->is_writer || !connpool_hold_is_shared(conn->hold)) {
+        return;
+    }
+    if (conn->is_within) {
+        cp_sqlite_unlock(handle);
+    }
+    else {
+        cp_sqlite_rollback(handle);
+    }
+}
+
+static apr_status_t conn_cleanup(void *data)
+{
+    connpool_conn_t *conn = data;
+
+    settle(conn);
+    connpool_hold_release(conn->hold);
+    conn->hold = NULL;
+    return APR_SUCCESS;
+}
+
+static apr_status_t lock_to_write(connpool_conn_t *conn,
+                                  const connpool_database_t *db,
+                                  cp_error_t *err)
+{
+    void *handle = connpool_hold_connection(conn->hold);
+    apr_status_t rv = cp_sqlite_lock(handle, cp_clock_after(db->sqlite.busy),
+                                     err);
+
+    if (rv != APR_SUCCESS) {
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, conn->r, "%s: %s", err->cause,
+                      err->detail);
+        connpool_hold_release(conn->hold);
+        return rv;
+    }
+    conn->is_writer = 1;
+    conn->is_within = cp_sqlite_in_transaction(handle);
+    return APR_SUCCESS;
+}
+
+static apr_status_t acquire_database(connpool_conn_t *conn,
+                                     connpool_database_t *db, int mode,
+                                     cp_error_t *err)
+{
+    int is_writer = mode == CONNPOOL_WRITE;
+    apr_status_t rv = connpool_hold_database(conn->r, db, is_writer, NULL,
+                                             &conn->hold, err);
+
+    if (rv == APR_SUCCESS) {
+        cp_sqlite_set_deadline(connpool_hold_connection(conn->hold),
+                               CP_CLOCK_NEVER);
+    }
+    return rv == APR_SUCCESS && is_writer ? lock_to_write(conn, db, err) : rv;
+}
+
+static apr_status_t connpool_acquire(connpool_conn_t **pconn, request_rec *r,
+                                     const char *name, int mode)
+{
+    const connpool_server_t *sc = connpool_server(r->server);
+    connpool_database_t *db = apr_hash_get(sc->all_databases, name,
+                                           APR_HASH_KEY_STRING);
+    connpool_conn_t *conn = apr_pcalloc(r->pool, sizeof(*conn));
+    cp_error_t err;
+    apr_status_t rv = APR_NOTFOUND;
+
+    *pconn = NULL;
+    conn->r = r;
+    if (db) {
+        conn->pool_name = db->name;
+        rv = acquire_database(conn, db, mode, &err);
+    }
+    else {
+        conn->upstream = apr_hash_get(sc->all_upstreams, name,
+                                      APR_HASH_KEY_STRING);
+        if (conn->upstream) {
+            conn->pool_name = conn->upstream->name;
+            rv = connpool_hold_upstream(r, conn->upstream, 0, &conn->hold,
+                                        &err);
+        }
+    }
+    if (rv == APR_SUCCESS) {
+        /* A subrequest that forgets its share must not outlive itself. */
+        apr_pool_cleanup_register(r->pool, conn, conn_cleanup,
+                                  apr_pool_cleanup_null);
+        *pconn = conn;
+    }
+    return rv;
+}
+
+/* The hold, no longer conn's; NULL, and a line in the log, the second time. */
+static connpool_hold_t *take_hold(connpool_conn_t *conn)
+{
+    connpool_hold_t *hold = conn->hold;
+
+    if (!hold) {
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, conn->r,
+                      "pool '%s': a connection was given back twice",
+                      conn->pool_name);
+        return NULL;
+    }
+    settle(conn);
+    apr_pool_cleanup_kill(conn->r->pool, conn, conn_cleanup);
+    conn->hold = NULL;
+    return hold;
+}
+
+static void connpool_release(connpool_conn_t *conn)
+{
+    connpool_hold_t *hold = take_hold(conn);
+
+    if (hold) {
+        connpool_hold_release(hold);
+    }
+}
+
+static void connpool_discard(connpool_conn_t *conn, const char *why)
+{
+    connpool_hold_t *hold = take_hold(conn);
+
+    if (hold) {
+        connpool_hold_discard(hold, why);
+    }
+}
+
+static struct sqlite3 *connpool_sqlite(connpool_conn_t *conn)
+{
+    return conn->hold && !conn->upstream
+               ? cp_sqlite_handle(connpool_hold_connection(conn->hold))
+               : NULL;
+}
+
+static void *connpool_curl(connpool_conn_t *conn)
+{
+    return conn->hold && conn->upstream
+               ? connpool_hold_easy(conn->hold, conn->upstream)
+               : NULL;
+}
+
+void connpool_api_register(void)
+{
+    APR_REGISTER_OPTIONAL_FN(connpool_call_named);
+    APR_REGISTER_OPTIONAL_FN(connpool_call_sql);
+    APR_REGISTER_OPTIONAL_FN(connpool_bind_null);
+    APR_REGISTER_OPTIONAL_FN(connpool_bind_int64);
+    APR_REGISTER_OPTIONAL_FN(connpool_bind_double);
+    APR_REGISTER_OPTIONAL_FN(connpool_bind_text);
+    APR_REGISTER_OPTIONAL_FN(connpool_bind_blob);
+    APR_REGISTER_OPTIONAL_FN(connpool_call_run);
+    APR_REGISTER_OPTIONAL_FN(connpool_call_next);
+    APR_REGISTER_OPTIONAL_FN(connpool_columns);
+    APR_REGISTER_OPTIONAL_FN(connpool_column_name);
+    APR_REGISTER_OPTIONAL_FN(connpool_column_kind);
+    APR_REGISTER_OPTIONAL_FN(connpool_column_int64);
+    APR_REGISTER_OPTIONAL_FN(connpool_column_double);
+    APR_REGISTER_OPTIONAL_FN(connpool_column_bytes);
+    APR_REGISTER_OPTIONAL_FN(connpool_call_end);
+    APR_REGISTER_OPTIONAL_FN(connpool_call_changes);
+    APR_REGISTER_OPTIONAL_FN(connpool_call_last_rowid);
+    APR_REGISTER_OPTIONAL_FN(connpool_call_error);
+    APR_REGISTER_OPTIONAL_FN(connpool_fetch);
+    APR_REGISTER_OPTIONAL_FN(connpool_response_status);
+    APR_REGISTER_OPTIONAL_FN(connpool_response_header);
+    APR_REGISTER_OPTIONAL_FN(connpool_response_body);
+    APR_REGISTER_OPTIONAL_FN(connpool_acquire);
+    APR_REGISTER_OPTIONAL_FN(connpool_release);
+    APR_REGISTER_OPTIONAL_FN(connpool_discard);
+    APR_REGISTER_OPTIONAL_FN(connpool_sqlite);
+    APR_REGISTER_OPTIONAL_FN(connpool_curl);
+    connpool_batch_api_register();
+}

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "database/sqlite/connection.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void statement_free(cp_statement_t *st)
+{
+    sqlite3_finalize(st->stmt);
+    free(st->sql);
+    memset(st, 0, sizeof(*st));
+}
+
+void cp_statement_free_all(cp_sqlite_conn_t *conn)
+{
+    for (int i = 0; i < CP_SQLITE_STATEMENTS; i++) {
+        statement_free(&conn->cache[i]);
+    }
+}
+
+/* The cached statement of this text that nobody uses, or NULL. */
+static cp_statement_t *cache_find(cp_sqlite_conn_t *conn, const char *sql,
+                                  size_t size)
+{
+    for (int i = 0; i < CP_SQLITE_STATEMENTS; i++) {
+        cp_statement_t *st = &conn->cache[i];
+
+        if (st->stmt && !st->is_out && st->sql_size == size
+            && memcmp(st->sql, sql, size) == 0) {
+            return st;
+        }
+    }
+    return NULL;
+}
+
+/* A free place, or that of the least recently used; NULL when all are out. */
+static cp_statement_t *cache_place(cp_sqlite_conn_t *conn)
+{
+    cp_statement_t *oldest = NULL;
+
+    for (int i = 0; i < CP_SQLITE_STATEMENTS; i++) {
+        cp_statement_t *st = &conn->cache[i];
+
+        if (!st->stmt) {
+            return st;
+        }
+        if (!st->is_out && (!oldest || st->used_at < oldest->used_at)) {
+            oldest = st;
+        }
+    }
+    if (oldest) {
+        statement_free(oldest);
+    }
+    return oldest;
+}
+
+/* Nothing but blanks, semicolons and comments; SQLite itself is asked. */
+static int is_blank(sqlite3 *handle, const char *tail)
+{
+    while (*tail) {
+        sqlite3_stmt *stmt = NULL;
+        int rc = sqlite3_prepare_v3(handle, tail, -1, 0, &stmt, &tail);
+
+        if (rc != SQLITE_OK || stmt) {
+            sqlite3_finalize(stmt);
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* What SQLite compiled, but a pool does not run. */
+static apr_status_t check_compiled(cp_sqlite_conn_t *conn, sqlite3_stmt *stmt,
+                                   const char *sql, const char *tail,
+                                   cp_error_t *err)
+{
+    if (!stmt || !is_blank(conn->handle, tail)) {
+        return cp_error_set(err, CP_ERR_INTERNAL, APR_EINVAL,
+                            "the query is not one statement",
+                            "not exactly one statement: %.200s", sql);
+    }
+    if (!conn->is_writer && !sqlite3_stmt_readonly(stmt)) {
+        return cp_error_set(
+            err, CP_ERR_REFUSED, APR_EACCES, "the query would write",
+            "a statement that writes needs a writer: %.200s", sql);
+    }
+    return APR_SUCCESS;
+}
+
+static apr_status_t compile(cp_sqlite_conn_t *conn, const char *sql,
+                            sqlite3_stmt **pstmt, cp_error_t *err)
+{
+    const char *tail = NULL;
+    apr_status_t rv;
+    int rc;
+
+    conn->is_compiling = 1;
+    conn->was_denied = 0;
+    rc = sqlite3_prepare_v3(conn->handle, sql, -1, SQLITE_PREPARE_PERSISTENT,
+                            pstmt, &tail);
+    conn->is_compiling = 0;
+    if (rc != SQLITE_OK) {
+        rv = cp_sqlite_fail(conn, rc, "prepare", err);
+        if (conn->was_denied) {
+            /* SQLite has no code of its own for a function that is denied. */
+            err->cls = CP_ERR_REFUSED;
+            err->cause = "the query does what is not allowed";
+        }
+        else if (err->cls == CP_ERR_INPUT) {
+            /* Nothing of the request is in it yet: SQL and schema differ. */
+            err->cls = CP_ERR_STORAGE;
+            err->cause = "the query does not fit the database";
+        }
+        return rv;
+    }
+    rv = check_compiled(conn, *pstmt, sql, tail, err);
+    if (rv != APR_SUCCESS) {
+        sqlite3_finalize(*pstmt);
+    }
+    return rv;
+}
+
+static apr_status_t cache_add(cp_sqlite_conn_t *conn, const char *sql,
+                              size_t size, cp_statement_t **pst,
+                              cp_error_t *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    cp_statement_t *st;
+    apr_status_t rv;
+
+    conn->volatile_call = NULL;
+    rv = compile(conn, sql, &stmt, err);
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    st = cache_place(conn);
+    if (st) {
+        st->sql = strdup(sql);
+    }
+    if (!st || !st->sql) {
+        sqlite3_finalize(stmt);
+        return cp_error_set(err, CP_ERR_CAPACITY, APR_ENOMEM,
+                            st ? "out of memory" : "too many open statements",
+                            "cannot keep: %.200s", sql);
+    }
+    st->conn = conn;
+    st->stmt = stmt;
+    st->sql_size = size;
+    st->volatile_call = conn->volatile_call;
+    *pst = st;
+    return APR_SUCCESS;
+}
+
+apr_status_t cp_statement_prepare(void *connection, const char *sql,
+                                  cp_statement_t **pst, cp_error_t *err)
+{
+    cp_sqlite_conn_t *conn = connection;
+    size_t size = strlen(sql);
+    cp_statement_t *st = cache_find(conn, sql, size);
+    apr_status_t rv = st ? APR_SUCCESS : cache_add(conn, sql, size, &st, err);
+
+    *pst = st;
+    if (rv == APR_SUCCESS) {
+        st->is_out = 1;
+        conn->statements_out++;
+        st->used_at = ++conn->uses;
+    }
+    return rv;
+}
+
+int cp_statement_is_readonly(cp_statement_t *st)
+{
+    return sqlite3_stmt_readonly(st->stmt);
+}
+
+/* A null pointer would bind NULL, not an empty value. */
+static const char *some(const cp_value_t *value)
+{
+    return value->as.bytes.data ? value->as.bytes.data : "";
+}
+
+apr_status_t cp_statement_bind(cp_statement_t *st, const char *name,
+                               const cp_value_t *value, cp_error_t *err)
+{
+    char parameter[80] = ":";
+    size_t size = strlen(name);
+    int i = 0, rc = SQLITE_OK;
+
+    /* Half of a long name could be another parameter's. */
+    if (size < sizeof(parameter) - 1) {
+        memcpy(parameter + 1, name, size + 1);
+        i = sqlite3_bind_parameter_index(st->stmt, parameter);
+    }
+    if (i == 0) {
+        cp_error_set(err, CP_ERR_INPUT, APR_NOTFOUND, "unknown parameter",
+                     "the query has no parameter :%.64s", name);
+        return APR_NOTFOUND;
+    }
+    switch (value->storage) {
+    case CP_NULL:
+        rc = sqlite3_bind_null(st->stmt, i);
+        break;
+    case CP_INTEGER:
+        rc = sqlite3_bind_int64(st->stmt, i, value->as.integer);
+        break;
+    case CP_REAL:
+        rc = sqlite3_bind_double(st->stmt, i, value->as.real);
+        break;
+    case CP_TEXT:
+        rc = sqlite3_bind_text64(st->stmt, i, some(value), value->as.bytes.size,
+                                 SQLITE_STATIC, SQLITE_UTF8);
+        break;
+    case CP_BLOB:
+        rc = sqlite3_bind_blob64(st->stmt, i, some(value), value->as.bytes.size,
+                                 SQLITE_STATIC);
+        break;
+    }
+    return rc == SQLITE_OK ? APR_SUCCESS
+                           : cp_sqlite_fail(st->conn, rc, "bind", err);
+}
+
+/* Would it still compile? The plain error of a step is the same whether the
+ * values or a changed schema caused it. */
+static int fits_schema(cp_statement_t *st)
+{
+    sqlite3_stmt *stmt = NULL;
+    int rc = sqlite3_prepare_v3(st->conn->handle, st->sql, -1, 0, &stmt, NULL);
+
+    sqlite3_finalize(stmt);
+    return rc == SQLITE_OK;
+}
+
+apr_status_t cp_statement_step(cp_statement_t *st, cp_error_t *err)
+{
+    apr_status_t rv;
+    int rc;
+
+    st->conn->volatile_call = NULL;
+    rc = sqlite3_step(st->stmt);
+    if (st->conn->volatile_call) {
+        /* The schema has changed: SQLite compiled it anew. */
+        st->volatile_call = st->conn->volatile_call;
+    }
+    if (rc == SQLITE_ROW) {
+        return APR_SUCCESS;
+    }
+    if (rc == SQLITE_DONE) {
+        return APR_EOF;
+    }
+    rv = cp_sqlite_fail(st->conn, rc, "run", err);
+    if ((rc & 0xff) == SQLITE_ERROR && !fits_schema(st)) {
+        err->cls = CP_ERR_STORAGE;
+        err->cause = "the query does not fit the database";
+    }
+    return rv;
+}
+
+const char *cp_statement_volatile(cp_statement_t *st)
+{
+    return st->volatile_call;
+}
+
+int cp_statement_columns(cp_statement_t *st)
+{
+    return sqlite3_column_count(st->stmt);
+}
+
+const char *cp_statement_column_name(cp_statement_t *st, int i)
+{
+    const char *name = sqlite3_column_name(st->stmt, i);
+
+    return name ? name : "";
+}
+
+static void take_bytes(cp_value_t *value, const void *data,
+                       sqlite3_value *column)
+{
+    /* The size is asked after the data: asking may convert in place. */
+    value->as.bytes.data = data ? data : "";
+    value->as.bytes.size = data ? (apr_size_t)sqlite3_value_bytes(column) : 0;
+}
+
+/* Each sqlite3_column_ function looks the column up and leaves the statement
+ * anew; the value is looked up once. It is safe to read, for no other thread
+ * uses this connection (SQLITE_OPEN_NOMUTEX says the same). */
+static void take_column(cp_value_t *value, sqlite3_value *column)
+{
+    switch (sqlite3_value_type(column)) {
+    case SQLITE_INTEGER:
+        value->storage = CP_INTEGER;
+        value->as.integer = sqlite3_value_int64(column);
+        break;
+    case SQLITE_FLOAT:
+        value->storage = CP_REAL;
+        value->as.real = sqlite3_value_double(column);
+        break;
+    case SQLITE_TEXT:
+        value->storage = CP_TEXT;
+        take_bytes(value, sqlite3_value_text(column), column);
+        break;
+    case SQLITE_BLOB:
+        value->storage = CP_BLOB;
+        take_bytes(value, sqlite3_value_blob(column), column);
+        break;
+    default:
+        value->storage = CP_NULL;
+        break;
+    }
+}
+
+void cp_statement_row(cp_statement_t *st, cp_value_t *values)
+{
+    int columns = sqlite3_data_count(st->stmt);
+
+    for (int i = 0; i < columns; i++) {
+        take_column(&values[i], sqlite3_column_value(st->stmt, i));
+    }
+}
+
+void cp_statement_finish(cp_statement_t *st)
+{
+    /* The connection's release may have come before. */
+    if (!st->is_out) {
+        return;
+    }
+    sqlite3_reset(st->stmt);
+    sqlite3_clear_bindings(st->stmt);
+    st->is_out = 0;
+    st->conn->statements_out--;
+}

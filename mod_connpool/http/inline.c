@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The runner without a loop: the calling thread drives the transfer itself, in
+ * a multi handle of the connection's own, which also keeps its socket. */
+#include "http/job.h"
+
+static CURLM *own_multi(cp_conn_t *conn)
+{
+    if (!conn->own) {
+        conn->own = curl_multi_init();
+        if (conn->own) {
+            curl_multi_setopt(conn->own, CURLMOPT_MAXCONNECTS, 1L);
+        }
+    }
+    return conn->own;
+}
+
+int cp_inline_start(cp_conn_t *conn, cp_job_t *job)
+{
+    CURLM *multi = own_multi(conn);
+
+    return multi && curl_multi_add_handle(multi, job->easy) == CURLM_OK;
+}
+
+static void finish(cp_conn_t *conn, cp_job_t *job, CURLcode code)
+{
+    curl_multi_remove_handle(conn->own, job->easy);
+    cp_job_finish(job, CP_END_CURL, code);
+}
+
+void cp_inline_stop(cp_conn_t *conn, cp_job_t *job)
+{
+    if (job->end == CP_END_NONE) {
+        curl_multi_remove_handle(conn->own, job->easy);
+    }
+}
+
+void cp_inline_unpause(cp_conn_t *conn, cp_job_t *job)
+{
+    CURLcode code = curl_easy_pause(job->easy, CURLPAUSE_CONT);
+
+    /* What curl kept back goes to our callback at once, and may be refused. */
+    if (code != CURLE_OK) {
+        finish(conn, job, code);
+    }
+}
+
+void cp_inline_work(cp_conn_t *conn, cp_job_t *job, apr_interval_time_t wait)
+{
+    CURLMsg *msg;
+    int running, left;
+
+    curl_multi_perform(conn->own, &running);
+    if (running > 0 && !job->has_news) {
+        curl_multi_poll(conn->own, NULL, 0, (int)cp_http_milliseconds(wait),
+                        NULL);
+        curl_multi_perform(conn->own, &running);
+    }
+    while ((msg = curl_multi_info_read(conn->own, &left))) {
+        if (msg->msg == CURLMSG_DONE) {
+            finish(conn, job, msg->data.result);
+            return;
+        }
+    }
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The child's one event-loop thread: owner of the CURLM and of all sockets of
+ * transfers that run in it. Jobs go in through an inbox, and each is told its
+ * completion. */
+#ifndef CP_LOOP_H
+#define CP_LOOP_H
+
+#include <apr_errno.h>
+#include <apr_pools.h>
+#include <apr_time.h>
+
+#include "stats/stats.h"
+
+typedef struct cp_loop_t cp_loop_t;
+
+typedef struct cp_loop_config_t {
+    int max_connections;           /**< idle sockets kept at the most */
+    apr_interval_time_t keepalive; /**< idle longer than this: all closed */
+    int cleanup; /**< also drop idle sockets that the other side closed */
+} cp_loop_config_t;
+
+/** Make the loop's supervisor and start its thread (in the child, never in the
+ * parent). A thread that cannot be started is not a failure: the supervisor
+ * tries again with back-off, and fetches run inline meanwhile. Lives until
+ * cp_loop_stop; not bound to p's life. */
+apr_status_t cp_loop_create(cp_loop_t **ploop, const cp_loop_config_t *config,
+                            cp_loop_stats_t *stats);
+
+/** Called about every 250 ms from the maintenance thread: a heartbeat older
+ * than 2 s, or a thread that ended, gets the running generation abandoned (its
+ * waiters are told within 100 ms) and a new one started, with back-off from
+ * 250 ms to 15 s between starts. */
+void cp_loop_supervise(cp_loop_t *loop);
+
+/** Refuse new jobs, fail those in flight (CP_ERR_CANCELLED), end the thread,
+ * join it; at most about 2 s, then it is left behind. */
+void cp_loop_stop(cp_loop_t *loop);
+
+#ifdef CONNPOOL_TESTING
+/** A running generation with a fresh heartbeat? */
+int cp_loop_test_is_alive(cp_loop_t *loop);
+
+/** After cp_loop_stop, when no thread can use the loop any more: free it, so
+ * that tests leak nothing. A child never can tell, and leaves it. */
+void cp_loop_test_destroy(cp_loop_t *loop);
+
+/** Faults on demand: the thread returns, or sleeps without heartbeat. */
+void cp_loop_test_die(cp_loop_t *loop);
+void cp_loop_test_stall(cp_loop_t *loop, apr_interval_time_t how_long);
+#endif
+
+#endif

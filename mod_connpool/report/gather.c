@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Gathers the report from the shared segment, so that it covers all children.
+ * Only names from the configuration come into it: no path, SQL or URL. */
+#include "report/status.h"
+
+#include <limits.h>
+#include <stddef.h>
+
+#include <apr_strings.h>
+
+typedef struct number_field_t {
+    const char *name; /* in JSON */
+    size_t offset;    /* in cp_pool_stats_t */
+    int is_gauge;
+} number_field_t;
+
+#define FIELD(number, member)                                                  \
+    [number] = {#member, offsetof(cp_pool_stats_t, member), 0}
+#define GAUGE(number, member)                                                  \
+    [number] = {#member, offsetof(cp_pool_stats_t, member), 1}
+
+static const number_field_t pool_fields[CONNPOOL_NUMBERS] = {
+    GAUGE(CONNPOOL_OPEN, open),
+    GAUGE(CONNPOOL_BUSY, busy),
+    GAUGE(CONNPOOL_IDLE, idle),
+    GAUGE(CONNPOOL_WAITING, waiting),
+    FIELD(CONNPOOL_ACQUIRED, acquired),
+    FIELD(CONNPOOL_RELEASED, released),
+    FIELD(CONNPOOL_ABANDONED, abandoned),
+    FIELD(CONNPOOL_TIMEOUTS, timeouts),
+    FIELD(CONNPOOL_REJECTED, rejected),
+    FIELD(CONNPOOL_FALLBACKS, fallbacks),
+    FIELD(CONNPOOL_CREATED, created),
+    FIELD(CONNPOOL_CREATE_FAILURES, create_failures),
+    FIELD(CONNPOOL_LEAKS, leaks_suspected),
+    GAUGE(CONNPOOL_MEMORY, memory_bytes),
+};
+
+/* A child that stops between two of its counters can leave a gauge below
+ * zero; nobody shall see that as a number of twenty digits. */
+static uint64_t not_negative(uint64_t value)
+{
+    return (int64_t)value < 0 ? 0 : value;
+}
+
+connpool_spread_t connpool_spread_of(const cp_histogram_t *h)
+{
+    return (connpool_spread_t){
+        .count = cp_histogram_count(h),
+        .sum = h->sum,
+        .p50 = cp_histogram_quantile(h, 0.50),
+        .p90 = cp_histogram_quantile(h, 0.90),
+        .p99 = cp_histogram_quantile(h, 0.99),
+        .max = h->max,
+    };
+}
+
+static const char *server_label(const connpool_status_t *report,
+                                const server_rec *s)
+{
+    const char *key = connpool_server_key(report->p, s);
+
+    return *key ? key : NULL;
+}
+
+/* The main server sees everything; a virtual host what it may use, which is
+ * what its names lead to. */
+static int is_visible(const connpool_status_t *report, apr_hash_t *names,
+                      const char *name, const void *definition)
+{
+    return report->is_main
+           || apr_hash_get(names, name, APR_HASH_KEY_STRING) == definition;
+}
+
+/* The flags that count for a pool: of the virtual host that looks at it, and
+ * for the main server, which looks at everybody's, of where it was defined. */
+static const connpool_server_t *flags_for(const connpool_status_t *report,
+                                          server_rec *defined)
+{
+    return report->is_main ? connpool_server(defined) : report->viewer;
+}
+
+/* Odd parts are writers: without one a database can be read still. */
+int connpool_status_is_down(const cp_pool_stats_t *sum)
+{
+    return sum->open == 0 && sum->down[0] + sum->down[2] > 0;
+}
+
+/* usable: how many connections of a child one kind of work can get, max less
+ * what is set aside for other work. */
+static const char *state_of(const connpool_status_t *report,
+                            const connpool_pool_line_t *line, int is_pooled,
+                            int usable)
+{
+    apr_uint64_t limit = (apr_uint64_t)usable
+                         * (apr_uint64_t)(report->children ? report->children
+                                                           : 1);
+
+    if (!is_pooled) {
+        return "off";
+    }
+    if (connpool_status_is_down(line->sum)) {
+        return "down";
+    }
+    return line->number[CONNPOOL_WAITING] > 0
+                   && line->number[CONNPOOL_BUSY] >= limit
+               ? "exhausted"
+               : "ok";
+}
+
+static void add_leaks(apr_array_header_t *leaks, const cp_pool_stats_t *stats,
+                      pid_t child, apr_pool_t *p)
+{
+    uint64_t now = (uint64_t)cp_clock_now();
+    cp_leak_t leak;
+
+    for (int part = 0; part < CP_POOL_PARTS; part++) {
+        for (int i = 0; i < CP_LEAKS_LISTED; i++) {
+            if (cp_leak_read(&stats->leaks[part][i], &leak)) {
+                connpool_leak_line_t *line = apr_array_push(leaks);
+
+                line->holder = apr_pstrdup(p, leak.holder);
+                line->held_us = now > leak.since ? now - leak.since : 0;
+                line->child = child;
+            }
+        }
+    }
+}
+
+static apr_array_header_t *gather_leaks(const connpool_status_t *report,
+                                        int entry)
+{
+    cp_segment_t *seg = connpool_child.segment;
+    apr_array_header_t *leaks = apr_array_make(report->p, 0,
+                                               sizeof(connpool_leak_line_t));
+
+    for (int i = 0; entry >= 0 && i < cp_segment_slots(seg); i++) {
+        pid_t child = cp_segment_owner(seg, i);
+
+        if (child != 0) {
+            add_leaks(leaks, cp_segment_pool(seg, i, entry), child, report->p);
+        }
+    }
+    return leaks;
+}
+
+static connpool_pool_line_t *add_pool(connpool_status_t *report,
+                                      const char *name, server_rec *server,
+                                      int entry)
+{
+    connpool_pool_line_t *line = apr_array_push(report->pools);
+    cp_pool_stats_t *sum = apr_palloc(report->p, sizeof(*sum));
+    cp_clock_t now = cp_clock_now();
+
+    cp_segment_sum_pool(connpool_child.segment, entry, sum);
+    line->sum = sum;
+    line->entry = entry;
+    line->name = name;
+    line->server = server_label(report, server);
+    line->owner = connpool_server(server);
+    for (int i = 0; i < CONNPOOL_NUMBERS; i++) {
+        const char *cell = (const char *)sum + pool_fields[i].offset;
+
+        memcpy(&line->number[i], cell, sizeof(line->number[i]));
+        if (pool_fields[i].is_gauge) {
+            line->number[i] = not_negative(line->number[i]);
+        }
+    }
+    memcpy(line->closed, sum->closed, sizeof(line->closed));
+    line->acquire = connpool_spread_of(&sum->acquire_us);
+    line->hold = connpool_spread_of(&sum->hold_us);
+    line->create = connpool_spread_of(&sum->create_us);
+    line->leaks = gather_leaks(report, entry);
+    for (int i = 0; i < CP_POOL_PARTS; i++) {
+        uint64_t since = sum->waiting_since[i];
+
+        if (since != 0 && (uint64_t)now > since
+            && (uint64_t)now - since > line->oldest_wait_us) {
+            line->oldest_wait_us = (uint64_t)now - since;
+        }
+    }
+    return line;
+}
+
+int connpool_status_usable(const connpool_database_t *db)
+{
+    int has_writer_apart = db->pool.max > 1 && !db->sqlite.is_readonly;
+
+    return db->pool.max - has_writer_apart;
+}
+
+static void add_database(connpool_status_t *report,
+                         const connpool_database_t *db)
+{
+    connpool_pool_line_t *line = add_pool(report, db->name, db->server,
+                                          db->entry);
+    const connpool_server_t *flags = flags_for(report, db->server);
+    line->kind = "sqlite";
+    line->max = db->pool.max;
+    line->max_together = INT_MAX;
+    line->state = state_of(report, line, flags->engine && flags->db_pool,
+                           connpool_status_usable(db));
+}
+
+static void add_upstream(connpool_status_t *report,
+                         const connpool_upstream_t *up)
+{
+    connpool_pool_line_t *pool = add_pool(report, up->name, up->server,
+                                          up->pool_entry);
+    const connpool_server_t *flags = flags_for(report, up->server);
+    connpool_upstream_line_t *line = apr_array_push(report->upstreams);
+    cp_upstream_stats_t *sum = apr_palloc(report->p, sizeof(*sum));
+
+    pool->kind = "http";
+    pool->max = up->pool.max;
+    pool->max_together = pool->owner->http_max;
+    pool->state = state_of(report, pool, flags->engine && flags->http_pool,
+                           up->pool.max);
+
+    cp_segment_sum_upstream(connpool_child.segment, up->entry, sum);
+    line->sum = sum;
+    line->name = up->name;
+    line->server = pool->server;
+    line->count = sum->count;
+    line->errors = sum->errors;
+    line->reused = sum->reused;
+    line->retries = sum->retries;
+    line->breaker = cp_breaker_state(sum, cp_clock_now());
+    line->us = connpool_spread_of(&sum->us);
+}
+
+static void add_query(connpool_status_t *report, const connpool_query_t *query)
+{
+    connpool_query_line_t *line = apr_array_push(report->queries);
+    cp_query_stats_t *sum = apr_palloc(report->p, sizeof(*sum));
+
+    cp_segment_sum_query(connpool_child.segment, query->entry, sum);
+    line->sum = sum;
+    line->name = query->name;
+    line->server = server_label(report, query->server);
+    line->count = sum->count;
+    line->errors = sum->errors;
+    line->rows = sum->rows;
+    line->us = connpool_spread_of(&sum->us);
+}
+
+static void gather_server(connpool_status_t *report,
+                          const connpool_server_t *server)
+{
+    const connpool_server_t *viewer = report->viewer;
+
+    for (int i = 0; i < server->databases->nelts; i++) {
+        const connpool_database_t *db = APR_ARRAY_IDX(server->databases, i,
+                                                      connpool_database_t *);
+
+        if (is_visible(report, viewer->all_databases, db->name, db)) {
+            add_database(report, db);
+        }
+    }
+    for (int i = 0; i < server->upstreams->nelts; i++) {
+        const connpool_upstream_t *up = APR_ARRAY_IDX(server->upstreams, i,
+                                                      connpool_upstream_t *);
+
+        if (is_visible(report, viewer->all_upstreams, up->name, up)) {
+            add_upstream(report, up);
+        }
+    }
+    for (int i = 0; i < server->queries->nelts; i++) {
+        const connpool_query_t *query = APR_ARRAY_IDX(server->queries, i,
+                                                      connpool_query_t *);
+
+        if (is_visible(report, viewer->all_queries, query->name, query)) {
+            add_query(report, query);
+        }
+    }
+}
+
+static void gather_processes(connpool_status_t *report)
+{
+    cp_segment_t *seg = connpool_child.segment;
+    int slots = cp_segment_slots(seg);
+
+    for (int i = 0; i < slots; i++) {
+        const cp_process_stats_t *process = cp_segment_process(seg, i);
+        uint64_t base = cp_stats_get(&process->rss_base_bytes);
+        pid_t pid = cp_segment_owner(seg, i);
+
+        if (pid != 0) {
+            connpool_child_line_t *line = apr_array_push(report->processes);
+
+            line->pid = pid;
+            line->rss_bytes = cp_stats_get(&process->rss_bytes);
+            line->rss_max_bytes = cp_stats_get(&process->rss_max_bytes);
+            line->memory_bytes = cp_stats_get(&process->memory_bytes);
+            line->growth_bytes = base ? (int64_t)(line->rss_bytes - base) : 0;
+            line->descriptors = cp_stats_get(&process->descriptors);
+        }
+    }
+    cp_segment_sum_process(seg, &report->process);
+    report->request = connpool_spread_of(&report->process.request_us);
+}
+
+connpool_status_t *connpool_status_gather(request_rec *r)
+{
+    connpool_status_t *report = apr_pcalloc(r->pool, sizeof(*report));
+
+    report->p = r->pool;
+    report->viewer = connpool_server(r->server);
+    report->is_main = r->server == connpool_child.main_server;
+    report->memory_bound = (uint64_t)connpool_server(connpool_child.main_server)
+                               ->memory;
+    report->children = cp_segment_children(connpool_child.segment);
+    report->pools = apr_array_make(r->pool, 8, sizeof(connpool_pool_line_t));
+    report->queries = apr_array_make(r->pool, 8, sizeof(connpool_query_line_t));
+    report->upstreams = apr_array_make(r->pool, 8,
+                                       sizeof(connpool_upstream_line_t));
+    for (server_rec *s = connpool_child.main_server; s; s = s->next) {
+        const connpool_server_t *server = connpool_server(s);
+
+        /* A virtual host without a directive of ours has the main server's. */
+        if (server->server == s) {
+            gather_server(report, server);
+        }
+    }
+    report->processes = apr_array_make(r->pool, 8,
+                                       sizeof(connpool_child_line_t));
+    gather_processes(report);
+    cp_segment_sum_loop(connpool_child.segment, &report->loop);
+    cp_segment_sum_batch(connpool_child.segment, &report->batch);
+    report->loop.running = not_negative(report->loop.running);
+    report->loop.in_flight = not_negative(report->loop.in_flight);
+    return report;
+}
+
+const char *connpool_pool_number_name(connpool_pool_number_t number)
+{
+    return pool_fields[number].name;
+}
+
+int connpool_status_loop_is_on(void)
+{
+    return connpool_server(connpool_child.main_server)->event_loop;
+}

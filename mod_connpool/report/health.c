@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The handler connpool-health, for load balancers: can the pools serve? What
+ * it knows of the past, the one child that takes this second's sample keeps. */
+#include "report/status.h"
+
+#include <apr_strings.h>
+
+#include "answers/put.h"
+
+#define PROBE_TIME apr_time_from_sec(2)
+
+typedef enum health_t {
+    HEALTH_OK,
+    HEALTH_DEGRADED,
+    HEALTH_DOWN
+} health_t;
+
+static const char *const health_names[] = {"ok", "degraded", "down"};
+
+static health_t worse(health_t a, health_t b)
+{
+    return a > b ? a : b;
+}
+
+/* --- the sample --- */
+
+static const connpool_upstream_t *upstream_at(const connpool_server_t *server,
+                                              int i)
+{
+    return APR_ARRAY_IDX(server->upstreams, i, connpool_upstream_t *);
+}
+
+static uint64_t in_all_children(int limit)
+{
+    int children = cp_segment_children(connpool_child.segment);
+
+    return (uint64_t)limit * (uint64_t)(children > 0 ? children : 1);
+}
+
+/* usable: how many connections of a child one kind of work can get. */
+static cp_observation_t look_at(int entry, int usable)
+{
+    cp_pool_stats_t sum;
+
+    cp_segment_sum_pool(connpool_child.segment, entry, &sum);
+    return (cp_observation_t){
+        .busy = sum.busy,
+        .limit = in_all_children(usable),
+        .fallbacks = sum.fallbacks,
+    };
+}
+
+static void observe_database(connpool_database_t *db, void *baton)
+{
+    cp_observation_t seen = look_at(db->entry, connpool_status_usable(db));
+
+    cp_condition_observe(
+        cp_segment_condition(connpool_child.segment, db->entry), &seen,
+        *(cp_clock_t *)baton);
+}
+
+/* Upstreams of a server share its limit: each is as busy as the busier of that
+ * and its own. */
+static void observe_upstreams(const connpool_server_t *server, cp_clock_t now)
+{
+    uint64_t limit = in_all_children(server->http_max);
+    uint64_t busy = 0;
+
+    for (int i = 0; i < server->upstreams->nelts; i++) {
+        busy += look_at(upstream_at(server, i)->pool_entry, 0).busy;
+    }
+    for (int i = 0; i < server->upstreams->nelts; i++) {
+        const connpool_upstream_t *up = upstream_at(server, i);
+        cp_observation_t seen = look_at(up->pool_entry, up->pool.max);
+
+        if (busy * seen.limit > seen.busy * limit) {
+            seen.busy = busy;
+            seen.limit = limit;
+        }
+        cp_condition_observe(
+            cp_segment_condition(connpool_child.segment, up->pool_entry), &seen,
+            now);
+    }
+}
+
+void connpool_health_sample(void)
+{
+    cp_clock_t now = cp_clock_now();
+    cp_sample_t sample;
+
+    if (!cp_segment_sample_due(connpool_child.segment, (uint64_t)now)) {
+        return;
+    }
+    cp_segment_total(connpool_child.segment, &sample);
+    sample.at = (uint64_t)now;
+    cp_segment_record(connpool_child.segment, &sample);
+    connpool_each_database(observe_database, &now);
+    for (server_rec *s = connpool_child.main_server; s; s = s->next) {
+        if (connpool_server(s)->server == s) {
+            observe_upstreams(connpool_server(s), now);
+        }
+    }
+}
+
+/* --- probes --- */
+
+static apr_status_t ignore_head(void *baton, int status,
+                                const cp_http_header_t *headers, int count)
+{
+    return APR_SUCCESS;
+}
+
+static apr_status_t ignore_body(void *baton, const char *data, apr_size_t size)
+{
+    return APR_SUCCESS;
+}
+
+/* What is found shows in the counters and gauges that the answer reads. */
+static void probe_database(request_rec *r, connpool_database_t *db)
+{
+    connpool_hold_t *hold;
+    cp_error_t err;
+
+    if (connpool_hold_database(r, db, 0, "the health probe", &hold, &err)
+        == APR_SUCCESS) {
+        cp_statement_t *statement;
+        void *conn = connpool_hold_connection(hold);
+
+        cp_sqlite_set_deadline(conn, cp_clock_after(PROBE_TIME));
+        if (cp_statement_prepare(conn, "SELECT 1 FROM sqlite_schema LIMIT 1",
+                                 &statement, &err)
+            == APR_SUCCESS) {
+            cp_statement_step(statement, &err);
+            cp_statement_finish(statement);
+        }
+        connpool_hold_release(hold);
+    }
+}
+
+static void probe_upstream(request_rec *r, connpool_upstream_t *up)
+{
+    static const cp_fetch_sink_t sink = {ignore_head, ignore_body, NULL, NULL};
+    cp_fetch_request_t request = {.method = "HEAD", .total = PROBE_TIME};
+    cp_error_t err;
+
+    connpool_run_fetch(r, up, &request, &sink, &err);
+}
+
+/* ?live=1: at most once a second in the whole server, however often it is
+ * asked. */
+static void probe_all(request_rec *r)
+{
+    const connpool_server_t *sc = connpool_server(r->server);
+    apr_hash_index_t *i;
+
+    if (!cp_segment_probe_due(connpool_child.segment,
+                              (uint64_t)cp_clock_now())) {
+        return;
+    }
+    for (i = apr_hash_first(r->pool, sc->all_databases); i;
+         i = apr_hash_next(i)) {
+        probe_database(r, apr_hash_this_val(i));
+    }
+    for (i = apr_hash_first(r->pool, sc->all_upstreams); i;
+         i = apr_hash_next(i)) {
+        probe_upstream(r, apr_hash_this_val(i));
+    }
+}
+
+/* --- the verdict --- */
+
+typedef struct verdict_t {
+    health_t health;
+    const char *reason;
+} verdict_t;
+
+static verdict_t judge_pool(const connpool_pool_line_t *line, cp_clock_t now)
+{
+    const cp_condition_t *condition = cp_segment_condition(
+        connpool_child.segment, line->entry);
+    const uint64_t *down = line->sum->down;
+
+    if (connpool_status_is_down(line->sum)) {
+        return (verdict_t){HEALTH_DOWN, "no connection can be opened"};
+    }
+    if (down[0] + down[1] + down[2] + down[3] > 0) {
+        return (verdict_t){HEALTH_DEGRADED, "a connection could not be opened"};
+    }
+    if (cp_condition_is_strained(condition, now)) {
+        return (verdict_t){HEALTH_DEGRADED, "over 90 % busy for 30 seconds"};
+    }
+    if (cp_condition_fell_back(condition, now)) {
+        return (verdict_t){HEALTH_DEGRADED, "one-shot connections were used"};
+    }
+    return (verdict_t){HEALTH_OK, NULL};
+}
+
+/* For a while only: nobody may ask again, and the upstream may be back. For the
+ * same reason a breaker whose pause is over counts no more, unless the fetch
+ * that finds out is under way. */
+static verdict_t judge_upstream(const connpool_upstream_line_t *line,
+                                cp_clock_t now)
+{
+    if (line->breaker == CP_BREAKER_OPEN
+        || (line->breaker == CP_BREAKER_HALF_OPEN
+            && line->sum->breaker_probes > 0)) {
+        return (verdict_t){HEALTH_DEGRADED, "the breaker is open"};
+    }
+    return line->sum->failed_at > line->sum->answered_at
+                   && cp_condition_is_recent(line->sum->failed_at, now)
+               ? (verdict_t){HEALTH_DEGRADED, "the last fetch got no answer"}
+               : (verdict_t){HEALTH_OK, NULL};
+}
+
+/* Lines of upstreams stand in the order of their pools. */
+static const connpool_upstream_line_t *upstream_of(
+    const connpool_status_t *report, const connpool_pool_line_t *pool)
+{
+    for (int i = 0; i < report->upstreams->nelts; i++) {
+        const connpool_upstream_line_t *line = &APR_ARRAY_IDX(
+            report->upstreams, i, connpool_upstream_line_t);
+
+        if (line->server == pool->server
+            && strcmp(line->name, pool->name) == 0) {
+            return line;
+        }
+    }
+    return NULL;
+}
+
+static verdict_t judge(const connpool_status_t *report,
+                       const connpool_pool_line_t *line, cp_clock_t now)
+{
+    verdict_t verdict = judge_pool(line, now);
+    const connpool_upstream_line_t *up = upstream_of(report, line);
+
+    if (verdict.health == HEALTH_OK && up && strcmp(line->kind, "http") == 0) {
+        verdict = judge_upstream(up, now);
+    }
+    return verdict;
+}
+
+/* --- the answer --- */
+
+static void put_pool(cp_buffer_t *buf, const char *separator,
+                     const connpool_pool_line_t *line, verdict_t verdict)
+{
+    connpool_json_put(buf, separator);
+    connpool_json_put(buf, "{");
+    connpool_json_text(buf, "", "name", line->name);
+    if (line->server) {
+        connpool_json_text(buf, ",", "server", line->server);
+    }
+    connpool_json_text(buf, ",", "status", health_names[verdict.health]);
+    if (verdict.reason) {
+        connpool_json_text(buf, ",", "reason", verdict.reason);
+    }
+    connpool_json_put(buf, "}");
+}
+
+/* How many connections all pools of a kind can have. Those of one server, which
+ * may share a limit, stand side by side. */
+static uint64_t limit_of(const connpool_status_t *report, const char *kind)
+{
+    const connpool_server_t *owner = NULL;
+    uint64_t limit = 0;
+    int room = 0;
+
+    for (int i = 0; i < report->pools->nelts; i++) {
+        const connpool_pool_line_t *line = &APR_ARRAY_IDX(report->pools, i,
+                                                          connpool_pool_line_t);
+        int share;
+
+        if (strcmp(line->kind, kind) != 0) {
+            continue;
+        }
+        if (line->owner != owner) {
+            owner = line->owner;
+            room = line->max_together;
+        }
+        share = line->max < room ? line->max : room;
+        room -= share;
+        limit += (uint64_t)share;
+    }
+    return limit * (uint64_t)report->children;
+}
+
+/* All pools of a kind: sums, the worst status, and each by name. */
+static health_t put_kind(cp_buffer_t *buf, const char *key, const char *kind,
+                         const connpool_status_t *report)
+{
+    static const connpool_pool_number_t shown[] = {
+        CONNPOOL_OPEN,    CONNPOOL_BUSY,     CONNPOOL_IDLE,
+        CONNPOOL_WAITING, CONNPOOL_TIMEOUTS, CONNPOOL_FALLBACKS};
+    uint64_t sums[sizeof(shown) / sizeof(shown[0])] = {0};
+    uint64_t max = limit_of(report, kind), oldest = 0;
+    health_t health = HEALTH_OK;
+    cp_clock_t now = cp_clock_now();
+    const char *separator = "";
+
+    connpool_json_key(buf, ",\n", key);
+    connpool_json_put(buf, "{\"pools\":[");
+    for (int i = 0; i < report->pools->nelts; i++) {
+        const connpool_pool_line_t *line = &APR_ARRAY_IDX(report->pools, i,
+                                                          connpool_pool_line_t);
+        verdict_t verdict;
+
+        if (strcmp(line->kind, kind) != 0) {
+            continue;
+        }
+        verdict = judge(report, line, now);
+        put_pool(buf, separator, line, verdict);
+        separator = ",";
+        health = worse(health, verdict.health);
+        oldest = line->oldest_wait_us > oldest ? line->oldest_wait_us : oldest;
+        for (size_t n = 0; n < sizeof(shown) / sizeof(shown[0]); n++) {
+            sums[n] += line->number[shown[n]];
+        }
+    }
+    connpool_json_put(buf, "]");
+    connpool_json_text(buf, ",", "status", health_names[health]);
+    connpool_json_number(buf, ",", "max", max);
+    for (size_t n = 0; n < sizeof(shown) / sizeof(shown[0]); n++) {
+        connpool_json_number(buf, ",", connpool_pool_number_name(shown[n]),
+                             sums[n]);
+    }
+    connpool_json_number(buf, ",", "busy_percent",
+                         max ? sums[1] * 100 / max : 0);
+    connpool_json_number(buf, ",", "oldest_wait_us", oldest);
+    connpool_json_put(buf, "}");
+    return health;
+}
+
+/* A child without its loop still serves, a little slower. */
+static health_t put_loop(cp_buffer_t *buf, const connpool_status_t *report)
+{
+    int is_wanted = connpool_wants_loop();
+    health_t health = is_wanted
+                              && report->loop.running
+                                     < (uint64_t)report->children
+                          ? HEALTH_DEGRADED
+                          : HEALTH_OK;
+
+    connpool_json_key(buf, ",\n", "shared_event_loop");
+    connpool_json_put(buf, "{");
+    connpool_json_text(buf, "", "status", health_names[health]);
+    connpool_json_boolean(buf, ",", "enabled", is_wanted);
+    connpool_json_boolean(buf, ",", "running", report->loop.running > 0);
+    connpool_json_number(buf, ",", "loops", report->loop.running);
+    connpool_json_number(buf, ",", "restarts", report->loop.restarts);
+    connpool_json_number(buf, ",", "in_flight", report->loop.in_flight);
+    connpool_json_number(buf, ",", "lag_us", report->loop.lag_us);
+    connpool_json_put(buf, "}");
+    return health;
+}
+
+static int answer(request_rec *r)
+{
+    const connpool_status_t *report = connpool_status_gather(r);
+    cp_buffer_t details = {0}, buf = {0};
+    health_t health = put_kind(&details, "http_pool", "http", report);
+
+    health = worse(health, put_kind(&details, "db_pool", "sqlite", report));
+    health = worse(health, put_loop(&details, report));
+    connpool_json_put(&buf, "{");
+    connpool_json_text(&buf, "", "status", health_names[health]);
+    cp_buffer_append(&buf, details.data, details.size);
+    cp_buffer_free(&details);
+    connpool_json_put(&buf, "}\n");
+    if (health == HEALTH_DOWN) {
+        r->status = HTTP_SERVICE_UNAVAILABLE;
+        apr_table_setn(r->headers_out, "Retry-After", "1");
+    }
+    apr_table_setn(r->headers_out, "Cache-Control", "no-store");
+    return connpool_send_report(r, "application/json", &buf);
+}
+
+int connpool_health_handler(request_rec *r)
+{
+    apr_table_t *args = NULL;
+    int rv = connpool_report_guard(r, &args);
+    const char *live;
+
+    if (!args) {
+        return rv;
+    }
+    live = apr_table_get(args, "live");
+    if (live && strcmp(live, "1") == 0) {
+        probe_all(r);
+    }
+    return answer(r);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Pieces of the page that the report is shown as. */
+#ifndef MOD_CONNPOOL_HTML_H
+#define MOD_CONNPOOL_HTML_H
+
+#include "report/status.h"
+
+/** Markup as it is. */
+void connpool_html_put(cp_buffer_t *buf, const char *html);
+
+/** For numbers and constants, up to 511 bytes; other texts go through put. */
+void connpool_html_putf(cp_buffer_t *buf, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/** A text from anywhere as markup. Control characters appear as they do in
+ * URLs, so that a line break is seen and breaks no line. */
+const char *connpool_html_escape(apr_pool_t *p, const char *text);
+
+/** "250 us", "1.5 ms", "12 s", with the sign for micro. */
+const char *connpool_duration_text(apr_pool_t *p, uint64_t us);
+
+/** "12 B", "1.5 MiB". */
+const char *connpool_bytes_text(apr_pool_t *p, uint64_t size);
+
+/** columns: labels, NULL at the end. */
+void connpool_html_begin_table(cp_buffer_t *buf, const char *title,
+                               const char *const *columns);
+void connpool_html_end_table(cp_buffer_t *buf);
+
+/** Begin a row with whom it is about; note may be NULL. Both are escaped. */
+void connpool_html_begin_row(cp_buffer_t *buf, apr_pool_t *p, const char *name,
+                             const char *note);
+void connpool_html_end_row(cp_buffer_t *buf);
+
+/** One cell under that label, which narrow screens show beside it. */
+void connpool_html_cell(cp_buffer_t *buf, const char *label, const char *html);
+void connpool_html_number(cp_buffer_t *buf, const char *label, uint64_t value);
+void connpool_html_duration(cp_buffer_t *buf, apr_pool_t *p, const char *label,
+                            uint64_t us);
+void connpool_html_bytes(cp_buffer_t *buf, apr_pool_t *p, const char *label,
+                         uint64_t size);
+
+/** "p50 / p99 / max", a dash when nothing was recorded. */
+void connpool_html_spread(cp_buffer_t *buf, apr_pool_t *p, const char *label,
+                          const connpool_spread_t *spread);
+
+/** A value and, in small print, what it is made of; details may be NULL. */
+void connpool_html_detailed(cp_buffer_t *buf, apr_pool_t *p, const char *label,
+                            const char *value, const char *details);
+
+#endif

@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The report as a page. It has no script, and its style sheet is a resource of
+ * its own, so that it lives under the strictest content security policy. */
+#include "report/html.h"
+
+#include <apr_strings.h>
+
+/* "idle 9, lifetime 3": one more of these, unless there is none. */
+static void add_detail(apr_pool_t *p, const char **details, const char *word,
+                       uint64_t count)
+{
+    if (count > 0) {
+        *details = apr_psprintf(p, "%s%s%s %" APR_UINT64_T_FMT,
+                                *details ? *details : "", *details ? ", " : "",
+                                word, count);
+    }
+}
+
+static const char *failures_text(apr_pool_t *p, const uint64_t *failures)
+{
+    const char *details = NULL;
+
+    for (int i = CP_ERR_NONE + 1; i < CP_ERR_CLASSES; i++) {
+        add_detail(p, &details, cp_error_class_name((cp_error_class_t)i),
+                   failures[i]);
+    }
+    return details;
+}
+
+static const char *number_text(apr_pool_t *p, uint64_t value)
+{
+    return apr_psprintf(p, "%" APR_UINT64_T_FMT, value);
+}
+
+/* --- pools --- */
+
+static void html_busy(cp_buffer_t *buf, const connpool_status_t *report,
+                      const connpool_pool_line_t *line)
+{
+    uint64_t busy = line->number[CONNPOOL_BUSY];
+    uint64_t limit = (uint64_t)line->max
+                     * (uint64_t)(report->children ? report->children : 1);
+
+    connpool_html_putf(
+        buf,
+        "<td data-label=\"Busy\"><span>%" APR_UINT64_T_FMT
+        " of %" APR_UINT64_T_FMT "<meter max=\"%" APR_UINT64_T_FMT
+        "\" value=\"%" APR_UINT64_T_FMT "\"></meter></span></td>",
+        busy, limit, limit, busy);
+}
+
+static void html_waiting(cp_buffer_t *buf, apr_pool_t *p,
+                         const connpool_pool_line_t *line)
+{
+    const char *oldest = NULL;
+
+    if (line->oldest_wait_us > 0) {
+        oldest = apr_pstrcat(p, "the oldest ",
+                             connpool_duration_text(p, line->oldest_wait_us),
+                             NULL);
+    }
+    connpool_html_detailed(buf, p, "Waiting",
+                           number_text(p, line->number[CONNPOOL_WAITING]),
+                           oldest);
+}
+
+static const char *kind_and_server(const connpool_status_t *report,
+                                   const connpool_pool_line_t *line)
+{
+    return line->server
+               ? apr_pstrcat(report->p, line->kind, " on ", line->server, NULL)
+               : line->kind;
+}
+
+static void html_pools(cp_buffer_t *buf, const connpool_status_t *report)
+{
+    static const char *const columns[] = {"Pool",      "State",
+                                          "Busy",      "Peaks in a child",
+                                          "Waiting",   "Acquired",
+                                          "Fallbacks", "Timed out",
+                                          "Rejected",  "Wait p50 / p99 / max",
+                                          NULL};
+    apr_pool_t *p = report->p;
+
+    connpool_html_begin_table(buf, "Pools", columns);
+    for (int i = 0; i < report->pools->nelts; i++) {
+        const connpool_pool_line_t *line = &APR_ARRAY_IDX(report->pools, i,
+                                                          connpool_pool_line_t);
+
+        connpool_html_begin_row(buf, p, line->name,
+                                kind_and_server(report, line));
+        connpool_html_putf(
+            buf, "<td data-label=\"State\"><span class=\"%s\">%s</span></td>",
+            line->state, line->state);
+        html_busy(buf, report, line);
+        connpool_html_detailed(
+            buf, p, "Peaks in a child",
+            apr_psprintf(p, "busy %" APR_UINT64_T_FMT, line->sum->busy_max),
+            apr_psprintf(
+                p, "open %" APR_UINT64_T_FMT ", waiting %" APR_UINT64_T_FMT,
+                line->sum->open_max, line->sum->waiting_max));
+        html_waiting(buf, p, line);
+        connpool_html_number(buf, "Acquired", line->number[CONNPOOL_ACQUIRED]);
+        connpool_html_number(buf, "Fallbacks",
+                             line->number[CONNPOOL_FALLBACKS]);
+        connpool_html_number(buf, "Timed out", line->number[CONNPOOL_TIMEOUTS]);
+        connpool_html_number(buf, "Rejected", line->number[CONNPOOL_REJECTED]);
+        connpool_html_spread(buf, p, "Wait p50 / p99 / max", &line->acquire);
+        connpool_html_end_row(buf);
+    }
+    connpool_html_end_table(buf);
+}
+
+/* Who holds a connection for too long, of the pools that are seen here. */
+static void html_leaks(cp_buffer_t *buf, const connpool_status_t *report)
+{
+    static const char *const columns[] = {"Held too long by", "Pool", "Child",
+                                          "Held for", NULL};
+    int is_open = 0;
+
+    for (int i = 0; i < report->pools->nelts; i++) {
+        const connpool_pool_line_t *pool = &APR_ARRAY_IDX(report->pools, i,
+                                                          connpool_pool_line_t);
+
+        for (int k = 0; k < pool->leaks->nelts; k++) {
+            const connpool_leak_line_t *leak = &APR_ARRAY_IDX(
+                pool->leaks, k, connpool_leak_line_t);
+
+            if (!is_open) {
+                connpool_html_begin_table(buf, "Suspected leaks", columns);
+                is_open = 1;
+            }
+            connpool_html_begin_row(buf, report->p, leak->holder, NULL);
+            connpool_html_cell(buf, "Pool",
+                               connpool_html_escape(report->p, pool->name));
+            connpool_html_number(buf, "Child", (uint64_t)leak->child);
+            connpool_html_duration(buf, report->p, "Held for", leak->held_us);
+            connpool_html_end_row(buf);
+        }
+    }
+    if (is_open) {
+        connpool_html_end_table(buf);
+    }
+}
+
+/* --- connections --- */
+
+static void html_closed(cp_buffer_t *buf, apr_pool_t *p, const uint64_t *closed)
+{
+    const char *details = NULL;
+    uint64_t total = 0;
+
+    for (int i = 0; i < CP_CLOSE_REASONS; i++) {
+        total += closed[i];
+        add_detail(p, &details, cp_close_reason_name((cp_close_reason_t)i),
+                   closed[i]);
+    }
+    connpool_html_detailed(buf, p, "Closed", number_text(p, total), details);
+}
+
+static void html_connections(cp_buffer_t *buf, const connpool_status_t *report)
+{
+    static const char *const columns[] = {"Pool",
+                                          "Open",
+                                          "Idle",
+                                          "Created",
+                                          "Closed",
+                                          "Failed to open",
+                                          "Opened in p50 / p99 / max",
+                                          "Held p50 / p99 / max",
+                                          "Leaks suspected",
+                                          "Abandoned",
+                                          NULL};
+    apr_pool_t *p = report->p;
+
+    connpool_html_begin_table(buf, "Connections", columns);
+    for (int i = 0; i < report->pools->nelts; i++) {
+        const connpool_pool_line_t *line = &APR_ARRAY_IDX(report->pools, i,
+                                                          connpool_pool_line_t);
+
+        connpool_html_begin_row(buf, p, line->name, line->server);
+        connpool_html_number(buf, "Open", line->number[CONNPOOL_OPEN]);
+        connpool_html_number(buf, "Idle", line->number[CONNPOOL_IDLE]);
+        connpool_html_number(buf, "Created", line->number[CONNPOOL_CREATED]);
+        html_closed(buf, p, line->closed);
+        connpool_html_detailed(
+            buf, p, "Failed to open",
+            number_text(p, line->number[CONNPOOL_CREATE_FAILURES]),
+            failures_text(p, line->sum->failures));
+        connpool_html_spread(buf, p, "Opened in p50 / p99 / max",
+                             &line->create);
+        connpool_html_spread(buf, p, "Held p50 / p99 / max", &line->hold);
+        connpool_html_number(buf, "Leaks suspected",
+                             line->number[CONNPOOL_LEAKS]);
+        connpool_html_number(buf, "Abandoned",
+                             line->number[CONNPOOL_ABANDONED]);
+        connpool_html_end_row(buf);
+    }
+    connpool_html_end_table(buf);
+}
+
+static void html_memory(cp_buffer_t *buf, const connpool_status_t *report)
+{
+    static const char *const columns[] = {
+        "Pool", "Memory", "Page cache", "Schema", "Statements", "WAL", NULL};
+    apr_pool_t *p = report->p;
+
+    connpool_html_begin_table(buf, "Memory of idle connections", columns);
+    for (int i = 0; i < report->pools->nelts; i++) {
+        const connpool_pool_line_t *line = &APR_ARRAY_IDX(report->pools, i,
+                                                          connpool_pool_line_t);
+
+        connpool_html_begin_row(buf, p, line->name, line->server);
+        connpool_html_bytes(buf, p, "Memory", line->number[CONNPOOL_MEMORY]);
+        connpool_html_bytes(buf, p, "Page cache", line->sum->cache_bytes);
+        connpool_html_bytes(buf, p, "Schema", line->sum->schema_bytes);
+        connpool_html_bytes(buf, p, "Statements", line->sum->statement_bytes);
+        connpool_html_bytes(buf, p, "WAL", line->sum->wal_bytes);
+        connpool_html_end_row(buf);
+    }
+    connpool_html_end_table(buf);
+}
+
+/* --- queries and upstreams --- */
+
+static void html_queries(cp_buffer_t *buf, const connpool_status_t *report)
+{
+    static const char *const columns[] = {
+        "Query", "Runs", "Errors", "Rows", "Slow", "Time p50 / p99 / max",
+        NULL};
+    apr_pool_t *p = report->p;
+
+    connpool_html_begin_table(buf, "Queries", columns);
+    for (int i = 0; i < report->queries->nelts; i++) {
+        const connpool_query_line_t *line = &APR_ARRAY_IDX(
+            report->queries, i, connpool_query_line_t);
+
+        connpool_html_begin_row(buf, p, line->name, line->server);
+        connpool_html_number(buf, "Runs", line->count);
+        connpool_html_detailed(buf, p, "Errors", number_text(p, line->errors),
+                               failures_text(p, line->sum->failures));
+        connpool_html_number(buf, "Rows", line->rows);
+        connpool_html_number(buf, "Slow", line->sum->slow);
+        connpool_html_spread(buf, p, "Time p50 / p99 / max", &line->us);
+        connpool_html_end_row(buf);
+    }
+    connpool_html_end_table(buf);
+}
+
+static int is_caching(const cp_query_stats_t *sum)
+{
+    return sum->lookups + sum->coalesced + sum->bypassed > 0;
+}
+
+/* Of those queries only that keep or share answers, and were asked. */
+static void html_caches(cp_buffer_t *buf, const connpool_status_t *report)
+{
+    static const char *const columns[] = {"Cached query", "Lookups",  "Hits",
+                                          "Misses",       "Stale",    "Stores",
+                                          "Coalesced",    "Bypassed", NULL};
+    int lines = 0;
+
+    for (int i = 0; i < report->queries->nelts; i++) {
+        const connpool_query_line_t *line = &APR_ARRAY_IDX(
+            report->queries, i, connpool_query_line_t);
+
+        if (!is_caching(line->sum)) {
+            continue;
+        }
+        if (lines++ == 0) {
+            connpool_html_begin_table(buf, "Cached queries", columns);
+        }
+        connpool_html_begin_row(buf, report->p, line->name, line->server);
+        connpool_html_number(buf, "Lookups", line->sum->lookups);
+        connpool_html_number(buf, "Hits", line->sum->hits);
+        connpool_html_number(buf, "Misses", line->sum->misses);
+        connpool_html_number(buf, "Stale", line->sum->stale);
+        connpool_html_number(buf, "Stores", line->sum->stores);
+        connpool_html_number(buf, "Coalesced", line->sum->coalesced);
+        connpool_html_number(buf, "Bypassed", line->sum->bypassed);
+        connpool_html_end_row(buf);
+    }
+    if (lines > 0) {
+        connpool_html_end_table(buf);
+        connpool_status_write_cache(buf, report);
+    }
+}
+
+static const char *statuses_text(apr_pool_t *p, const uint64_t *statuses)
+{
+    static const char *const classes[] = {"no answer", "1xx", "2xx",
+                                          "3xx",       "4xx", "5xx"};
+    const char *details = NULL;
+
+    for (int i = 0; i < 6; i++) {
+        add_detail(p, &details, classes[i], statuses[i]);
+    }
+    return details;
+}
+
+static void html_breaker(cp_buffer_t *buf, apr_pool_t *p,
+                         const connpool_upstream_line_t *line)
+{
+    const char *details = NULL;
+
+    add_detail(p, &details, "opened", line->sum->breaker_opened);
+    add_detail(p, &details, "refused", line->sum->breaker_refused);
+    connpool_html_detailed(buf, p, "Breaker",
+                           cp_breaker_state_name(line->breaker), details);
+}
+
+static void html_upstreams(cp_buffer_t *buf, const connpool_status_t *report)
+{
+    static const char *const columns[] = {"Upstream",  "Breaker",
+                                          "Fetches",   "Errors",
+                                          "Retries",   "Reused",
+                                          "Coalesced", "TLS handshakes",
+                                          "Received",  "Time p50 / p99 / max",
+                                          NULL};
+    apr_pool_t *p = report->p;
+
+    connpool_html_begin_table(buf, "Upstreams", columns);
+    for (int i = 0; i < report->upstreams->nelts; i++) {
+        const connpool_upstream_line_t *line = &APR_ARRAY_IDX(
+            report->upstreams, i, connpool_upstream_line_t);
+
+        connpool_html_begin_row(buf, p, line->name, line->server);
+        html_breaker(buf, p, line);
+        connpool_html_detailed(buf, p, "Fetches", number_text(p, line->count),
+                               statuses_text(p, line->sum->statuses));
+        connpool_html_number(buf, "Errors", line->errors);
+        connpool_html_number(buf, "Retries", line->retries);
+        connpool_html_number(buf, "Reused", line->reused);
+        connpool_html_number(buf, "Coalesced", line->sum->coalesced);
+        connpool_html_number(buf, "TLS handshakes", line->sum->handshakes);
+        connpool_html_bytes(buf, p, "Received", line->sum->bytes);
+        connpool_html_spread(buf, p, "Time p50 / p99 / max", &line->us);
+        connpool_html_end_row(buf);
+    }
+    connpool_html_end_table(buf);
+}
+
+static void html_phases(cp_buffer_t *buf, const connpool_status_t *report)
+{
+    static const char *const columns[] = {
+        "Upstream", "Queue", "Look-up", "Connect", "TLS", "First byte", NULL};
+
+    connpool_html_begin_table(
+        buf, "Phases of fetches<small>p50 / p99 / max</small>", columns);
+    for (int i = 0; i < report->upstreams->nelts; i++) {
+        const connpool_upstream_line_t *line = &APR_ARRAY_IDX(
+            report->upstreams, i, connpool_upstream_line_t);
+
+        connpool_html_begin_row(buf, report->p, line->name, line->server);
+        for (int k = 0; k < CP_SPANS; k++) {
+            connpool_spread_t spread = connpool_spread_of(
+                &line->sum->span_us[k]);
+
+            connpool_html_spread(buf, report->p, columns[1 + k], &spread);
+        }
+        connpool_html_end_row(buf);
+    }
+    connpool_html_end_table(buf);
+}
+
+/* --- the page --- */
+
+static void html_feature(cp_buffer_t *buf, const char *name, int is_on)
+{
+    connpool_html_putf(buf, "<li>%s <b class=\"%s\">%s</b></li>\n", name,
+                       is_on ? "on" : "off", is_on ? "on" : "off");
+}
+
+static void html_head(cp_buffer_t *buf, const connpool_status_t *report,
+                      int refresh)
+{
+    const connpool_server_t *viewer = report->viewer;
+    char date[APR_RFC822_DATE_LEN];
+
+    apr_rfc822_date(date, apr_time_now());
+    connpool_html_put(buf, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n"
+                           "<meta charset=\"utf-8\">\n"
+                           "<meta name=\"viewport\" content=\"width=device-"
+                           "width, initial-scale=1\">\n");
+    if (refresh > 0) {
+        connpool_html_putf(
+            buf, "<meta http-equiv=\"refresh\" content=\"%d\">\n", refresh);
+    }
+    connpool_html_put(buf,
+                      "<title>Connection pools</title>\n"
+                      "<link rel=\"stylesheet\" href=\"?asset=style.css\">\n"
+                      "</head>\n<body>\n<h1>Connection pools</h1>\n");
+    connpool_html_putf(
+        buf,
+        "<p>mod_connpool " CONNPOOL_VERSION " \302\267 %d %s \302\267 %s</p>\n",
+        report->children, report->children == 1 ? "child" : "children", date);
+    if (refresh > 0) {
+        connpool_html_putf(buf,
+                           "<p>refreshes every %d s \302\267 "
+                           "<a href=\"?refresh=0\">stop</a>",
+                           refresh);
+    }
+    else {
+        connpool_html_putf(buf, "<p><a href=\"?\">refresh every %d s</a>",
+                           CONNPOOL_STATUS_REFRESH);
+    }
+    connpool_html_put(buf,
+                      " \302\267 <a href=\"?format=json\">JSON</a>"
+                      " \302\267 <a href=\"?format=text\">metrics</a></p>\n"
+                      "<ul>\n");
+    html_feature(buf, "engine", viewer->engine);
+    html_feature(buf, "HTTP pool", viewer->http_pool);
+    html_feature(buf, "database pool", viewer->db_pool);
+    html_feature(buf, "event loop", connpool_status_loop_is_on());
+    connpool_html_put(buf, "</ul>\n");
+}
+
+void connpool_status_write_page(cp_buffer_t *buf,
+                                const connpool_status_t *report, int refresh)
+{
+    html_head(buf, report, refresh);
+    connpool_status_write_charts(buf, report->p);
+    if (report->pools->nelts > 0) {
+        html_leaks(buf, report);
+        html_pools(buf, report);
+        html_connections(buf, report);
+        html_memory(buf, report);
+    }
+    else {
+        connpool_html_put(buf, "<p>No pool is configured here.</p>\n");
+    }
+    if (report->queries->nelts > 0) {
+        html_queries(buf, report);
+        html_caches(buf, report);
+    }
+    if (report->upstreams->nelts > 0) {
+        html_upstreams(buf, report);
+        html_phases(buf, report);
+    }
+    connpool_status_write_processes(buf, report);
+    connpool_html_put(buf, "</body>\n</html>\n");
+}

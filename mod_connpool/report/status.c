@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The handler connpool-status, and who may see it. */
+#include "report/status.h"
+
+#include <stdlib.h>
+
+#include <apr_lib.h>
+#include <apr_strings.h>
+#include <util_script.h>
+
+/* --- who may see it ---------------------------------------------------------
+ *
+ * mod_authz_core keeps to itself whether a Require applied, and grants what
+ * nobody restricted. So the module listens to Require: httpd hands a directive
+ * to every module that knows its name, also inside <RequireAny> and the like.
+ *
+ * Not every Require speaks about the report. The usual "Require all granted"
+ * of the document root says that its files are public, and the report's URL
+ * lies there only because it must lie somewhere. It counts when it stands in a
+ * <Location> (any that covers the URL, also "/"), which is about URLs, or in
+ * the very section that sets the handler. One in a .htaccess file, or for
+ * methods other than GET alone, does not count. */
+
+static int names_report(apr_pool_t *p, const ap_directive_t *directive)
+{
+    const char *args = directive->args;
+    const char *handler;
+
+    if (ap_cstr_casecmp(directive->directive, "SetHandler") != 0) {
+        return 0;
+    }
+    handler = ap_getword_conf(p, &args);
+    return strcmp(handler, "connpool-status") == 0
+           || strcmp(handler, "connpool-health") == 0;
+}
+
+static int is_about_report(apr_pool_t *p, const ap_directive_t *require)
+{
+    for (const ap_directive_t *in = require->parent; in; in = in->parent) {
+        if (ap_cstr_casecmpn(in->directive, "<Location", 9) == 0) {
+            return 1;
+        }
+        for (const ap_directive_t *d = in->first_child; d; d = d->next) {
+            if (names_report(p, d)) {
+                return 1;
+            }
+        }
+    }
+    return 0;
+}
+
+const char *connpool_status_require(cmd_parms *cmd, void *dirv,
+                                    const char *args)
+{
+    connpool_dir_t *dir = dirv;
+
+    /* Nobody may believe in a Require that nobody enforces. */
+    if (!ap_find_linked_module("mod_authz_core.c")) {
+        return "Require needs mod_authz_core, which is not loaded";
+    }
+    if ((cmd->limited & (AP_METHOD_BIT << M_GET)) != 0
+        && is_about_report(cmd->temp_pool, cmd->directive)) {
+        dir->has_require = 1;
+    }
+    return NULL;
+}
+
+/* Stricter than cp_address_scope, which looks into addresses that are routed:
+ * a sender at 2002:7f00:1::1 is anything but local. */
+static int is_loopback(const apr_sockaddr_t *address)
+{
+    const struct in6_addr *v6 = &address->sa.sin6.sin6_addr;
+
+    if (address->family == AF_INET) {
+        return ntohl(address->sa.sin.sin_addr.s_addr) >> 24 == 127;
+    }
+    return address->family == AF_INET6
+           && (IN6_IS_ADDR_LOOPBACK(v6)
+               || (IN6_IS_ADDR_V4MAPPED(v6) && v6->s6_addr[12] == 127));
+}
+
+/* As "Require local" sees it: loopback, or both ends have one address. */
+static int is_local(const request_rec *r)
+{
+    return is_loopback(r->useragent_addr)
+           || apr_sockaddr_equal(r->connection->local_addr, r->useragent_addr);
+}
+
+int connpool_status_access(request_rec *r)
+{
+    return connpool_dir(r)->has_require || is_local(r) ? OK : HTTP_FORBIDDEN;
+}
+
+/* --- the handler ------------------------------------------------------------
+ */
+
+int connpool_send_report(request_rec *r, const char *content_type,
+                         cp_buffer_t *buf)
+{
+    ap_set_content_type(r, content_type);
+    ap_set_content_length(r, (apr_off_t)buf->size);
+    apr_table_setn(r->headers_out, "X-Content-Type-Options", "nosniff");
+    apr_table_setn(r->headers_out, "Referrer-Policy", "no-referrer");
+    apr_table_setn(r->headers_out, "Content-Security-Policy",
+                   "default-src 'none'; style-src 'self'; base-uri 'none'; "
+                   "form-action 'none'; frame-ancestors 'none'");
+    if (!r->header_only) {
+        ap_rwrite(buf->data, (int)buf->size, r);
+    }
+    cp_buffer_free(buf);
+    return OK;
+}
+
+static int send_style_sheet(request_rec *r)
+{
+    cp_buffer_t buf = {0};
+
+    cp_buffer_append(&buf, connpool_status_style,
+                     strlen(connpool_status_style));
+    apr_table_setn(r->headers_out, "Cache-Control", "private, max-age=300");
+    return connpool_send_report(r, "text/css; charset=utf-8", &buf);
+}
+
+/* What a range of Accept is worth, 0 to 1; 1 when it does not say. */
+static double quality(const char *range)
+{
+    const char *param = strchr(range, ';');
+
+    while (param) {
+        param++;
+        param += strspn(param, " \t");
+        if (strncasecmp(param, "q=", 2) == 0) {
+            double q = atof(param + 2);
+
+            return q > 1 ? 1 : q > 0 ? q : 0;
+        }
+        param = strchr(param, ';');
+    }
+    return 1;
+}
+
+/* The best of all ranges that name the type. */
+static double acceptance(apr_pool_t *p, const char *accept, const char *type)
+{
+    double best = 0;
+
+    while (*accept) {
+        const char *range = ap_getword(p, &accept, ',');
+
+        range += strspn(range, " \t");
+        if (connpool_is_media_type(range, type) && quality(range) > best) {
+            best = quality(range);
+        }
+    }
+    return best;
+}
+
+/* The format that Accept names and likes best, the first of equals. Wildcards
+ * name none. */
+static const char *accepted_format(apr_pool_t *p, const char *accept)
+{
+    static const struct {
+        const char *type;
+        const char *format;
+    } offers[] = {
+        {"text/html", "html"},
+        {"application/openmetrics-text", "openmetrics"},
+        {"application/json", "json"},
+        {"text/plain", "text"},
+    };
+    const char *format = "html";
+    double best = 0;
+
+    for (size_t i = 0; i < sizeof(offers) / sizeof(offers[0]); i++) {
+        double q = acceptance(p, accept, offers[i].type);
+
+        if (q > best) {
+            best = q;
+            format = offers[i].format;
+        }
+    }
+    return format;
+}
+
+/* Without ?format= a program that asks for its own format, and not for a page,
+ * gets it. */
+static const char *wanted_format(request_rec *r, const apr_table_t *args)
+{
+    const char *format = apr_table_get(args, "format");
+    const char *accept = apr_table_get(r->headers_in, "Accept");
+
+    if (format) {
+        return format;
+    }
+    apr_table_mergen(r->headers_out, "Vary", "Accept");
+    return accept ? accepted_format(r->pool, accept) : "html";
+}
+
+/* Seconds, 0 for never, -1 for a value that is none. */
+static int wanted_refresh(const apr_table_t *args)
+{
+    const char *text = apr_table_get(args, "refresh");
+    char *end;
+    apr_int64_t seconds;
+
+    if (!text) {
+        return CONNPOOL_STATUS_REFRESH;
+    }
+    seconds = apr_strtoi64(text, &end, 10);
+    return apr_isdigit(*text) && *end == '\0' && seconds >= 0 && seconds <= 3600
+               ? (int)seconds
+               : -1;
+}
+
+static int answer(request_rec *r, const apr_table_t *args)
+{
+    const char *asset = apr_table_get(args, "asset");
+    const char *format;
+    int refresh = wanted_refresh(args);
+    cp_buffer_t buf = {0};
+
+    if (asset) {
+        return strcmp(asset, "style.css") == 0
+                   ? send_style_sheet(r)
+                   : connpool_problem(r, HTTP_NOT_FOUND, "no such asset", NULL);
+    }
+    if (refresh < 0) {
+        return connpool_problem(
+            r, HTTP_BAD_REQUEST,
+            "refresh is a number of seconds, 0 (off) to 3600", NULL);
+    }
+    format = wanted_format(r, args);
+    apr_table_setn(r->headers_out, "Cache-Control", "no-store");
+    if (strcmp(format, "json") == 0) {
+        connpool_status_write_json(&buf, connpool_status_gather(r));
+        return connpool_send_report(r, "application/json", &buf);
+    }
+    if (strcmp(format, "html") == 0) {
+        connpool_status_write_page(&buf, connpool_status_gather(r), refresh);
+        return connpool_send_report(r, "text/html; charset=utf-8", &buf);
+    }
+    if (strcmp(format, "openmetrics") == 0) {
+        connpool_status_write_metrics(&buf, connpool_status_gather(r), 1);
+        return connpool_send_report(
+            r,
+            "application/openmetrics-text; version=1.0.0; "
+            "charset=utf-8",
+            &buf);
+    }
+    if (strcmp(format, "text") == 0) {
+        connpool_status_write_metrics(&buf, connpool_status_gather(r), 0);
+        return connpool_send_report(
+            r, "text/plain; version=0.0.4; charset=utf-8", &buf);
+    }
+    return connpool_problem(r, HTTP_BAD_REQUEST,
+                            "format is html, json, openmetrics or text", NULL);
+}
+
+int connpool_report_guard(request_rec *r, apr_table_t **pargs)
+{
+    int rv;
+
+    if (connpool_answer_method(r, AP_METHOD_BIT << M_GET)) {
+        return OK;
+    }
+    rv = ap_discard_request_body(r);
+    if (rv != OK) {
+        return rv;
+    }
+    if (connpool_status_access(r) != OK) {
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
+                      "%s: refused to a client that is not local; a Require in "
+                      "its <Location> would decide instead",
+                      r->handler);
+        return connpool_problem(r, HTTP_FORBIDDEN,
+                                "only local clients may see this", NULL);
+    }
+    ap_args_to_table(r, pargs);
+    return OK;
+}
+
+int connpool_status_handler(request_rec *r)
+{
+    apr_table_t *args = NULL;
+    int rv = connpool_report_guard(r, &args);
+
+    return args ? answer(r, args) : rv;
+}

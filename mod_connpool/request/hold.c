@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Connections held for a request. They are kept in a list of the outermost
+ * request, so that subrequests and internal redirects find and share them: a
+ * nested request that waited for its own outer one would wait for ever. */
+#include "glue_private.h"
+
+#include <apr_strings.h>
+
+struct connpool_hold_t {
+    cp_lease_t lease;
+    cp_pool_t *pool;
+    apr_pool_t *p; /* of the outermost request */
+    int shares; /* how often it is held; one thread at a time runs a request */
+    int is_exclusive;
+    const char *why_broken; /* NULL: healthy, as far as those know who shared */
+    void *easy;             /* see connpool_hold_easy */
+    connpool_hold_t *next;
+};
+
+static request_rec *outermost(request_rec *r)
+{
+    while (r->main || r->prev) {
+        r = r->main ? r->main : r->prev;
+    }
+    return r;
+}
+
+/* What the outermost request carries. */
+typedef struct state_t {
+    connpool_hold_t *holds;
+    connpool_account_t account;
+} state_t;
+
+static state_t *state_of(request_rec *r)
+{
+    request_rec *top = outermost(r);
+    state_t *state = ap_get_module_config(top->request_config,
+                                          &connpool_module);
+
+    if (!state) {
+        state = apr_pcalloc(top->pool, sizeof(*state));
+        ap_set_module_config(top->request_config, &connpool_module, state);
+    }
+    return state;
+}
+
+static void give_back(connpool_hold_t *hold)
+{
+    hold->shares = 0;
+    if (hold->why_broken) {
+        cp_pool_discard(&hold->lease, hold->why_broken);
+    }
+    else {
+        cp_pool_release(&hold->lease);
+    }
+}
+
+/* The safety net: this pool lives until the client has read the last byte, so
+ * whoever can gives back earlier. */
+static apr_status_t hold_cleanup(void *data)
+{
+    connpool_hold_t *hold = data;
+
+    if (hold->lease.slot && !connpool_child.is_cut) {
+        give_back(hold);
+    }
+    return APR_SUCCESS;
+}
+
+/* One that this request has borrowed from the pool already, or NULL. */
+static connpool_hold_t *find_shareable(connpool_hold_t *hold,
+                                       const cp_pool_t *pool)
+{
+    while (hold
+           && (hold->pool != pool || hold->is_exclusive || !hold->lease.slot)) {
+        hold = hold->next;
+    }
+    return hold;
+}
+
+/* One whose connection was given back, or a new one. The cleanup is registered
+ * before anything that uses the connection registers its own, so it runs after
+ * those. */
+static connpool_hold_t *vacant_hold(request_rec *top, state_t *state)
+{
+    connpool_hold_t *hold = state->holds;
+
+    while (hold && hold->lease.slot) {
+        hold = hold->next;
+    }
+    if (!hold) {
+        hold = apr_pcalloc(top->pool, sizeof(*hold));
+        hold->p = top->pool;
+        hold->next = state->holds;
+        state->holds = hold;
+        apr_pool_cleanup_register(top->pool, hold, hold_cleanup,
+                                  apr_pool_cleanup_null);
+    }
+    return hold;
+}
+
+static apr_status_t hold_pool(request_rec *r, cp_pool_t *pool,
+                              const char *holder, int how,
+                              connpool_hold_t **phold, cp_error_t *err)
+{
+    int is_exclusive = (how & CONNPOOL_HOLD_EXCLUSIVE) != 0;
+    request_rec *top = outermost(r);
+    state_t *state = state_of(r);
+    connpool_hold_t *hold = is_exclusive ? NULL
+                                         : find_shareable(state->holds, pool);
+    cp_clock_t asked;
+    apr_status_t rv;
+
+    *phold = NULL;
+    if (!pool) {
+        return cp_error_set(err, CP_ERR_CAPACITY, APR_EOF,
+                            "no connection is free",
+                            "the pool could not be made at this child's start");
+    }
+    if (hold) {
+        hold->shares++;
+        *phold = hold;
+        return APR_SUCCESS;
+    }
+    if (!connpool_memory_allows(r->server)) {
+        static cp_log_limit_t limit;
+        uint64_t suppressed;
+
+        if (cp_log_allowed(&limit, apr_time_from_sec(10), &suppressed)) {
+            ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
+                          "ConnPoolMemory is reached: requests are refused%s",
+                          connpool_suppressed(r->pool, suppressed));
+        }
+        return cp_error_set(err, CP_ERR_CAPACITY, APR_ENOMEM,
+                            "the memory bound is reached",
+                            "ConnPoolMemory: this child uses more");
+    }
+    hold = vacant_hold(top, state);
+    asked = cp_clock_now();
+    if (!holder) {
+        holder = r->uri;
+    }
+    rv = how & CONNPOOL_HOLD_AT_ONCE
+             ? cp_pool_try_acquire(pool, &hold->lease, holder, err)
+             : cp_pool_acquire(pool, &hold->lease, holder, err);
+    state->account.wait += cp_clock_now() - asked;
+    if (rv == APR_SUCCESS) {
+        state->account.fallbacks += cp_lease_is_overflow(&hold->lease);
+        hold->pool = pool;
+        hold->shares = 1;
+        hold->is_exclusive = is_exclusive;
+        hold->why_broken = NULL;
+        hold->easy = NULL;
+        *phold = hold;
+    }
+    return rv;
+}
+
+apr_status_t connpool_hold_database(request_rec *r, connpool_database_t *db,
+                                    int is_writer, const char *holder,
+                                    connpool_hold_t **phold, cp_error_t *err)
+{
+    const connpool_server_t *sc = connpool_server(r->server);
+    int is_pooled = sc->engine && sc->db_pool;
+    cp_pool_t **pools;
+
+    if (is_writer && db->sqlite.is_readonly) {
+        *phold = NULL;
+        return cp_error_set(
+            err, CP_ERR_REFUSED, APR_EACCES, "the database is read-only",
+            "database '%s': readonly=on has no writer", db->name);
+    }
+    if (!db->child) {
+        return hold_pool(r, NULL, holder, 0, phold, err);
+    }
+    pools = is_writer ? db->child->writer : db->child->readers;
+    /* A definition seen through a foreign server may exist in one form only. */
+    return hold_pool(r, pools[is_pooled] ? pools[is_pooled] : pools[!is_pooled],
+                     holder, 0, phold, err);
+}
+
+apr_status_t connpool_hold_upstream(request_rec *r, connpool_upstream_t *up,
+                                    int how, connpool_hold_t **phold,
+                                    cp_error_t *err)
+{
+    const connpool_server_t *sc = connpool_server(r->server);
+    int is_pooled = sc->engine && sc->http_pool;
+    cp_pool_t **pools;
+
+    if (!up->child) {
+        return hold_pool(r, NULL, NULL, 0, phold, err);
+    }
+    pools = up->child->pool;
+    return hold_pool(r, pools[is_pooled] ? pools[is_pooled] : pools[!is_pooled],
+                     NULL, how, phold, err);
+}
+
+void *connpool_hold_connection(const connpool_hold_t *hold)
+{
+    return cp_lease_connection(&hold->lease);
+}
+
+void *connpool_hold_easy(connpool_hold_t *hold, connpool_upstream_t *up)
+{
+    if (!hold->easy && hold->lease.slot) {
+        hold->easy = cp_http_easy(up->child->upstream,
+                                  cp_lease_connection(&hold->lease));
+    }
+    return hold->easy;
+}
+
+int connpool_hold_is_one_shot(const connpool_hold_t *hold)
+{
+    return cp_lease_is_overflow(&hold->lease)
+           || !cp_pool_settings(hold->pool)->is_pooled;
+}
+
+int connpool_hold_is_shared(const connpool_hold_t *hold)
+{
+    return hold->shares > 1;
+}
+
+int connpool_holds_any(request_rec *r)
+{
+    const connpool_hold_t *hold = state_of(r)->holds;
+
+    while (hold && !hold->lease.slot) {
+        hold = hold->next;
+    }
+    return hold != NULL;
+}
+
+int connpool_holds_database(request_rec *r, const connpool_database_t *db)
+{
+    const connpool_db_child_t *child = db->child;
+    const connpool_hold_t *hold = state_of(r)->holds;
+
+    for (; hold; hold = hold->next) {
+        for (int i = 0; child && hold->lease.slot && i < 2; i++) {
+            if (hold->pool == child->readers[i]
+                || hold->pool == child->writer[i]) {
+                return 1;
+            }
+        }
+    }
+    return 0;
+}
+
+void connpool_hold_release(connpool_hold_t *hold)
+{
+    if (!hold->lease.slot) {
+        cp_pool_release(&hold->lease); /* logs the second release */
+        return;
+    }
+    if (--hold->shares == 0) {
+        give_back(hold);
+    }
+}
+
+void connpool_hold_discard(connpool_hold_t *hold, const char *why)
+{
+    /* Who shares it still has the handle in his hands. */
+    hold->why_broken = apr_pstrdup(hold->p, why ? why : "no reason was given");
+    connpool_hold_release(hold);
+}
+
+connpool_account_t *connpool_account(request_rec *r)
+{
+    return &state_of(r)->account;
+}
+
+static void set_note(request_rec *r, const char *name, apr_int64_t value)
+{
+    /* For every request, whether its log asks or not: no printf. */
+    apr_table_setn(r->notes, name,
+                   value > 0 ? apr_off_t_toa(r->pool, value) : "0");
+}
+
+/* LogFormat reads the notes of the last of a chain of internal redirects. */
+int connpool_log_account(request_rec *r)
+{
+    const state_t *state = ap_get_module_config(outermost(r)->request_config,
+                                                &connpool_module);
+
+    for (; state && r; r = r->next) {
+        set_note(r, "connpool-wait-us", state->account.wait);
+        set_note(r, "connpool-db-us", state->account.db);
+        set_note(r, "connpool-http-us", state->account.http);
+        set_note(r, "connpool-fallback", state->account.fallbacks);
+    }
+    return DECLINED;
+}

@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * From a request to typed values: query string, form, or JSON object. Nothing
+ * of a request goes further than this without a declared type. */
+#include "glue_private.h"
+
+#include <jansson.h>
+
+#include <apr_base64.h>
+#include <apr_lib.h>
+#include <apr_strings.h>
+
+#define BODY_MAX   (1024 * 1024)
+#define ERRORS_MAX 20 /* told of: the rest is more of the same */
+
+typedef struct input_t {
+    request_rec *r;
+    const connpool_query_t *query;
+    int is_shared;              /* others may want what this query does not */
+    apr_array_header_t *raws;   /* connpool_raw_t */
+    apr_array_header_t *errors; /* connpool_input_error_t */
+    const char *detail;
+} input_t;
+
+static void add_error(input_t *in, const char *param, const char *reason)
+{
+    if (in->errors->nelts < ERRORS_MAX) {
+        APR_ARRAY_PUSH(in->errors,
+                       connpool_input_error_t) = (connpool_input_error_t){
+            param, reason};
+    }
+}
+
+const char *connpool_shown_name(request_rec *r, const char *name)
+{
+    apr_size_t size = strlen(name);
+
+    if (!cp_utf8_is_valid(name, size)) {
+        return "?";
+    }
+    return size <= 64 ? name : apr_pstrndup(r->pool, name, 64);
+}
+
+/* --- query string and form --- */
+
+/* "a=1&b=2", as a query string or as a form's body. */
+static void read_pairs(input_t *in, const char *text)
+{
+    apr_pool_t *p = in->r->pool;
+
+    while (*text) {
+        char *name = ap_getword(p, &text, '&');
+        char *value = strchr(name, '=');
+
+        if (!*name) {
+            continue;
+        }
+        if (value) {
+            *value++ = '\0';
+        }
+        else {
+            value = name + strlen(name);
+        }
+        if (ap_unescape_urlencoded(name) != OK
+            || ap_unescape_urlencoded(value) != OK) {
+            add_error(in, connpool_shown_name(in->r, name),
+                      "is not valid URL encoding, or holds a NUL byte");
+            continue;
+        }
+        APR_ARRAY_PUSH(in->raws, connpool_raw_t) = (connpool_raw_t){
+            name, value, strlen(value), NULL};
+    }
+}
+
+/* --- bodies --- */
+
+static const char *show_size(apr_pool_t *p, apr_int64_t size)
+{
+    return size % (1024 * 1024) == 0
+               ? apr_psprintf(p, "%" APR_INT64_T_FMT "M", size / (1024 * 1024))
+               : apr_psprintf(p, "%" APR_INT64_T_FMT " bytes", size);
+}
+
+/* Asked behind the body: a filter that decodes it takes the header away when
+ * it is first read. */
+static int check_coding(request_rec *r, const char **pdetail)
+{
+    const char *coding = apr_table_get(r->headers_in, "Content-Encoding");
+
+    if (!coding || strcasecmp(coding, "identity") == 0) {
+        return OK;
+    }
+    apr_table_setn(r->headers_out, "Accept-Encoding", "identity");
+    *pdetail = "Send the body without Content-Encoding.";
+    return HTTP_UNSUPPORTED_MEDIA_TYPE;
+}
+
+int connpool_read_body(request_rec *r, apr_int64_t max, char **pbody,
+                       apr_size_t *psize, const char **pdetail)
+{
+    cp_buffer_t buf = {0};
+    long n;
+    int status = ap_setup_client_block(r, REQUEST_CHUNKED_DECHUNK);
+
+    *pbody = apr_pstrdup(r->pool, "");
+    *psize = 0;
+    if (status != OK || !ap_should_client_block(r)) {
+        return status;
+    }
+    do {
+        cp_buffer_reserve(&buf, 8192);
+        n = ap_get_client_block(r, buf.data + buf.size, 8192);
+        buf.size += n > 0 ? (apr_size_t)n : 0;
+    } while (n > 0 && (apr_int64_t)buf.size <= max);
+    if (n >= 0 && (apr_int64_t)buf.size <= max) {
+        *pbody = apr_pstrmemdup(r->pool, buf.data ? buf.data : "", buf.size);
+        *psize = buf.size;
+    }
+    status = n < 0                         ? HTTP_BAD_REQUEST
+             : (apr_int64_t)buf.size > max ? HTTP_REQUEST_ENTITY_TOO_LARGE
+                                           : OK;
+    cp_buffer_free(&buf);
+    if (status != OK) {
+        *pdetail = status == HTTP_BAD_REQUEST
+                       ? "The request's body could not be read."
+                       : apr_pstrcat(r->pool,
+                                     "The request's body is larger than ",
+                                     show_size(r->pool, max), ".", NULL);
+        return status;
+    }
+    return check_coding(r, pdetail);
+}
+
+static int read_form(input_t *in)
+{
+    char *body;
+    apr_size_t size;
+    int status = connpool_read_body(in->r, BODY_MAX, &body, &size, &in->detail);
+
+    if (status == OK && strlen(body) != size) {
+        in->detail = "The form holds a NUL byte.";
+        return HTTP_BAD_REQUEST;
+    }
+    if (status == OK) {
+        read_pairs(in, body);
+    }
+    return status;
+}
+
+static apr_status_t free_json(void *data)
+{
+    json_decref(data);
+    return APR_SUCCESS;
+}
+
+json_t *connpool_json_load(apr_pool_t *p, const char *body, apr_size_t size,
+                           const char **pdetail)
+{
+    json_error_t why;
+    /* A NUL is refused where the text's parameter can be named. */
+    json_t *root = json_loadb(body, size,
+                              JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
+
+    if (!root) {
+        *pdetail = apr_psprintf(p,
+                                "The JSON body cannot be read: %s "
+                                "(line %d, column %d).",
+                                why.text, why.line, why.column);
+        return NULL;
+    }
+    apr_pool_cleanup_register(p, root, free_json, apr_pool_cleanup_null);
+    return root;
+}
+
+static void add_members(input_t *in, const json_t *object)
+{
+    json_t *members = (json_t *)object; /* only looked at */
+    void *i = json_object_iter(members);
+
+    for (; i; i = json_object_iter_next(members, i)) {
+        APR_ARRAY_PUSH(in->raws, connpool_raw_t) = (connpool_raw_t){
+            json_object_iter_key(i), NULL, 0, json_object_iter_value(i)};
+    }
+}
+
+static int read_json(input_t *in)
+{
+    apr_pool_t *p = in->r->pool;
+    char *body;
+    apr_size_t size;
+    json_t *root;
+    int status = connpool_read_body(in->r, BODY_MAX, &body, &size, &in->detail);
+
+    if (status != OK) {
+        return status;
+    }
+    root = connpool_json_load(p, body, size, &in->detail);
+    if (!json_is_object(root)) {
+        in->detail = root ? "The JSON body is not an object." : in->detail;
+        return HTTP_BAD_REQUEST;
+    }
+    add_members(in, root);
+    return OK;
+}
+
+int connpool_has_body(request_rec *r)
+{
+    const char *length = apr_table_get(r->headers_in, "Content-Length");
+
+    return apr_table_get(r->headers_in, "Transfer-Encoding")
+           || (length && strcmp(length, "0") != 0);
+}
+
+int connpool_is_media_type(const char *header, const char *type)
+{
+    apr_size_t n = strlen(type);
+
+    return strncasecmp(header, type, n) == 0
+           && (!header[n] || header[n] == ';' || apr_isspace(header[n]));
+}
+
+static int read_request(input_t *in)
+{
+    request_rec *r = in->r;
+    const char *type = apr_table_get(r->headers_in, "Content-Type");
+    int status = OK;
+
+    if (r->args) {
+        read_pairs(in, r->args);
+    }
+    if (r->method_number == M_GET || !connpool_has_body(r)) {
+        return ap_discard_request_body(r);
+    }
+    if (type
+        && connpool_is_media_type(type, "application/x-www-form-urlencoded")) {
+        status = read_form(in);
+    }
+    else if (type && connpool_is_media_type(type, "application/json")) {
+        status = read_json(in);
+    }
+    else {
+        in->detail = "Send application/x-www-form-urlencoded or "
+                     "application/json.";
+        status = HTTP_UNSUPPORTED_MEDIA_TYPE;
+    }
+    return status;
+}
+
+/* --- values --- */
+
+const char *connpool_param_parse(apr_pool_t *p, const connpool_param_t *param,
+                                 const char *data, apr_size_t size,
+                                 cp_value_t *value)
+{
+    const char *reason = cp_value_parse(p, &param->spec, data, size, value);
+
+    if (!reason && param->match
+        && ap_regexec_len(param->match, data, size, 0, NULL, 0) != 0) {
+        reason = "does not have the form that is asked for";
+    }
+    return reason;
+}
+
+static const char *parse_json_string(apr_pool_t *p,
+                                     const connpool_param_t *param,
+                                     const json_t *json, cp_value_t *value)
+{
+    switch (param->spec.type) {
+    case CP_TYPE_TEXT:
+    case CP_TYPE_DATE:
+    case CP_TYPE_BLOB:
+        return connpool_param_parse(p, param, json_string_value(json),
+                                    json_string_length(json), value);
+    case CP_TYPE_BOOLEAN:
+        return "is not a JSON boolean";
+    default:
+        return "is not a JSON number";
+    }
+}
+
+/* A value that JSON has given a type must have the declared one: nothing is
+ * cast silently. */
+static const char *parse_json(apr_pool_t *p, const connpool_param_t *param,
+                              const json_t *json, cp_value_t *value)
+{
+    cp_type_t type = param->spec.type;
+    const json_t *base64;
+
+    switch (json_typeof(json)) {
+    case JSON_NULL:
+        value->storage = CP_NULL;
+        return param->spec.is_required ? "is required" : NULL;
+    case JSON_STRING:
+        return parse_json_string(p, param, json, value);
+    case JSON_TRUE:
+    case JSON_FALSE:
+        value->storage = CP_INTEGER;
+        value->as.integer = json_is_true(json);
+        return type == CP_TYPE_BOOLEAN ? NULL : "is a JSON boolean";
+    case JSON_INTEGER:
+        if (type == CP_TYPE_REAL) {
+            value->storage = CP_REAL;
+            value->as.real = (double)json_integer_value(json);
+        }
+        else if (type == CP_TYPE_INTEGER) {
+            value->storage = CP_INTEGER;
+            value->as.integer = json_integer_value(json);
+        }
+        else {
+            return "is a JSON number";
+        }
+        return cp_value_in_range(p, &param->spec, value);
+    case JSON_REAL:
+        if (type != CP_TYPE_REAL) {
+            return type == CP_TYPE_INTEGER ? "is not an integer"
+                                           : "is a JSON number";
+        }
+        value->storage = CP_REAL;
+        value->as.real = json_real_value(json);
+        return cp_value_in_range(p, &param->spec, value);
+    case JSON_OBJECT:
+        base64 = json_object_get(json, "$base64");
+        if (type == CP_TYPE_BLOB && json_is_string(base64)) {
+            return parse_json_string(p, param, base64, value);
+        }
+        return "is a JSON object";
+    default:
+        return "is a JSON array";
+    }
+}
+
+int connpool_find_param(const connpool_query_t *query, const char *name)
+{
+    for (int i = 0; i < query->params->nelts; i++) {
+        if (strcmp(
+                APR_ARRAY_IDX(query->params, i, connpool_param_t *)->spec.name,
+                name)
+            == 0) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+static void convert(input_t *in, const connpool_raw_t *raw, cp_value_t *values,
+                    char *seen)
+{
+    int i = connpool_find_param(in->query, raw->name);
+    const connpool_param_t *param;
+    const char *reason;
+
+    if (i < 0 && in->is_shared) {
+        return;
+    }
+    if (i < 0) {
+        add_error(in, connpool_shown_name(in->r, raw->name),
+                  "is not a parameter here");
+        return;
+    }
+    if (seen[i]++) {
+        add_error(in, raw->name, "is given more than once");
+        return;
+    }
+    param = APR_ARRAY_IDX(in->query->params, i, connpool_param_t *);
+    reason = raw->data ? connpool_param_parse(in->r->pool, param, raw->data,
+                                              raw->size, &values[i])
+                       : parse_json(in->r->pool, param, raw->typed, &values[i]);
+    if (reason) {
+        add_error(in, param->spec.name, reason);
+    }
+}
+
+static void fill_absent(input_t *in, cp_value_t *values, const char *seen)
+{
+    for (int i = 0; i < in->query->params->nelts; i++) {
+        const connpool_param_t *param = APR_ARRAY_IDX(in->query->params, i,
+                                                      connpool_param_t *);
+
+        if (seen[i]) {
+            continue;
+        }
+        if (param->spec.is_required) {
+            add_error(in, param->spec.name, "is required");
+        }
+        else if (param->spec.has_default) {
+            values[i] = param->spec.fallback;
+        }
+    }
+}
+
+static void init(input_t *in, request_rec *r, const connpool_query_t *query)
+{
+    in->r = r;
+    in->query = query;
+    in->raws = apr_array_make(r->pool, 8, sizeof(connpool_raw_t));
+    in->errors = apr_array_make(r->pool, 2, sizeof(connpool_input_error_t));
+}
+
+static cp_value_t *values_of(input_t *in)
+{
+    apr_size_t count = (apr_size_t)in->query->params->nelts + 1;
+    apr_pool_t *p = in->r->pool;
+    cp_value_t *values = apr_pcalloc(p, count * sizeof(*values));
+    char *seen = apr_pcalloc(p, count);
+
+    for (int i = 0; i < in->raws->nelts; i++) {
+        convert(in, &APR_ARRAY_IDX(in->raws, i, connpool_raw_t), values, seen);
+    }
+    fill_absent(in, values, seen);
+    return values;
+}
+
+int connpool_params_read(request_rec *r, const connpool_query_t *query,
+                         cp_value_t **pvalues, apr_array_header_t **perrors,
+                         const char **pdetail)
+{
+    input_t in = {0};
+    int status;
+
+    init(&in, r, query);
+    status = read_request(&in);
+    *perrors = in.errors;
+    *pdetail = in.detail;
+    if (status != OK) {
+        return status;
+    }
+    *pvalues = values_of(&in);
+    if (in.errors->nelts > 0) {
+        *pdetail = "The request's parameters are not valid.";
+        return HTTP_BAD_REQUEST;
+    }
+    return OK;
+}
+
+apr_array_header_t *connpool_params_split(request_rec *r, const char *args,
+                                          apr_array_header_t **perrors)
+{
+    input_t in = {0};
+
+    init(&in, r, NULL);
+    *perrors = in.errors;
+    if (args) {
+        read_pairs(&in, args);
+    }
+    return in.raws;
+}
+
+apr_array_header_t *connpool_params_share(request_rec *r,
+                                          const connpool_query_t *query,
+                                          apr_array_header_t *raws,
+                                          cp_value_t **pvalues)
+{
+    input_t in = {.is_shared = 1};
+
+    init(&in, r, query);
+    in.raws = raws;
+    *pvalues = values_of(&in);
+    return in.errors;
+}
+
+apr_array_header_t *connpool_params_take(request_rec *r,
+                                         const connpool_query_t *query,
+                                         const json_t *object,
+                                         cp_value_t **pvalues)
+{
+    input_t in = {0};
+
+    init(&in, r, query);
+    if (object) {
+        add_members(&in, object);
+    }
+    *pvalues = values_of(&in);
+    return in.errors;
+}

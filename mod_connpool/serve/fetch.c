@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The handler connpool-fetch: GET an upstream, stream its answer on. Over
+ * HTTP/2 it is collected first, see mod_connpool_spool.c. */
+#include "glue_private.h"
+
+#include <apr_date.h>
+#include <apr_hash.h>
+#include <apr_lib.h>
+#include <apr_strings.h>
+
+typedef struct fetch_t {
+    request_rec *r;
+    connpool_upstream_t *upstream;
+    cp_clock_t deadline; /* for the client to have read it all */
+    int has_begun;       /* some of the answer is on its way to the client */
+    int is_redirect;     /* which we do not follow, and cannot hand on */
+    int is_done;         /* answered without the body: 304 */
+    /* What is collected: in the file, and behind that in the buffer. */
+    apr_file_t *file; /* NULL: none is needed */
+    apr_off_t filed;
+    cp_buffer_t buf;
+    apr_size_t counted; /* bytes of buf that the child's figures know of */
+    cp_error_t failure; /* to collect */
+} fetch_t;
+
+/* Headers of the upstream that mean the same when they come from us. */
+static const char *const passed_on[] = {"content-type",
+                                        "content-language",
+                                        "content-disposition",
+                                        "cache-control",
+                                        "expires",
+                                        "last-modified",
+                                        "etag",
+                                        "age",
+                                        "link",
+                                        "vary",
+                                        "retry-after",
+                                        NULL};
+
+/* Those among them that are lists: they may come in parts, and add to what
+ * other modules say. */
+static const char *const lists[] = {"content-language", "cache-control", "link",
+                                    "vary", NULL};
+
+static int is_among(const char *const *names, const char *name)
+{
+    while (*names && strcasecmp(*names, name) != 0) {
+        names++;
+    }
+    return *names != NULL;
+}
+
+static void pass_on(request_rec *r, const cp_http_header_t *header)
+{
+    const char *name = header->name;
+
+    if (!is_among(passed_on, name)) {
+        return;
+    }
+    if (strcasecmp(name, "content-type") == 0) {
+        ap_set_content_type(r, apr_pstrdup(r->pool, header->value));
+    }
+    else if (is_among(lists, name)) {
+        apr_table_merge(r->headers_out, name, header->value);
+    }
+    else {
+        apr_table_set(r->headers_out, name, header->value);
+    }
+    if (strcasecmp(name, "last-modified") == 0) {
+        ap_update_mtime(r, apr_date_parse_http(header->value));
+    }
+}
+
+/* A body that then ends early is cut: the client misses the rest. */
+static void pass_length_on(request_rec *r, const cp_http_header_t *header)
+{
+    if (strcasecmp(header->name, "content-length") == 0) {
+        ap_set_content_length(r, apr_atoi64(header->value));
+    }
+}
+
+/* The answer will be another one. */
+static void forget_head(request_rec *r)
+{
+    for (const char *const *p = passed_on; *p; p++) {
+        apr_table_unset(r->headers_out, *p);
+    }
+}
+
+static apr_status_t on_head(void *baton, int status,
+                            const cp_http_header_t *headers, int count)
+{
+    fetch_t *fetch = baton;
+    request_rec *r = fetch->r;
+
+    if (ap_is_HTTP_REDIRECT(status) && status != HTTP_NOT_MODIFIED) {
+        fetch->is_redirect = 1;
+        return APR_EOF;
+    }
+    for (int i = 0; i < count; i++) {
+        pass_on(r, &headers[i]);
+        pass_length_on(r, &headers[i]);
+    }
+    apr_table_setn(r->headers_out, "X-Content-Type-Options", "nosniff");
+    connpool_add_server_timing(r);
+    r->status = status;
+    r->status_line = NULL;
+    /* Conditions speak of the outer answer, not of a part of it. */
+    if (status == HTTP_OK && !r->main) {
+        int verdict = ap_meets_conditions(r);
+
+        if (verdict != OK) {
+            r->status = verdict;
+            fetch->is_done = 1;
+            return APR_EOF;
+        }
+    }
+    return APR_SUCCESS;
+}
+
+static apr_status_t collect(fetch_t *fetch, const char *data, apr_size_t size)
+{
+    apr_status_t rv = APR_SUCCESS;
+
+    cp_buffer_append(&fetch->buf, data, size);
+    connpool_count_buffer(&fetch->buf, &fetch->counted);
+    if (fetch->file || fetch->buf.size >= CONNPOOL_HELD_BYTES) {
+        apr_size_t filed = fetch->buf.size;
+
+        rv = connpool_spill(fetch->r, &fetch->file, &fetch->buf,
+                            &fetch->failure);
+        fetch->filed += (apr_off_t)filed;
+    }
+    return rv;
+}
+
+static apr_status_t on_body(void *baton, const char *data, apr_size_t size)
+{
+    fetch_t *fetch = baton;
+    apr_interval_time_t left = cp_clock_left(fetch->deadline);
+    cp_buffer_t chunk = {0};
+    apr_status_t rv;
+
+    if (fetch->r->connection->master) {
+        return collect(fetch, data, size);
+    }
+    if (left == 0) {
+        return APR_TIMEUP;
+    }
+    fetch->has_begun = 1;
+    cp_buffer_append(&chunk, data, size);
+    /* A client that does not read must not hold the connection for longer. */
+    connpool_limit_client_wait(fetch->r, left);
+    rv = connpool_stream_write(fetch->r, &chunk);
+    connpool_limit_client_wait(fetch->r, -1);
+    cp_buffer_free(&chunk);
+    return rv;
+}
+
+static int is_cancelled(void *baton)
+{
+    return connpool_client_is_gone(((fetch_t *)baton)->r);
+}
+
+/* What follows the place that serves the upstream, encoded anew. */
+static const char *path_behind_location(request_rec *r)
+{
+    const char *location = connpool_dir(r)->location;
+    apr_size_t n = location ? strlen(location) : 0;
+
+    if (!location) {
+        return r->path_info ? ap_os_escape_path(r->pool, r->path_info, 1) : "";
+    }
+    while (n > 0 && location[n - 1] == '/') {
+        n--;
+    }
+    if (strncmp(r->uri, location, n) != 0) {
+        return "";
+    }
+    return ap_os_escape_path(r->pool, r->uri + n, 1);
+}
+
+static apr_status_t run_fetch(fetch_t *fetch, cp_error_t *err)
+{
+    request_rec *r = fetch->r;
+    connpool_upstream_t *up = fetch->upstream;
+    cp_fetch_request_t request = {
+        .method = r->header_only ? "HEAD" : "GET",
+        .path_info = path_behind_location(r),
+        .query = r->args,
+    };
+    cp_fetch_sink_t sink = {on_head, on_body, is_cancelled, fetch};
+    apr_status_t rv;
+
+    connpool_hand_on_headers(r, up, &request);
+    fetch->deadline = cp_clock_after(up->pool.acquire + up->http.total);
+    rv = connpool_coalesce_fetch(r, up, &request, &sink, err);
+    if (fetch->failure.cls != CP_ERR_NONE) {
+        *err = fetch->failure;
+    }
+    return fetch->is_done ? APR_SUCCESS : rv;
+}
+
+static void end_body(fetch_t *fetch)
+{
+    if (fetch->file || fetch->buf.size > 0) {
+        connpool_pass_collected(fetch->r, fetch->file, fetch->filed,
+                                &fetch->buf);
+    }
+    else {
+        connpool_stream_end(fetch->r);
+    }
+}
+
+static int finish_fetch(fetch_t *fetch, apr_status_t rv, const cp_error_t *err)
+{
+    request_rec *r = fetch->r;
+    const char *what = apr_psprintf(r->pool, "upstream '%s'",
+                                    fetch->upstream->name);
+
+    if (rv == APR_SUCCESS && fetch->is_done) {
+        return connpool_condition_answer(r, r->status);
+    }
+    if (rv == APR_SUCCESS) {
+        end_body(fetch);
+        return OK;
+    }
+    if (fetch->is_redirect) {
+        /* Its Location means something in the upstream's URL space only. */
+        return connpool_problem(
+            r, HTTP_BAD_GATEWAY,
+            apr_psprintf(r->pool, "%s: the upstream redirects elsewhere.",
+                         what),
+            NULL);
+    }
+    if (!fetch->has_begun) {
+        /* What is too large here is the upstream's answer, not the request. */
+        cp_error_t mapped = *err;
+
+        forget_head(r);
+        if (mapped.cls == CP_ERR_SIZE) {
+            mapped.cls = CP_ERR_UPSTREAM;
+        }
+        return connpool_problem_of(r, what, &mapped,
+                                   fetch->upstream->complaints);
+    }
+    ap_log_rerror(
+        APLOG_MARK, err->cls == CP_ERR_CANCELLED ? APLOG_INFO : APLOG_ERR, 0, r,
+        "%s: the answer is cut: %s: %s", what, err->cause, err->detail);
+    connpool_stream_cut(r);
+    return OK;
+}
+
+int connpool_fetch_handler(request_rec *r)
+{
+    const char *name = connpool_served_name(r);
+    fetch_t fetch = {.r = r};
+    cp_error_t err;
+    apr_status_t rv;
+    int status;
+
+    if (name) {
+        fetch.upstream = apr_hash_get(connpool_server(r->server)->all_upstreams,
+                                      name, APR_HASH_KEY_STRING);
+    }
+    if (!fetch.upstream) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                      "connpool-fetch: ConnPoolServe names no upstream here");
+        return connpool_problem(r, HTTP_NOT_FOUND,
+                                "No upstream is served here.", NULL);
+    }
+    if (connpool_answer_method(r, AP_METHOD_BIT << M_GET)) {
+        return OK;
+    }
+    status = ap_discard_request_body(r);
+    if (status != OK) {
+        return status;
+    }
+    cp_error_clear(&err);
+    rv = run_fetch(&fetch, &err);
+    status = finish_fetch(&fetch, rv, &err);
+    cp_buffer_free(&fetch.buf);
+    connpool_count_buffer(&fetch.buf, &fetch.counted);
+    return status;
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The handler connpool-query. An answer is collected up to CONNPOOL_HELD_BYTES
+ * with the connection given back before the first byte is sent. A longer one
+ * streams; over HTTP/2, where a write may block for as long as mod_http2 likes,
+ * it is collected in a file instead. */
+#include "glue_private.h"
+
+#include <apr_hash.h>
+#include <apr_lib.h>
+#include <apr_strings.h>
+
+#define STREAM_BYTES (32 * 1024)
+
+/* One answer on its way to the client. */
+typedef struct answer_t {
+    connpool_rows_t rows;
+    int is_streaming;
+    apr_file_t *file; /* NULL: none is needed */
+} answer_t;
+
+/* --- checks before any work --- */
+
+static connpool_query_t *served_query(request_rec *r)
+{
+    const char *name = connpool_served_name(r);
+
+    return name ? apr_hash_get(connpool_server(r->server)->all_queries, name,
+                               APR_HASH_KEY_STRING)
+                : NULL;
+}
+
+/* --- rows on their way --- */
+
+static void start_streaming(answer_t *a)
+{
+    request_rec *r = a->rows.r;
+
+    a->is_streaming = 1;
+    connpool_stream_begin(r, cp_format_content_type(a->rows.query->format));
+    /* Whether it gets cut is not known yet: said behind the body. */
+    connpool_trailer_announce(r, "ConnPool-Truncated");
+}
+
+/* Send what is collected. The client may keep the reader waiting until the
+ * query's deadline, not longer. */
+static apr_status_t flush_rows(answer_t *a)
+{
+    apr_interval_time_t left = cp_clock_left(a->rows.run.deadline);
+    apr_status_t rv;
+
+    if (left == 0) {
+        return cp_error_set(&a->rows.err, CP_ERR_DEADLINE, APR_TIMEUP,
+                            "the client reads too slowly",
+                            "the answer was not read within the query's time");
+    }
+    a->rows.passed += (apr_int64_t)a->rows.buf.size;
+    connpool_limit_client_wait(a->rows.r, left);
+    rv = connpool_stream_write(a->rows.r, &a->rows.buf);
+    connpool_limit_client_wait(a->rows.r, -1);
+    if (rv != APR_SUCCESS) {
+        cp_error_set(&a->rows.err, CP_ERR_CANCELLED, rv, "the client is gone",
+                     "writing the answer failed");
+    }
+    return rv;
+}
+
+/* Move what is collected into the file. */
+static apr_status_t spill(answer_t *a)
+{
+    apr_size_t size = a->rows.buf.size;
+    apr_status_t rv = connpool_spill(a->rows.r, &a->file, &a->rows.buf,
+                                     &a->rows.err);
+
+    if (rv == APR_SUCCESS) {
+        a->rows.passed += (apr_int64_t)size;
+    }
+    return rv;
+}
+
+/* Called with every row. */
+static apr_status_t make_room(connpool_rows_t *rows)
+{
+    answer_t *a = (answer_t *)rows; /* its first member */
+    int is_held = !a->is_streaming && !a->file;
+
+    if (rows->buf.size < (is_held ? CONNPOOL_HELD_BYTES : STREAM_BYTES)) {
+        return APR_SUCCESS;
+    }
+    if (rows->r->connection->master) {
+        return spill(a);
+    }
+    if (is_held) {
+        start_streaming(a);
+    }
+    return flush_rows(a);
+}
+
+/* --- the end --- */
+
+static int finish_stream(answer_t *a, apr_status_t rv)
+{
+    request_rec *r = a->rows.r;
+    const cp_error_t *err = &a->rows.err;
+
+    if (rv != APR_SUCCESS) {
+        ap_log_rerror(APLOG_MARK,
+                      err->cls == CP_ERR_CANCELLED ? APLOG_INFO : APLOG_ERR, 0,
+                      r, "query '%s': the answer is cut: %s: %s",
+                      a->rows.query->name, err->cause, err->detail);
+        connpool_stream_cut(r);
+        return OK;
+    }
+    if (a->rows.truncated) {
+        apr_table_setn(r->trailers_out, "ConnPool-Truncated",
+                       a->rows.truncated);
+    }
+    connpool_stream_write(r, &a->rows.buf);
+    connpool_stream_end(r);
+    return OK;
+}
+
+static int finish_whole(answer_t *a, apr_status_t rv)
+{
+    connpool_rows_t *rows = &a->rows;
+    request_rec *r = rows->r;
+
+    if (rv != APR_SUCCESS) {
+        return connpool_problem_of(
+            r, apr_psprintf(r->pool, "query '%s'", rows->query->name),
+            &rows->err, rows->query->complaints);
+    }
+    if (rows->status == HTTP_NOT_FOUND) {
+        return connpool_problem(r, HTTP_NOT_FOUND, "There is no such row.",
+                                NULL);
+    }
+    if (rows->truncated) {
+        apr_table_setn(r->headers_out, "ConnPool-Truncated", rows->truncated);
+    }
+    if (!a->file) {
+        return connpool_send_whole(r, rows->content_type, &rows->buf);
+    }
+    return connpool_send_file(r, rows->content_type, a->file, rows->passed,
+                              &rows->buf);
+}
+
+static int run_query(request_rec *r, connpool_query_t *query,
+                     const cp_value_t *values)
+{
+    answer_t a = {.rows.make_room = make_room};
+    apr_status_t rv = connpool_rows_read(&a.rows, r, query, values);
+    int status = a.is_streaming ? finish_stream(&a, rv) : finish_whole(&a, rv);
+
+    connpool_rows_free(&a.rows);
+    return status;
+}
+
+static int serve_query(request_rec *r, connpool_query_t *query,
+                       const cp_value_t *values)
+{
+    connpool_served_t served;
+    cp_error_t err;
+
+    if (connpool_serve_query(r, query, values, &served, &err) != APR_SUCCESS) {
+        return connpool_problem_of(
+            r, apr_psprintf(r->pool, "query '%s'", query->name), &err,
+            query->complaints);
+    }
+    return connpool_send_served(r, query, &served);
+}
+
+int connpool_query_handler(request_rec *r)
+{
+    connpool_query_t *query = served_query(r);
+    apr_array_header_t *errors;
+    cp_value_t *values;
+    const char *detail;
+    int status;
+
+    if (!query) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                      "connpool-query: ConnPoolServe names no query here");
+        return connpool_problem(r, HTTP_NOT_FOUND, "No query is served here.",
+                                NULL);
+    }
+    if (connpool_answer_method(r, query->methods)) {
+        return OK;
+    }
+    if (query->is_write && connpool_is_cross_site(r)) {
+        return connpool_problem(
+            r, HTTP_FORBIDDEN, "Another site's page may not write here.", NULL);
+    }
+    status = connpool_params_read(r, query, &values, &errors, &detail);
+    if (status != OK) {
+        return connpool_problem(r, status, detail, errors);
+    }
+    return connpool_query_is_collected(query) ? serve_query(r, query, values)
+                                              : run_query(r, query, values);
+}

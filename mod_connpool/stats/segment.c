@@ -1,0 +1,577 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A slot keeps its counters when its child ends, and the next child that
+ * claims it goes on counting in the same cells. So nothing is ever moved from
+ * one place to another: totals cannot fall, nothing can be read twice or
+ * halfway, and readers need neither a lock nor a retry. What a fold settles
+ * is one store per fact. That works because the sums take `busy` and `open`
+ * from the counters: storing `abandoned` alone makes `busy` 0 in the same
+ * instant, and a child killed between two increments does no harm.
+ *
+ * Memory, each part aligned to a cache line:
+ *
+ *     cp_segment_t                 offsets and high-water marks
+ *     entry_t    [all entries]     the directory, kind after kind
+ *     cp_condition_t [pools]       how each pool has been
+ *     child slot [children]        slot_t, pools, queries, upstreams
+ */
+#include "stats/segment.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#define CACHE_LINE 64
+#define NAME_SIZE  128
+
+#define ALIGNED(size)                                                          \
+    (((size_t)(size) + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1))
+
+/* Read and written by the parent alone. */
+typedef struct entry_t {
+    char server[NAME_SIZE];
+    char name[NAME_SIZE];
+} entry_t;
+
+typedef struct slot_t {
+    pid_t pid; /* atomic; 0: free */
+    cp_loop_stats_t loop;
+    cp_process_stats_t process;
+    cp_batch_stats_t batch;
+} slot_t;
+
+struct cp_segment_t {
+    cp_segment_layout_t layout;
+    size_t directory[CP_ENTRY_KINDS]; /* offsets in the segment */
+    size_t conditions;
+    size_t slots;
+    size_t stats[CP_ENTRY_KINDS]; /* offsets in a slot */
+    size_t slot_size;
+    size_t size;
+
+    /* Atomic, these only grow. Pages behind them are never touched. */
+    int used_entries[CP_ENTRY_KINDS];
+    int used_slots;
+
+    /* The ring: samples [head - CP_HISTORY_SAMPLES, head) can be read. */
+    uint64_t next_sample_at; /* atomic */
+    uint64_t next_probe_at;  /* atomic */
+    uint64_t head;           /* atomic: samples ever taken */
+    cp_sample_t history[CP_HISTORY_SAMPLES];
+};
+
+static const size_t stats_size[CP_ENTRY_KINDS] = {
+    [CP_ENTRY_POOL] = ALIGNED(sizeof(cp_pool_stats_t)),
+    [CP_ENTRY_QUERY] = ALIGNED(sizeof(cp_query_stats_t)),
+    [CP_ENTRY_UPSTREAM] = ALIGNED(sizeof(cp_upstream_stats_t)),
+};
+
+/* Where those count who have no slot or no entry. Never read. */
+static cp_pool_stats_t nobodys_pool;
+static cp_query_stats_t nobodys_query;
+static cp_upstream_stats_t nobodys_upstream;
+static cp_loop_stats_t nobodys_loop;
+static cp_process_stats_t nobodys_process;
+static cp_batch_stats_t nobodys_batch;
+static cp_condition_t nobodys_condition;
+
+static void measure(cp_segment_t *seg, const cp_segment_layout_t *layout)
+{
+    size_t end = ALIGNED(sizeof(*seg));
+    size_t slot_end = ALIGNED(sizeof(slot_t));
+
+    seg->layout = *layout;
+    for (int kind = 0; kind < CP_ENTRY_KINDS; kind++) {
+        size_t entries = (size_t)layout->entries[kind];
+
+        seg->directory[kind] = end;
+        end += ALIGNED(entries * sizeof(entry_t));
+        seg->stats[kind] = slot_end;
+        slot_end += entries * stats_size[kind];
+    }
+    seg->conditions = end;
+    end += ALIGNED((size_t)layout->entries[CP_ENTRY_POOL]
+                   * sizeof(cp_condition_t));
+    seg->slots = end;
+    seg->slot_size = slot_end;
+    seg->size = end + (size_t)layout->children * slot_end;
+}
+
+size_t cp_segment_size(const cp_segment_layout_t *layout)
+{
+    cp_segment_t seg;
+
+    measure(&seg, layout);
+    return seg.size + CACHE_LINE - 1; /* the memory need not be aligned */
+}
+
+cp_segment_t *cp_segment_init(void *memory, const cp_segment_layout_t *layout)
+{
+    cp_segment_t *seg = (cp_segment_t *)ALIGNED((uintptr_t)memory);
+
+    measure(seg, layout);
+    return seg;
+}
+
+static int same_name(const char *kept, const char *name)
+{
+    return strncmp(kept, name, NAME_SIZE - 1) == 0;
+}
+
+static void keep_name(char *kept, const char *name)
+{
+    size_t length = strnlen(name, NAME_SIZE - 1);
+
+    memcpy(kept, name, length);
+    kept[length] = '\0';
+}
+
+static int used_entries(cp_segment_t *seg, cp_entry_kind_t kind)
+{
+    return __atomic_load_n(&seg->used_entries[kind], __ATOMIC_ACQUIRE);
+}
+
+int cp_segment_entry(cp_segment_t *seg, cp_entry_kind_t kind,
+                     const char *server, const char *name)
+{
+    entry_t *entry = (entry_t *)((char *)seg + seg->directory[kind]);
+    int used = used_entries(seg, kind);
+
+    for (int i = 0; i < used; i++, entry++) {
+        if (same_name(entry->server, server) && same_name(entry->name, name)) {
+            return i;
+        }
+    }
+    if (used >= seg->layout.entries[kind]) {
+        return -1;
+    }
+    keep_name(entry->server, server);
+    keep_name(entry->name, name);
+    __atomic_store_n(&seg->used_entries[kind], used + 1, __ATOMIC_RELEASE);
+    return used;
+}
+
+static slot_t *slot_at(cp_segment_t *seg, int child)
+{
+    return (slot_t *)((char *)seg + seg->slots
+                      + (size_t)child * seg->slot_size);
+}
+
+static int used_slots(cp_segment_t *seg)
+{
+    return __atomic_load_n(&seg->used_slots, __ATOMIC_ACQUIRE);
+}
+
+static pid_t owner_of(const slot_t *slot)
+{
+    return __atomic_load_n(&slot->pid, __ATOMIC_ACQUIRE);
+}
+
+/* The cells of one entry in one slot, NULL when there is none. */
+static void *cells(cp_segment_t *seg, cp_entry_kind_t kind, int child,
+                   int entry)
+{
+    if (child < 0 || child >= seg->layout.children || entry < 0
+        || entry >= seg->layout.entries[kind]) {
+        return NULL;
+    }
+    return (char *)slot_at(seg, child) + seg->stats[kind]
+           + (size_t)entry * stats_size[kind];
+}
+
+cp_pool_stats_t *cp_segment_pool(cp_segment_t *seg, int child, int entry)
+{
+    cp_pool_stats_t *stats = cells(seg, CP_ENTRY_POOL, child, entry);
+
+    return stats ? stats : &nobodys_pool;
+}
+
+cp_query_stats_t *cp_segment_query(cp_segment_t *seg, int child, int entry)
+{
+    cp_query_stats_t *stats = cells(seg, CP_ENTRY_QUERY, child, entry);
+
+    return stats ? stats : &nobodys_query;
+}
+
+cp_upstream_stats_t *cp_segment_upstream(cp_segment_t *seg, int child,
+                                         int entry)
+{
+    cp_upstream_stats_t *stats = cells(seg, CP_ENTRY_UPSTREAM, child, entry);
+
+    return stats ? stats : &nobodys_upstream;
+}
+
+cp_loop_stats_t *cp_segment_loop(cp_segment_t *seg, int child)
+{
+    if (child < 0 || child >= seg->layout.children) {
+        return &nobodys_loop;
+    }
+    return &slot_at(seg, child)->loop;
+}
+
+cp_process_stats_t *cp_segment_process(cp_segment_t *seg, int child)
+{
+    if (child < 0 || child >= seg->layout.children) {
+        return &nobodys_process;
+    }
+    return &slot_at(seg, child)->process;
+}
+
+cp_batch_stats_t *cp_segment_batch(cp_segment_t *seg, int child)
+{
+    if (child < 0 || child >= seg->layout.children) {
+        return &nobodys_batch;
+    }
+    return &slot_at(seg, child)->batch;
+}
+
+static void clear(uint64_t *gauge)
+{
+    __atomic_store_n(gauge, 0, __ATOMIC_RELAXED);
+}
+
+static uint64_t sum_closed(const cp_pool_stats_t *stats)
+{
+    uint64_t closed = 0;
+
+    for (int i = 0; i < CP_CLOSE_REASONS; i++) {
+        closed += cp_stats_get(&stats->closed[i]);
+    }
+    return closed;
+}
+
+/* What the dead child held is taken from its counters; its gauges may be one
+ * step behind them, when it was killed between the two. */
+static void settle_pool(cp_pool_stats_t *stats)
+{
+    uint64_t ended = cp_stats_get(&stats->released)
+                     + cp_stats_get(&stats->abandoned);
+    uint64_t acquired = cp_stats_get(&stats->acquired);
+    uint64_t closed = sum_closed(stats);
+    uint64_t created = cp_stats_get(&stats->created);
+
+    if (acquired > ended) {
+        cp_stats_add(&stats->abandoned, (int64_t)(acquired - ended));
+    }
+    if (created > closed) {
+        cp_stats_add(&stats->closed[CP_CLOSE_KILLED],
+                     (int64_t)(created - closed));
+    }
+    clear(&stats->open);
+    clear(&stats->busy);
+    clear(&stats->idle);
+    clear(&stats->waiting);
+    clear(&stats->memory_bytes);
+    clear(&stats->cache_bytes);
+    clear(&stats->schema_bytes);
+    clear(&stats->statement_bytes);
+    clear(&stats->wal_bytes);
+    for (int i = 0; i < CP_POOL_PARTS; i++) {
+        clear(&stats->down[i]);
+        clear(&stats->waiting_since[i]);
+        for (int k = 0; k < CP_LEAKS_LISTED; k++) {
+            cp_leak_write(&stats->leaks[i][k], 0, NULL);
+        }
+    }
+}
+
+static void settle(cp_segment_t *seg, int child)
+{
+    cp_loop_stats_t *loop = cp_segment_loop(seg, child);
+    cp_process_stats_t *process = cp_segment_process(seg, child);
+    int pools = used_entries(seg, CP_ENTRY_POOL);
+    int upstreams = used_entries(seg, CP_ENTRY_UPSTREAM);
+
+    for (int i = 0; i < pools; i++) {
+        settle_pool(cp_segment_pool(seg, child, i));
+    }
+    for (int i = 0; i < upstreams; i++) {
+        cp_upstream_stats_t *up = cp_segment_upstream(seg, child, i);
+
+        clear(&up->breaker_until);
+        clear(&up->breaker_probes);
+    }
+    clear(&loop->running);
+    clear(&loop->in_flight);
+    clear(&loop->lag_us);
+    clear(&loop->heartbeat);
+    clear(&process->rss_bytes);
+    clear(&process->rss_max_bytes);
+    clear(&process->rss_base_bytes);
+    clear(&process->memory_bytes);
+    clear(&process->descriptors);
+    clear(&process->cache.bytes);
+    clear(&process->cache.entries);
+}
+
+static int find_slot(cp_segment_t *seg, pid_t pid)
+{
+    int used = used_slots(seg);
+
+    for (int i = 0; i < used; i++) {
+        if (owner_of(slot_at(seg, i)) == pid) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+static void raise_used_slots(cp_segment_t *seg, int used)
+{
+    int seen = used_slots(seg);
+
+    while (seen < used
+           && !__atomic_compare_exchange_n(&seg->used_slots, &seen, used, 1,
+                                           __ATOMIC_RELEASE,
+                                           __ATOMIC_ACQUIRE)) {
+    }
+}
+
+int cp_segment_claim(cp_segment_t *seg, pid_t pid)
+{
+    int mine;
+
+    if (pid <= 0) {
+        return -1;
+    }
+    mine = find_slot(seg, pid);
+    if (mine >= 0) {
+        settle(seg, mine);
+        return mine;
+    }
+    for (int i = 0; i < seg->layout.children; i++) {
+        pid_t nobody = 0;
+
+        /* Before anything is counted in the slot it is among those summed. */
+        raise_used_slots(seg, i + 1);
+        if (__atomic_compare_exchange_n(&slot_at(seg, i)->pid, &nobody, pid, 0,
+                                        __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+void cp_segment_fold(cp_segment_t *seg, pid_t pid)
+{
+    int child = pid > 0 ? find_slot(seg, pid) : -1;
+
+    if (child >= 0) {
+        settle(seg, child);
+        __atomic_store_n(&slot_at(seg, child)->pid, 0, __ATOMIC_RELEASE);
+    }
+}
+
+/* Children go on counting between two of our reads, so a gauge would disagree
+ * with its counters. The difference of the counters is the gauge. */
+static void derive_gauges(cp_pool_stats_t *sum)
+{
+    uint64_t ended = sum->released + sum->abandoned;
+    uint64_t closed = sum_closed(sum);
+
+    if (sum->acquired < ended) {
+        sum->acquired = ended;
+    }
+    if (sum->created < closed) {
+        sum->created = closed;
+    }
+    sum->busy = sum->acquired - ended;
+    sum->open = sum->created - closed;
+    if (sum->idle > sum->open) {
+        sum->idle = sum->open;
+    }
+}
+
+void cp_segment_sum_pool(cp_segment_t *seg, int entry, cp_pool_stats_t *sum)
+{
+    int used = used_slots(seg);
+
+    memset(sum, 0, sizeof(*sum));
+    for (int i = 0; i < used; i++) {
+        const cp_pool_stats_t *stats = cells(seg, CP_ENTRY_POOL, i, entry);
+
+        if (stats) {
+            cp_pool_stats_merge(sum, stats);
+        }
+    }
+    derive_gauges(sum);
+}
+
+void cp_segment_sum_query(cp_segment_t *seg, int entry, cp_query_stats_t *sum)
+{
+    int used = used_slots(seg);
+
+    memset(sum, 0, sizeof(*sum));
+    for (int i = 0; i < used; i++) {
+        const cp_query_stats_t *stats = cells(seg, CP_ENTRY_QUERY, i, entry);
+
+        if (stats) {
+            cp_query_stats_merge(sum, stats);
+        }
+    }
+}
+
+void cp_segment_sum_upstream(cp_segment_t *seg, int entry,
+                             cp_upstream_stats_t *sum)
+{
+    int used = used_slots(seg);
+
+    memset(sum, 0, sizeof(*sum));
+    for (int i = 0; i < used; i++) {
+        const cp_upstream_stats_t *stats = cells(seg, CP_ENTRY_UPSTREAM, i,
+                                                 entry);
+
+        if (stats) {
+            cp_upstream_stats_merge(sum, stats);
+        }
+    }
+}
+
+void cp_segment_sum_loop(cp_segment_t *seg, cp_loop_stats_t *sum)
+{
+    int used = used_slots(seg);
+
+    memset(sum, 0, sizeof(*sum));
+    for (int i = 0; i < used; i++) {
+        cp_loop_stats_merge(sum, cp_segment_loop(seg, i));
+    }
+}
+
+void cp_segment_sum_process(cp_segment_t *seg, cp_process_stats_t *sum)
+{
+    int used = used_slots(seg);
+
+    memset(sum, 0, sizeof(*sum));
+    for (int i = 0; i < used; i++) {
+        cp_process_stats_merge(sum, cp_segment_process(seg, i));
+    }
+}
+
+void cp_segment_sum_batch(cp_segment_t *seg, cp_batch_stats_t *sum)
+{
+    int used = used_slots(seg);
+
+    memset(sum, 0, sizeof(*sum));
+    for (int i = 0; i < used; i++) {
+        cp_batch_stats_merge(sum, cp_segment_batch(seg, i));
+    }
+}
+
+/* True once a second, for whoever comes first. */
+static int is_due(uint64_t *next_at, uint64_t now)
+{
+    uint64_t due = __atomic_load_n(next_at, __ATOMIC_ACQUIRE);
+
+    return now >= due
+           && __atomic_compare_exchange_n(next_at, &due, now + APR_USEC_PER_SEC,
+                                          0, __ATOMIC_ACQ_REL,
+                                          __ATOMIC_RELAXED);
+}
+
+int cp_segment_sample_due(cp_segment_t *seg, uint64_t now)
+{
+    return is_due(&seg->next_sample_at, now);
+}
+
+int cp_segment_probe_due(cp_segment_t *seg, uint64_t now)
+{
+    return is_due(&seg->next_probe_at, now);
+}
+
+static uint64_t gauge(const uint64_t *cell)
+{
+    uint64_t value = cp_stats_get(cell);
+
+    return (int64_t)value < 0 ? 0 : value;
+}
+
+void cp_segment_total(cp_segment_t *seg, cp_sample_t *sample)
+{
+    int used = used_slots(seg);
+
+    memset(sample, 0, sizeof(*sample));
+    for (int child = 0; child < used; child++) {
+        for (int i = 0; i < used_entries(seg, CP_ENTRY_POOL); i++) {
+            const cp_pool_stats_t *pool = cp_segment_pool(seg, child, i);
+
+            sample->busy += gauge(&pool->busy);
+            sample->waiting += gauge(&pool->waiting);
+        }
+        for (int i = 0; i < used_entries(seg, CP_ENTRY_QUERY); i++) {
+            const cp_query_stats_t *query = cp_segment_query(seg, child, i);
+
+            sample->requests += cp_stats_get(&query->count);
+            sample->errors += cp_stats_get(&query->errors);
+        }
+        for (int i = 0; i < used_entries(seg, CP_ENTRY_UPSTREAM); i++) {
+            const cp_upstream_stats_t *up = cp_segment_upstream(seg, child, i);
+
+            sample->requests += cp_stats_get(&up->count);
+            sample->errors += cp_stats_get(&up->errors);
+        }
+    }
+}
+
+void cp_segment_record(cp_segment_t *seg, const cp_sample_t *sample)
+{
+    uint64_t head = cp_stats_get(&seg->head);
+    cp_sample_t *place = &seg->history[head % CP_HISTORY_SAMPLES];
+
+    __atomic_store_n(&place->at, sample->at, __ATOMIC_RELAXED);
+    __atomic_store_n(&place->busy, sample->busy, __ATOMIC_RELAXED);
+    __atomic_store_n(&place->waiting, sample->waiting, __ATOMIC_RELAXED);
+    __atomic_store_n(&place->requests, sample->requests, __ATOMIC_RELAXED);
+    __atomic_store_n(&place->errors, sample->errors, __ATOMIC_RELAXED);
+    __atomic_store_n(&seg->head, head + 1, __ATOMIC_RELEASE);
+}
+
+int cp_segment_history(cp_segment_t *seg, cp_sample_t *samples)
+{
+    uint64_t head = __atomic_load_n(&seg->head, __ATOMIC_ACQUIRE);
+    /* The oldest one may be overwritten while we read. */
+    uint64_t first = head >= CP_HISTORY_SAMPLES ? head - CP_HISTORY_SAMPLES + 1
+                                                : 0;
+    int n = 0;
+
+    for (uint64_t i = first; i < head; i++, n++) {
+        const cp_sample_t *from = &seg->history[i % CP_HISTORY_SAMPLES];
+
+        samples[n].at = cp_stats_get(&from->at);
+        samples[n].busy = cp_stats_get(&from->busy);
+        samples[n].waiting = cp_stats_get(&from->waiting);
+        samples[n].requests = cp_stats_get(&from->requests);
+        samples[n].errors = cp_stats_get(&from->errors);
+    }
+    return n;
+}
+
+cp_condition_t *cp_segment_condition(cp_segment_t *seg, int entry)
+{
+    cp_condition_t *conditions = (cp_condition_t *)(void *)((char *)seg
+                                                            + seg->conditions);
+
+    return entry >= 0 && entry < seg->layout.entries[CP_ENTRY_POOL]
+               ? &conditions[entry]
+               : &nobodys_condition;
+}
+
+int cp_segment_slots(cp_segment_t *seg)
+{
+    return used_slots(seg);
+}
+
+pid_t cp_segment_owner(cp_segment_t *seg, int child)
+{
+    return child >= 0 && child < used_slots(seg) ? owner_of(slot_at(seg, child))
+                                                 : 0;
+}
+
+int cp_segment_children(cp_segment_t *seg)
+{
+    int used = used_slots(seg);
+    int living = 0;
+
+    for (int i = 0; i < used; i++) {
+        living += owner_of(slot_at(seg, i)) != 0;
+    }
+    return living;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Batches: queries and fetches that one request runs together. */
+#ifndef MOD_CONNPOOL_BATCH_H
+#define MOD_CONNPOOL_BATCH_H
+
+#include "glue_private.h"
+
+/** Bytes of all answers of a batch: an item that would exceed them fails. */
+#define CONNPOOL_BATCH_BYTES (16 * 1024 * 1024)
+
+/** What is asked, and what became of it. All of it belongs to the thread of the
+ * request. */
+typedef struct connpool_item_t {
+    struct connpool_batch_t *batch;
+    const char *name;
+    connpool_query_t *query;       /**< one of these two, */
+    connpool_upstream_t *upstream; /**< or neither: it has failed already */
+    const cp_value_t *values;      /**< of the query's parameters */
+    const char *path, *args; /**< behind the upstream's URL; NULL: nothing */
+
+    int is_done;
+    int is_told;         /**< by connpool_batch_next */
+    int status;          /**< of the answer, or of the error */
+    cp_answer_t *answer; /**< NULL: it failed, */
+    apr_status_t rv;     /**< so, */
+    const char *detail;  /**< because of this; for the client */
+    const char *reason;  /**< and this; for the log. NULL: nothing more */
+    int retry_after;     /**< seconds until it may be otherwise, 0: not known */
+    apr_array_header_t *errors; /**< connpool_input_error_t; NULL: none */
+    cp_clock_t began;           /**< 0: not yet */
+    apr_interval_time_t us;     /**< until it was done */
+
+    apr_size_t counted; /**< of the answer's body, in the child's figures */
+    apr_size_t size;    /**< ... in the batch's */
+    cp_fetch_request_t request; /**< method NULL: not made yet */
+    connpool_fetch_run_t run;
+    int is_too_large; /**< for the batch */
+    int is_redirect;  /**< which is not followed, and means nothing here */
+} connpool_item_t;
+
+typedef struct connpool_batch_t connpool_batch_t;
+
+/** Made in the request's pool, and dropped with it at the latest. */
+connpool_batch_t *connpool_batch_make(request_rec *r, int parallel);
+
+/** Append an item, to be filled in by the caller before the next run. */
+connpool_item_t *connpool_batch_push(connpool_batch_t *batch);
+
+request_rec *connpool_batch_request(const connpool_batch_t *batch);
+int connpool_batch_size(const connpool_batch_t *batch);
+connpool_item_t *connpool_batch_item(const connpool_batch_t *batch, int i);
+
+/** From now on the batch has as much time as its slowest item may take. What is
+ * not done then fails. */
+void connpool_batch_limit(connpool_batch_t *batch);
+
+/** The item ends without having run. */
+void connpool_item_refuse(connpool_item_t *item, int status, apr_status_t rv,
+                          const char *detail, apr_array_header_t *errors);
+
+/** Work on the batch until all is done, or, with is_first, until one more item
+ * is. When `until` has come, take what is there, but begin no query.
+ * @return APR_SUCCESS; APR_TIMEUP: fetches go on meanwhile; APR_EOF: nobody
+ * waits for the answer any more, what was not done has failed */
+apr_status_t connpool_batch_run(connpool_batch_t *batch, cp_clock_t until,
+                                int is_first);
+
+/** Free an item's answer early. */
+void connpool_item_forget(connpool_item_t *item);
+
+/** Give up what is not done, free all answers, forget all items: nothing runs
+ * any more. Idempotent. */
+void connpool_batch_drop(connpool_batch_t *batch);
+
+/* --- what is asked (mod_connpool_batch_input.c) --- */
+
+/** Fill the batch from the request.
+ * @return OK, or the HTTP status to answer, with *pdetail and *perrors set */
+int connpool_batch_read(connpool_batch_t *batch, request_rec *r,
+                        const char **pdetail, apr_array_header_t **perrors);
+
+/** ?strict=1 */
+int connpool_batch_is_strict(request_rec *r);
+
+/* --- what is answered (mod_connpool_batch_answer.c) --- */
+
+/** The array, with a tag that tells nothing of the time it took. Answers are
+ * freed on the way. *pfailed: how many items are not what was asked for. */
+const char *connpool_batch_write(connpool_batch_t *batch, request_rec *r,
+                                 cp_buffer_t *buf, int *pfailed);
+
+#endif

@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * One execution of a named query (acquire, prepare, bind, step, commit, give
+ * back, count), and one fetch. */
+#include "glue_private.h"
+
+#include <apr_strings.h>
+
+#define SLOW_EVERY apr_time_from_sec(10)
+
+static apr_status_t bind_all(connpool_run_t *run, const cp_value_t *values,
+                             cp_error_t *err)
+{
+    const connpool_query_t *query = run->query;
+    apr_status_t rv = APR_SUCCESS;
+
+    for (int i = 0; i < query->params->nelts && rv == APR_SUCCESS; i++) {
+        const connpool_param_t *param = APR_ARRAY_IDX(query->params, i,
+                                                      connpool_param_t *);
+
+        rv = cp_statement_bind(run->statement, param->spec.name, &values[i],
+                               err);
+    }
+    return rv;
+}
+
+/* A write of its own, or one within the transaction that somebody of the same
+ * request has begun on the connection that they share. */
+static apr_status_t begin_write(connpool_run_t *run, void *conn,
+                                cp_error_t *err)
+{
+    apr_status_t rv;
+
+    run->is_nested = cp_sqlite_in_transaction(conn);
+    rv = run->is_nested ? cp_sqlite_nest(conn, run->deadline, err)
+                        : cp_sqlite_begin(conn, run->deadline, err);
+    run->in_transaction = rv == APR_SUCCESS;
+    return rv;
+}
+
+static apr_status_t begin_run(connpool_run_t *run, const cp_value_t *values,
+                              cp_error_t *err)
+{
+    void *conn = connpool_hold_connection(run->hold);
+    const connpool_account_t *account = connpool_account(run->r);
+    apr_status_t rv = APR_SUCCESS;
+
+    cp_sqlite_set_deadline(conn, run->deadline);
+    cp_sqlite_set_meanwhile(conn, account->meanwhile, account->meanwhile_baton);
+    if (run->query->is_write) {
+        rv = begin_write(run, conn, err);
+    }
+    if (rv == APR_SUCCESS) {
+        rv = cp_statement_prepare(conn, run->query->sql, &run->statement, err);
+    }
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    /* With max=1 readers have the writer's connection. */
+    if (!run->query->is_write && !cp_statement_is_readonly(run->statement)) {
+        return cp_error_set(
+            err, CP_ERR_REFUSED, APR_EACCES, "the query would write",
+            "a statement that writes was run to read: %.200s", run->query->sql);
+    }
+    return bind_all(run, values, err);
+}
+
+static cp_clock_t deadline_of(request_rec *r, const connpool_query_t *query,
+                              cp_clock_t started)
+{
+    cp_clock_t deadline = cp_clock_add(started, query->timeout);
+    cp_clock_t limit = connpool_account(r)->query_deadline;
+
+    return limit && limit < deadline ? limit : deadline;
+}
+
+/* Whose leak it would be. SQL of another module has no name, NULL: its request
+ * has one. */
+static const char *holder_of(const connpool_run_t *run)
+{
+    const connpool_query_t *query = run->query;
+
+    return query->server
+               ? apr_pstrcat(run->r->pool, "query '", query->name, "'", NULL)
+               : NULL;
+}
+
+/* An answer that is kept until the data change must come from the file that
+ * stands at the path: connections to one that was replaced are closed until
+ * there is a better one. */
+static apr_status_t hold_connection(connpool_run_t *run, cp_error_t *err)
+{
+    connpool_query_t *query = run->query;
+    apr_status_t rv;
+
+    for (int tries = 0;; tries++) {
+        rv = connpool_hold_database(run->r, query->database, query->is_write,
+                                    holder_of(run), &run->hold, err);
+        if (rv != APR_SUCCESS || !query->caching.is_by_data) {
+            return rv;
+        }
+        run->is_lasting = cp_sqlite_is_current(
+            connpool_hold_connection(run->hold));
+        if (run->is_lasting || connpool_hold_is_shared(run->hold)
+            || tries >= query->database->pool.max) {
+            return rv;
+        }
+        connpool_hold_discard(run->hold, "the database file was replaced");
+    }
+}
+
+apr_status_t connpool_run_open(connpool_run_t *run, request_rec *r,
+                               connpool_query_t *query,
+                               const cp_value_t *values, cp_error_t *err)
+{
+    apr_status_t rv;
+
+    run->r = r;
+    run->query = query;
+    run->values = values;
+    run->asked = cp_clock_now();
+    rv = hold_connection(run, err);
+    run->started = cp_clock_now();
+    run->deadline = deadline_of(r, query, run->started);
+    if (rv == APR_SUCCESS) {
+        rv = begin_run(run, values, err);
+    }
+    if (rv != APR_SUCCESS) {
+        connpool_run_close(run, rv, err);
+    }
+    return rv;
+}
+
+apr_status_t connpool_run_next(connpool_run_t *run, cp_error_t *err)
+{
+    apr_status_t rv;
+
+    /* Who shares the connection may have set another. */
+    cp_sqlite_set_deadline(connpool_hold_connection(run->hold), run->deadline);
+    rv = cp_statement_step(run->statement, err);
+
+    if (rv == APR_SUCCESS) {
+        run->rows++;
+    }
+    return rv;
+}
+
+static int is_success(apr_status_t rv)
+{
+    return rv == APR_SUCCESS || rv == APR_EOF;
+}
+
+static apr_status_t end_transaction(connpool_run_t *run, apr_status_t rv,
+                                    cp_error_t *err)
+{
+    void *conn = connpool_hold_connection(run->hold);
+    apr_status_t committed;
+    cp_error_t ignored;
+
+    cp_sqlite_set_deadline(conn, run->deadline);
+    if (!is_success(rv)) {
+        if (run->is_nested) {
+            cp_sqlite_unnest(conn, 0, &ignored);
+        }
+        else {
+            cp_sqlite_rollback(conn);
+        }
+        return rv;
+    }
+    committed = run->is_nested ? cp_sqlite_unnest(conn, 1, err)
+                               : cp_sqlite_commit(conn, err);
+    return committed == APR_SUCCESS ? rv : committed;
+}
+
+/* "id integer, name text(12)": what came, without the values themselves. */
+static const char *describe_values(const connpool_run_t *run)
+{
+    static const char *const kinds[] = {"null", "integer", "real"};
+    apr_pool_t *p = run->r->pool;
+    const char *text = "";
+
+    for (int i = 0; i < run->query->params->nelts; i++) {
+        const connpool_param_t *param = APR_ARRAY_IDX(run->query->params, i,
+                                                      connpool_param_t *);
+        const cp_value_t *value = &run->values[i];
+        const char *kind = value->storage < CP_TEXT
+                               ? kinds[value->storage]
+                               : apr_psprintf(
+                                   p, "%s(%" APR_SIZE_T_FMT ")",
+                                   value->storage == CP_TEXT ? "text" : "blob",
+                                   value->as.bytes.size);
+
+        text = apr_pstrcat(p, text, i > 0 ? ", " : "", param->spec.name, " ",
+                           kind, NULL);
+    }
+    return *text ? text : "none";
+}
+
+static void log_slow(connpool_run_t *run, apr_interval_time_t waited,
+                     apr_interval_time_t us)
+{
+    uint64_t suppressed;
+
+    cp_stats_add(&connpool_query_stats(run->query)->slow, 1);
+    if (cp_log_allowed(&run->query->slow_log, SLOW_EVERY, &suppressed)) {
+        ap_log_rerror(APLOG_MARK, APLOG_NOTICE, 0, run->r,
+                      "query '%s' was slow: %" APR_TIME_T_FMT
+                      " ms (waited %" APR_TIME_T_FMT
+                      " ms before) for %" APR_INT64_T_FMT
+                      " rows; parameters: %s%s",
+                      run->query->name, apr_time_as_msec(us),
+                      apr_time_as_msec(waited), run->rows, describe_values(run),
+                      connpool_suppressed(run->r->pool, suppressed));
+    }
+}
+
+static void count_run(connpool_run_t *run, apr_status_t rv,
+                      const cp_error_t *err)
+{
+    cp_query_stats_t *stats = connpool_query_stats(run->query);
+    apr_interval_time_t us = cp_clock_now() - run->started;
+    apr_interval_time_t slow = connpool_server(run->r->server)->slow;
+
+    cp_stats_add(&stats->count, 1);
+    cp_stats_add(&stats->rows, run->rows);
+    if (!is_success(rv)) {
+        cp_stats_add(&stats->errors, 1);
+        cp_stats_add(&stats->failures[err->cls], 1);
+    }
+    cp_histogram_record(&stats->us, us);
+    connpool_account(run->r)->db += us;
+    if (slow > 0 && us >= slow) {
+        log_slow(run, run->started - run->asked, us);
+    }
+}
+
+apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
+                                cp_error_t *err)
+{
+    if (!run->query) {
+        return rv;
+    }
+    if (run->statement) {
+        /* Configtest cannot see into views. */
+        run->is_lasting = run->is_lasting
+                          && !cp_statement_volatile(run->statement);
+        cp_statement_finish(run->statement);
+        run->statement = NULL;
+    }
+    if (run->hold) {
+        void *conn = connpool_hold_connection(run->hold);
+
+        if (run->query->is_write) {
+            run->changes = cp_sqlite_changes(conn);
+            run->last_rowid = cp_sqlite_last_rowid(conn);
+        }
+        if (run->in_transaction) {
+            rv = end_transaction(run, rv, err);
+        }
+        cp_sqlite_set_deadline(conn, CP_CLOCK_NEVER);
+        cp_sqlite_set_meanwhile(conn, NULL, NULL);
+        connpool_hold_release(run->hold);
+        run->hold = NULL;
+    }
+    count_run(run, rv, err);
+    run->query = NULL;
+    return rv;
+}
+
+void connpool_hand_on_headers(request_rec *r, const connpool_upstream_t *up,
+                              cp_fetch_request_t *request)
+{
+    cp_http_header_t *headers = apr_palloc(
+        r->pool, (apr_size_t)(up->headers->nelts + 1) * sizeof(*headers));
+
+    request->headers = headers;
+    for (int i = 0; i < up->headers->nelts; i++) {
+        const char *name = APR_ARRAY_IDX(up->headers, i, const char *);
+        const char *value = apr_table_get(r->headers_in, name);
+
+        if (value) {
+            headers[request->header_count++] = (cp_http_header_t){name, value};
+        }
+    }
+}
+
+static void count_fetch(const connpool_upstream_t *up,
+                        const cp_fetch_result_t *result, cp_error_class_t cls)
+{
+    cp_upstream_stats_t *stats = connpool_upstream_stats(up);
+    int status_class = result->status / 100;
+    /* Who goes away has not found the upstream broken. */
+    int is_error = cls != CP_ERR_NONE && cls != CP_ERR_CANCELLED;
+
+    cp_stats_add(&stats->count, 1);
+    cp_stats_add(&stats->errors, is_error || result->status >= 500);
+    cp_stats_add(&stats->reused, result->reused);
+    cp_stats_add(&stats->retries, result->retries);
+    if (result->status != 0) {
+        cp_stats_raise(&stats->answered_at, (uint64_t)cp_clock_now());
+    }
+    else if (cls == CP_ERR_UPSTREAM || cls == CP_ERR_DEADLINE) {
+        cp_stats_raise(&stats->failed_at, (uint64_t)cp_clock_now());
+    }
+    cp_stats_add(&stats->handshakes, result->handshakes);
+    cp_stats_add(&stats->bytes, result->bytes);
+    cp_stats_add(&stats->statuses[status_class < 6 ? status_class : 5], 1);
+    for (int i = 0; i < CP_SPANS; i++) {
+        if (result->span_us[i] >= 0) {
+            cp_histogram_record(&stats->span_us[i], result->span_us[i]);
+        }
+    }
+    cp_histogram_record(&stats->us, result->us);
+}
+
+void connpool_account_fetch(request_rec *r, int delta)
+{
+    connpool_account_t *account = connpool_account(r);
+    cp_clock_t now = cp_clock_now();
+
+    if (account->fetches == 0) {
+        account->fetching = now;
+    }
+    account->fetches += delta;
+    if (account->fetches == 0) {
+        account->http += now - account->fetching;
+        account->fetching = 0;
+    }
+}
+
+/* Not a fetch that took time: the distributions do not know of it. */
+static void count_refused(const connpool_upstream_t *up)
+{
+    cp_upstream_stats_t *stats = connpool_upstream_stats(up);
+
+    cp_stats_add(&stats->count, 1);
+    cp_stats_add(&stats->errors, 1);
+    cp_stats_add(&stats->statuses[0], 1);
+}
+
+static apr_status_t admit(const connpool_upstream_t *up,
+                          cp_admission_t *admission, cp_error_t *err)
+{
+    if (!up->child || !up->child->breaker) {
+        return APR_SUCCESS;
+    }
+    return cp_breaker_admit(up->child->breaker, admission, err);
+}
+
+static void report(const connpool_upstream_t *up,
+                   const cp_admission_t *admission, cp_outcome_t outcome,
+                   const cp_error_t *err)
+{
+    if (up->child && up->child->breaker) {
+        cp_breaker_report(up->child->breaker, admission, outcome, err);
+    }
+}
+
+/* An answer is one, whatever its status. What else went wrong, or that nobody
+ * waited for as long as the upstream may take, says nothing about it. */
+static cp_outcome_t outcome_of(const connpool_fetch_run_t *run,
+                               const cp_fetch_result_t *result,
+                               cp_error_class_t cls)
+{
+    if (result->status != 0 || result->answered) {
+        return CP_OUTCOME_ANSWERED;
+    }
+    return cls == CP_ERR_UPSTREAM
+                   || (cls == CP_ERR_DEADLINE && !run->is_hurried)
+               ? CP_OUTCOME_FAILED
+               : CP_OUTCOME_UNKNOWN;
+}
+
+/* Who has waited for a connection asks the breaker again: it may have opened
+ * meanwhile. */
+static apr_status_t hold_admitted(connpool_fetch_run_t *run, request_rec *r,
+                                  connpool_upstream_t *up, int how,
+                                  cp_error_t *err)
+{
+    apr_status_t rv = admit(up, &run->admission, err);
+
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    rv = connpool_hold_upstream(r, up, how | CONNPOOL_HOLD_EXCLUSIVE,
+                                &run->hold, err);
+    if (rv != APR_SUCCESS) {
+        report(up, &run->admission, CP_OUTCOME_UNKNOWN, err);
+        return rv;
+    }
+    rv = admit(up, &run->admission, err);
+    if (rv != APR_SUCCESS) {
+        connpool_hold_release(run->hold);
+    }
+    return rv;
+}
+
+/* No connection for it: a failed fetch, too, but the upstream saw nothing. */
+static apr_status_t count_unborn(connpool_fetch_run_t *run, apr_status_t rv,
+                                 cp_error_class_t cls)
+{
+    cp_fetch_result_t result = {.us = run->waited};
+
+    if (run->admission.is_refused) {
+        count_refused(run->up);
+        run->up = NULL;
+        return rv;
+    }
+    for (int i = 0; i < CP_SPANS; i++) {
+        result.span_us[i] = -1;
+    }
+    result.span_us[CP_SPAN_QUEUE] = run->waited;
+    count_fetch(run->up, &result, cls);
+    run->up = NULL;
+    return rv;
+}
+
+apr_status_t connpool_fetch_open(connpool_fetch_run_t *run, request_rec *r,
+                                 connpool_upstream_t *up,
+                                 const cp_fetch_request_t *request,
+                                 const cp_fetch_sink_t *sink, cp_bell_t *bell,
+                                 int how, cp_error_t *err)
+{
+    cp_fetch_request_t mine = *request;
+    cp_clock_t asked = cp_clock_now();
+    apr_status_t rv;
+
+    run->admission = (cp_admission_t){0};
+    run->is_hurried = request->total > 0;
+    rv = hold_admitted(run, r, up, how, err);
+    if (rv == APR_EAGAIN && err->cls == CP_ERR_NONE) {
+        return rv;
+    }
+    run->r = r;
+    run->up = up;
+    run->waited = cp_clock_now() - asked;
+    if (rv != APR_SUCCESS) {
+        return count_unborn(run, rv, err->cls);
+    }
+    mine.is_one_shot = connpool_hold_is_one_shot(run->hold);
+    rv = cp_transfer_start(&run->transfer, up->child->upstream,
+                           connpool_hold_connection(run->hold),
+                           connpool_child.loop, &mine, sink, bell);
+    if (rv != APR_SUCCESS) {
+        connpool_hold_release(run->hold);
+        report(up, &run->admission, CP_OUTCOME_UNKNOWN, err);
+        cp_error_set(err, CP_ERR_INTERNAL, rv, "out of memory",
+                     "upstream '%s': no memory for a fetch", up->name);
+        return count_unborn(run, rv, err->cls);
+    }
+    connpool_account_fetch(r, 1);
+    return APR_SUCCESS;
+}
+
+apr_status_t connpool_fetch_advance(connpool_fetch_run_t *run,
+                                    cp_clock_t *puntil)
+{
+    return cp_transfer_advance(run->transfer, puntil);
+}
+
+apr_status_t connpool_fetch_close(connpool_fetch_run_t *run, cp_error_t *err)
+{
+    cp_fetch_result_t result;
+    apr_status_t rv;
+
+    if (!run->up) {
+        return APR_SUCCESS;
+    }
+    rv = cp_transfer_end(run->transfer, &result, err);
+    report(run->up, &run->admission, outcome_of(run, &result, err->cls), err);
+    /* That the caller wanted no more says nothing against the handle. */
+    if (rv == APR_SUCCESS || err->cls == CP_ERR_CANCELLED) {
+        connpool_hold_release(run->hold);
+    }
+    else {
+        connpool_hold_discard(run->hold, err->cause);
+    }
+    connpool_account_fetch(run->r, -1);
+    result.span_us[CP_SPAN_QUEUE] = run->waited;
+    result.us += run->waited;
+    count_fetch(run->up, &result, err->cls);
+    run->up = NULL;
+    return rv;
+}
+
+apr_status_t connpool_run_fetch(request_rec *r, connpool_upstream_t *up,
+                                const cp_fetch_request_t *request,
+                                const cp_fetch_sink_t *sink, cp_error_t *err)
+{
+    connpool_fetch_run_t run = {0};
+    apr_status_t rv = connpool_fetch_open(&run, r, up, request, sink, NULL, 0,
+                                          err);
+
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    cp_transfer_finish(run.transfer);
+    return connpool_fetch_close(&run, err);
+}

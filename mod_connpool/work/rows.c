@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * From a named query to the bytes of its answer. Who asks decides, with
+ * make_room, what becomes of bytes that should not be kept in memory. */
+#include "glue_private.h"
+
+#include <apr_strings.h>
+
+static void begin_rows(connpool_rows_t *rows)
+{
+    cp_statement_t *st = rows->run.statement;
+    int columns = cp_statement_columns(st);
+    apr_pool_t *p = rows->r->pool;
+    const char **names = apr_palloc(p, (apr_size_t)columns * sizeof(*names));
+
+    for (int i = 0; i < columns; i++) {
+        names[i] = cp_statement_column_name(st, i);
+    }
+    rows->encoder = cp_encoder_create(p, rows->query->format, columns, names);
+    rows->row = apr_palloc(p, (apr_size_t)columns * sizeof(*rows->row));
+    cp_encode_begin(rows->encoder, &rows->buf);
+}
+
+static int is_single_row(cp_format_t format)
+{
+    return format == CP_FORMAT_OBJECT || format == CP_FORMAT_VALUE;
+}
+
+static apr_status_t make_room(connpool_rows_t *rows)
+{
+    connpool_count_buffer(&rows->buf, &rows->counted);
+    return rows->make_room && !rows->query->is_write ? rows->make_room(rows)
+                                                     : APR_SUCCESS;
+}
+
+/* Append the current row, or undo it and say that the answer is cut. */
+static apr_status_t add_row(connpool_rows_t *rows)
+{
+    apr_size_t before = rows->buf.size;
+
+    cp_statement_row(rows->run.statement, rows->row);
+    cp_encode_row(rows->encoder, &rows->buf, rows->row);
+    if (rows->passed + (apr_int64_t)rows->buf.size <= rows->query->max_bytes) {
+        return make_room(rows);
+    }
+    rows->buf.size = before;
+    if (is_single_row(rows->query->format)) {
+        return cp_error_set(&rows->err, CP_ERR_SIZE, APR_SUCCESS,
+                            "the answer is too large",
+                            "the row is larger than max-bytes");
+    }
+    if (rows->query->is_write) {
+        return cp_error_set(&rows->err, CP_ERR_SIZE, APR_SUCCESS,
+                            "the answer is too large",
+                            "RETURNING gives more than max-bytes; the write "
+                            "is rolled back");
+    }
+    rows->truncated = "bytes";
+    return APR_EOF;
+}
+
+/* Read all rows, or the first `max-rows` of them: one more is asked for to
+ * know whether something is left. A write's statement must run to its end. */
+static apr_status_t read_all(connpool_rows_t *rows)
+{
+    int is_single = is_single_row(rows->query->format);
+    apr_int64_t limit = is_single ? 1 : rows->query->max_rows;
+    apr_status_t rv;
+
+    while ((rv = connpool_run_next(&rows->run, &rows->err)) == APR_SUCCESS) {
+        if (!rows->encoder) {
+            begin_rows(rows);
+        }
+        if (rows->run.rows > limit) {
+            rows->run.rows--;
+            if (!is_single) {
+                rows->truncated = "rows";
+            }
+            if (!rows->query->is_write) {
+                return APR_EOF;
+            }
+            continue;
+        }
+        rv = add_row(rows);
+        if (rv != APR_SUCCESS) {
+            return rv;
+        }
+    }
+    return rv;
+}
+
+static void end_write(connpool_rows_t *rows)
+{
+    const char *text = apr_psprintf(rows->r->pool,
+                                    "{\"changes\":%" APR_INT64_T_FMT
+                                    ",\"last_insert_rowid\":%" APR_INT64_T_FMT
+                                    "}",
+                                    rows->run.changes, rows->run.last_rowid);
+
+    cp_buffer_append(&rows->buf, text, strlen(text));
+    rows->content_type = "application/json";
+}
+
+static void end_rows(connpool_rows_t *rows)
+{
+    if (!rows->encoder) {
+        end_write(rows);
+    }
+    else if (is_single_row(rows->query->format) && rows->run.rows == 0) {
+        cp_buffer_free(&rows->buf);
+        rows->status = HTTP_NOT_FOUND;
+    }
+    else {
+        cp_encode_end(rows->encoder, &rows->buf);
+    }
+    connpool_count_buffer(&rows->buf, &rows->counted);
+}
+
+apr_status_t connpool_rows_read(connpool_rows_t *rows, request_rec *r,
+                                connpool_query_t *query,
+                                const cp_value_t *values)
+{
+    apr_status_t rv;
+
+    rows->r = r;
+    rows->query = query;
+    rows->status = HTTP_OK;
+    rows->content_type = cp_format_content_type(query->format);
+    cp_error_clear(&rows->err);
+    rv = connpool_run_open(&rows->run, r, query, values, &rows->err);
+    if (rv == APR_SUCCESS) {
+        rv = read_all(rows);
+        if (rv == APR_EOF && !rows->encoder
+            && cp_statement_columns(rows->run.statement) > 0) {
+            begin_rows(rows);
+        }
+        rv = connpool_run_close(&rows->run, rv, &rows->err);
+    }
+    if (rv != APR_EOF) {
+        connpool_rows_free(rows);
+        return rv;
+    }
+    end_rows(rows);
+    return APR_SUCCESS;
+}
+
+void connpool_rows_free(connpool_rows_t *rows)
+{
+    cp_buffer_free(&rows->buf);
+    connpool_count_buffer(&rows->buf, &rows->counted);
+}
+
+apr_status_t connpool_collect_query(request_rec *r, connpool_query_t *query,
+                                    const cp_value_t *values,
+                                    cp_answer_t **panswer, cp_error_t *err)
+{
+    int is_lasting;
+
+    return connpool_collect_lasting(r, query, values, panswer, &is_lasting,
+                                    err);
+}
+
+apr_status_t connpool_collect_lasting(request_rec *r, connpool_query_t *query,
+                                      const cp_value_t *values,
+                                      cp_answer_t **panswer, int *pis_lasting,
+                                      cp_error_t *err)
+{
+    connpool_rows_t rows = {0};
+    apr_time_t began = apr_time_now();
+    apr_status_t rv = connpool_rows_read(&rows, r, query, values);
+    cp_answer_t *answer;
+
+    if (rv != APR_SUCCESS) {
+        *err = rows.err;
+        return rv;
+    }
+    *pis_lasting = rows.run.is_lasting;
+    answer = cp_answer_create(rows.status);
+    answer->made_at = began;
+    cp_answer_add(answer, "Content-Type", rows.content_type);
+    if (rows.truncated) {
+        cp_answer_add(answer, "ConnPool-Truncated", rows.truncated);
+    }
+    answer->body = rows.buf;
+    rows.buf = (cp_buffer_t){0};
+    connpool_rows_free(&rows);
+    *panswer = answer;
+    return APR_SUCCESS;
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "stats/condition.h"
+#include "suites.h"
+
+#define BEGIN apr_time_from_sec(1000)
+
+static cp_condition_t condition;
+
+static void setup(void)
+{
+    memset(&condition, 0, sizeof(condition));
+}
+
+/* A look at `second` with so many of ten connections busy. */
+static void look(int second, uint64_t busy, uint64_t fallbacks)
+{
+    cp_observation_t seen = {busy, 10, fallbacks};
+
+    cp_condition_observe(&condition, &seen, BEGIN + apr_time_from_sec(second));
+}
+
+static int is_strained(int second)
+{
+    return cp_condition_is_strained(&condition,
+                                    BEGIN + apr_time_from_sec(second));
+}
+
+static int fell_back(int second)
+{
+    return cp_condition_fell_back(&condition,
+                                  BEGIN + apr_time_from_sec(second));
+}
+
+START_TEST(a_new_one_is_well)
+{
+    ck_assert(!is_strained(0));
+    ck_assert(!is_strained(100000));
+    ck_assert(!fell_back(0));
+}
+END_TEST
+
+START_TEST(thirty_seconds_above_ninety_percent_are_a_strain)
+{
+    for (int second = 0; second < 30; second++) {
+        look(second, 10, 0);
+        ck_assert_msg(!is_strained(second), "strained after %d s", second);
+    }
+    look(30, 10, 0);
+    ck_assert(is_strained(30));
+    look(31, 10, 0);
+    ck_assert(is_strained(31));
+}
+END_TEST
+
+START_TEST(ninety_percent_are_not_above_it)
+{
+    for (int second = 0; second <= 60; second++) {
+        look(second, 9, 0);
+        ck_assert(!is_strained(second));
+    }
+}
+END_TEST
+
+START_TEST(one_look_below_begins_anew)
+{
+    for (int second = 0; second < 30; second++) {
+        look(second, 10, 0);
+    }
+    look(30, 9, 0);
+    ck_assert(!is_strained(30));
+    look(31, 10, 0);
+    ck_assert(!is_strained(60));
+    ck_assert(is_strained(61));
+    look(62, 0, 0);
+    ck_assert(!is_strained(62));
+}
+END_TEST
+
+START_TEST(a_fallback_is_remembered_for_thirty_seconds)
+{
+    look(0, 0, 0);
+    ck_assert(!fell_back(0));
+    look(1, 0, 3);
+    ck_assert(fell_back(1));
+    look(2, 0, 3); /* no new one */
+    ck_assert(fell_back(30));
+    ck_assert(!fell_back(31));
+    look(40, 0, 4);
+    ck_assert(fell_back(69));
+    ck_assert(!fell_back(70));
+}
+END_TEST
+
+START_TEST(a_clock_read_earlier_does_no_harm)
+{
+    look(10, 10, 1);
+    ck_assert(!is_strained(9));
+    ck_assert(fell_back(9));
+    ck_assert(cp_condition_is_recent(UINT64_MAX, BEGIN));
+    ck_assert(!cp_condition_is_recent(0, BEGIN));
+}
+END_TEST
+
+Suite *condition_suite(void)
+{
+    Suite *suite = suite_create("condition");
+    TCase *tc = tcase_create("condition");
+
+    tcase_add_checked_fixture(tc, setup, NULL);
+    tcase_add_test(tc, a_new_one_is_well);
+    tcase_add_test(tc, thirty_seconds_above_ninety_percent_are_a_strain);
+    tcase_add_test(tc, ninety_percent_are_not_above_it);
+    tcase_add_test(tc, one_look_below_begins_anew);
+    tcase_add_test(tc, a_fallback_is_remembered_for_thirty_seconds);
+    tcase_add_test(tc, a_clock_read_earlier_does_no_harm);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
