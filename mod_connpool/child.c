@@ -14,18 +14,38 @@
  * The segment and the locks outlive restarts: children of two generations use
  * them side by side. They are kept in the process's pool, found again through
  * retained data, and hold no pointer into this module. */
-#include "glue_private.h"
+#include "glue.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/number.h"
+#include "child/child.h"
+#include "config/definitions.h"
+#include "database/sqlite/sqlite.h"
+#include "http/breaker.h"
+#include "http/http.h"
+#include "http/loop.h"
+#include "lifecycle.h"
+#include "pool/driver.h"
+#include "pool/gate.h"
+#include "pool/pool.h"
+#include "stats/segment.h"
+#include "stats/stats.h"
+#include "work/cache.h"
+#include "work/fetch.h"
+#include "work/provider.h"
 
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <ap_mpm.h>
 #include <apr_hash.h>
 #include <apr_shm.h>
 #include <apr_strings.h>
+#include <http_core.h>
 #include <mpm_common.h>
 #include <scoreboard.h>
-#include <util_mutex.h>
 #include <unixd.h>
+#include <util_mutex.h>
 
 #define RETAINED_KEY   "mod_connpool"
 #define LOCK_TYPE      "connpool"

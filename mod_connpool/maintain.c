@@ -1,7 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The child's maintenance thread: closes what is idle, notices files that were
  * replaced, keeps the memory bound, and measures. */
-#include "glue_private.h"
+#include "glue.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/thread.h"
+#include "child/child.h"
+#include "child/memory.h"
+#include "config/definitions.h"
+#include "database/sqlite/connection.h"
+#include "database/sqlite/sqlite.h"
+#include "http/loop.h"
+#include "lifecycle.h"
+#include "pool/driver.h"
+#include "pool/pool.h"
+#include "report/report.h"
+#include "stats/segment.h"
+#include "stats/stats.h"
+#include "work/cache.h"
 
 #include <dirent.h>
 #include <pthread.h>
@@ -10,8 +27,6 @@
 #include <unistd.h>
 
 #include <apr_strings.h>
-
-#include "base/thread.h"
 
 #define MAINTAIN_EVERY   apr_time_from_sec(1)
 #define VERIFY_TRIES     5

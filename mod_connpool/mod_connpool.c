@@ -1,8 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The module's record and its hooks. */
 #define CONNPOOL_DECLARES_MODULE /* AP_DECLARE_MODULE names the log index */
-#include "glue_private.h"
+#include "glue.h"
 
+#include "api/api.h"
+#include "config/config.h"
+#include "lifecycle.h"
+#include "report/report.h"
+#include "request/account.h"
+#include "request/output.h"
+#include "serve/serve.h"
+#include "work/provider.h"
+#include "child/child.h"
+#include "stats/segment.h"
+
+#include <ap_mpm.h>
+#include <http_protocol.h>
 #include <mpm_common.h>
 #include <util_mutex.h>
 

@@ -2,6 +2,8 @@
  * Whole answers. */
 #include "answers/answer.h"
 
+#include "answers/encode.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>

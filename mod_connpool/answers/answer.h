@@ -5,7 +5,6 @@
 
 #include <apr_time.h>
 
-#include "base/clock.h"
 #include "answers/encode.h"
 
 /** Made by one thread, and not changed any more once a second one knows it.

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "answers/encode.h"
 
+#include "database/value.h"
+
 #include <float.h>
 #include <math.h>
 #include <stdint.h>

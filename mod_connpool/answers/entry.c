@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "answers/entry.h"
 
+#include "answers/answer.h"
+#include "answers/encode.h"
+#include "answers/key.h"
+#include "base/hash.h"
+#include "database/value.h"
+
 #include <stdint.h>
 #include <string.h>
-
-#include "base/hash.h"
 
 #define MAGIC  0x45435043 /* "CPCE" */
 #define FORMAT 1

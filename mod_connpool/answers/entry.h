@@ -7,6 +7,7 @@
 #include <apr_time.h>
 
 #include "answers/answer.h"
+#include "answers/encode.h"
 #include "answers/key.h"
 
 /** Wall clock (us), so that machines can share entries. */

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "answers/flight.h"
 
+#include "answers/answer.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/hash.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/hash.h"
 
 enum {
     BUCKETS = 256

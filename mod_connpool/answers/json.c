@@ -2,9 +2,9 @@
  * The grammar of JSON, a function for each of its rules. */
 #include "answers/json.h"
 
-#include <string.h>
-
 #include "database/value.h"
+
+#include <string.h>
 
 typedef struct scan_t {
     const char *at;

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "answers/key.h"
 
+#include "answers/encode.h"
+#include "base/hash.h"
+#include "database/value.h"
+
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-
-#include "base/hash.h"
 
 /* Each part begins with one of these; then come eight bytes, of a length or of
  * a number, and as many bytes as the length says. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "answers/put.h"
 
+#include "answers/encode.h"
+
 #include <string.h>
 
 #include <apr_strings.h>

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "answers/store.h"
 
+#include "answers/answer.h"
+#include "answers/encode.h"
+#include "answers/key.h"
+#include "base/hash.h"
+#include "database/value.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <apr_ring.h>
-
-#include "base/hash.h"
 
 #define BUCKETS_MIN      64
 #define BUCKETS_MAX      65536

@@ -7,8 +7,9 @@
 #include <apr_pools.h>
 
 #include "answers/answer.h"
-#include "base/clock.h"
 #include "answers/key.h"
+#include "base/clock.h"
+#include "database/value.h"
 #include "database/version.h"
 
 /** Any thread may use it at any time. */

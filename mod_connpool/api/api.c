@@ -1,12 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The optional functions of mod_connpool.h. */
-#include "glue_private.h"
+#include "api/api.h"
+
+#include "glue.h"
+#include "answers/answer.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "config/definitions.h"
+#include "database/sqlite/sqlite.h"
+#include "database/value.h"
+#include "http/http.h"
+#include "mod_connpool.h"
+#include "request/hold.h"
+#include "request/output.h"
+#include "work/fetch.h"
+#include "work/query.h"
 
 #include <apr_hash.h>
 #include <apr_optional.h>
 #include <apr_strings.h>
-
-#include "api/api.h"
 
 typedef struct binding_t {
     const char *name;

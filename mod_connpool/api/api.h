@@ -3,8 +3,11 @@
 #ifndef MOD_CONNPOOL_API_H
 #define MOD_CONNPOOL_API_H
 
+#include "glue.h"
+#include "answers/answer.h"
+#include "config/definitions.h"
+#include "database/value.h"
 #include "mod_connpool.h"
-#include "glue_private.h"
 
 /** The query of a call that is not running, and what is bound, as the run
  * needs it.
@@ -17,6 +20,7 @@ apr_status_t connpool_call_values(connpool_call_t *call,
 connpool_response_t *connpool_response_of(request_rec *r,
                                           const cp_answer_t *answer);
 
+void connpool_api_register(void);
 void connpool_batch_api_register(void); /* mod_connpool_batch_api.c */
 
 #endif

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The optional functions of mod_connpool.h for batches. */
+#include "glue.h"
+#include "api/api.h"
+#include "base/clock.h"
+#include "config/definitions.h"
+#include "database/value.h"
+#include "mod_connpool.h"
 #include "work/batch.h"
 
 #include <apr_hash.h>
 #include <apr_optional.h>
 #include <apr_strings.h>
-
-#include "api/api.h"
 
 static apr_status_t connpool_batch_create(connpool_batch_t **pbatch,
                                           request_rec *r, int parallel)

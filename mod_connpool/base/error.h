@@ -4,6 +4,8 @@
 #ifndef CP_ERROR_H
 #define CP_ERROR_H
 
+#include "glue.h"
+
 #include <apr_errno.h>
 
 typedef enum cp_error_class_t {

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/hash.h"
 
+#include "base/clock.h"
+#include "database/value.h"
+
 #include <endian.h>
 #include <string.h>
 
 #include <apr_general.h>
-
-#include "base/clock.h"
 
 typedef struct siphash_t {
     uint64_t v0, v1, v2, v3;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/log.h"
 
+#include "base/clock.h"
+
 #include <stdarg.h>
 #include <stdio.h>
-
-#include "base/clock.h"
 
 static cp_log_fn log_sink;
 static void *log_baton;

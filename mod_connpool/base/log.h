@@ -3,6 +3,8 @@
 #ifndef CP_LOG_H
 #define CP_LOG_H
 
+#include "glue.h"
+
 #include <stdint.h>
 
 #include <apr_errno.h>

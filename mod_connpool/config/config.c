@@ -1,14 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Directives: read, inherit, complete, check. Everything that can be known
  * without opening a database is refused here, so that configtest tells. */
-#include "glue_private.h"
+#include "config/config.h"
+
+#include "glue.h"
+#include "answers/encode.h"
+#include "base/number.h"
+#include "config/definitions.h"
+#include "database/sqlite/scan.h"
+#include "database/value.h"
+#include "http/http.h"
+#include "report/report.h"
+#include "work/provider.h"
 
 #include <stdlib.h>
 
+#include <ap_mpm.h>
 #include <apr_file_io.h>
 #include <apr_hash.h>
 #include <apr_lib.h>
 #include <apr_strings.h>
+#include <http_protocol.h>
 
 #define FOREVER        apr_time_from_sec(7 * 24 * 3600)
 #define MAXLEN_DEFAULT (64 * 1024)

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "http/breaker.h"
 
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "stats/stats.h"
+
 #include <pthread.h>
 #include <stdio.h>
-
-#include "base/log.h"
 
 struct cp_breaker_t {
     const char *name;

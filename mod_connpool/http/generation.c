@@ -2,15 +2,19 @@
  * The loop's thread: it drives all transfers of a generation. */
 #include "http/generation.h"
 
+#include "base/bell.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "http/job.h"
+#include "http/loop.h"
+#include "stats/stats.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-
-#include "base/clock.h"
-#include "base/log.h"
 
 #define POLL_IDLE      apr_time_from_msec(500)
 #define POLL_BUSY      apr_time_from_msec(100)

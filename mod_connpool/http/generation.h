@@ -5,7 +5,10 @@
 #ifndef CP_GENERATION_H
 #define CP_GENERATION_H
 
+#include "base/clock.h"
 #include "http/job.h"
+#include "http/loop.h"
+#include "stats/stats.h"
 
 /** What the thread is to do; only ever raised from RUN. */
 typedef enum cp_order_t {

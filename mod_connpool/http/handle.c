@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Upstreams, easy handles, and which addresses they may connect to. */
+#include "base/clock.h"
+#include "base/error.h"
+#include "http/address.h"
+#include "http/http.h"
 #include "http/job.h"
+#include "pool/driver.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -9,8 +14,6 @@
 #include <unistd.h>
 
 #include <apr_strings.h>
-
-#include "http/address.h"
 
 #define USER_AGENT "mod_connpool/0.1"
 

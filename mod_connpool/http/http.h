@@ -10,9 +10,12 @@
 #include <apr_tables.h>
 
 #include "base/bell.h"
-#include "pool/driver.h"
+#include "base/clock.h"
 #include "base/error.h"
+#include "database/value.h"
 #include "http/loop.h"
+#include "pool/driver.h"
+#include "stats/stats.h"
 
 /** What the administrator wrote of an upstream. Strings are borrowed and must
  * outlive it. */

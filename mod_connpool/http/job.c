@@ -2,11 +2,14 @@
  * One transfer: what curl's callbacks do with head and body. */
 #include "http/job.h"
 
+#include "base/bell.h"
+#include "base/clock.h"
+#include "database/value.h"
+#include "http/http.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/clock.h"
 
 /* ---- Life ---- */
 

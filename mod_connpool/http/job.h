@@ -15,7 +15,11 @@
 
 #include <apr_ring.h>
 
+#include "base/bell.h"
+#include "base/clock.h"
+#include "base/error.h"
 #include "http/http.h"
+#include "http/loop.h"
 
 /** Bytes of body that wait for the caller before the transfer is paused. */
 #define CP_JOB_WINDOW (256 * 1024)

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The loop's supervisor: starts generations, notices when one is lost, and
  * hands jobs to the one that lives. */
-#include "http/generation.h"
-
-#include <stdlib.h>
+#include "http/loop.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/thread.h"
+#include "http/generation.h"
+#include "http/job.h"
+#include "stats/stats.h"
+
+#include <stdlib.h>
 
 #define HEARTBEAT_STALE apr_time_from_sec(2)
 #define BACKOFF_MIN     apr_time_from_msec(250)

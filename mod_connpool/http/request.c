@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What goes out: the URL and the headers of one request. */
+#include "base/error.h"
+#include "http/http.h"
 #include "http/job.h"
 
 #include <stdlib.h>

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  * One fetch, seen from the thread that asks for it: attempts, redirects, the
  * time limits, and what went wrong. */
+#include "base/bell.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "http/http.h"
 #include "http/job.h"
+#include "http/loop.h"
+#include "stats/stats.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include <apr_strings.h>
-
-#include "base/clock.h"
 
 /* Between two looks at cancellation and at the loop's health. */
 #define SLICE apr_time_from_msec(100)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pool/gate.h"
 
+#include "base/clock.h"
+#include "stats/stats.h"
+
 #include <pthread.h>
 
 #include <apr_ring.h>
-
-#include "stats/stats.h"
 
 /* Lives on the stack of the thread that waits. */
 typedef struct waiter_t waiter_t;

@@ -16,14 +16,19 @@
  * slot->lock, then the gate's. */
 #include "pool/pool.h"
 
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "pool/driver.h"
+#include "pool/gate.h"
+#include "stats/stats.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 
 #include <apr_reslist.h>
 #include <apr_ring.h>
 #include <apr_strings.h>
-
-#include "base/log.h"
 
 /* What a driver gets at least, however late the permit came: the 50 ms that an
  * acquire may overrun its deadline, less some for the scheduler. */

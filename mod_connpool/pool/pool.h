@@ -6,8 +6,9 @@
 #include <apr_errno.h>
 #include <apr_pools.h>
 
-#include "pool/driver.h"
+#include "base/clock.h"
 #include "base/error.h"
+#include "pool/driver.h"
 #include "pool/gate.h"
 #include "stats/stats.h"
 

@@ -3,7 +3,12 @@
  * The last ten minutes as charts: inline SVG whose colours come from the style
  * sheet, so that the page needs neither script nor inline style. A chart is as
  * wide as its place; its own units are intervals across and HEIGHT down. */
+#include "answers/encode.h"
+#include "base/clock.h"
+#include "child/child.h"
 #include "report/html.h"
+#include "report/status.h"
+#include "stats/segment.h"
 
 #include <apr_strings.h>
 

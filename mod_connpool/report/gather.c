@@ -1,11 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Gathers the report from the shared segment, so that it covers all children.
  * Only names from the configuration come into it: no path, SQL or URL. */
+#include "glue.h"
+#include "base/clock.h"
+#include "child/child.h"
+#include "config/definitions.h"
+#include "http/breaker.h"
 #include "report/status.h"
+#include "stats/segment.h"
+#include "stats/stats.h"
 
 #include <limits.h>
 #include <stddef.h>
 
+#include <apr_hash.h>
 #include <apr_strings.h>
 
 typedef struct number_field_t {

@@ -1,11 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The handler connpool-health, for load balancers: can the pools serve? What
  * it knows of the past, the one child that takes this second's sample keeps. */
-#include "report/status.h"
-
-#include <apr_strings.h>
-
+#include "glue.h"
+#include "answers/encode.h"
 #include "answers/put.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "child/child.h"
+#include "config/definitions.h"
+#include "database/sqlite/connection.h"
+#include "database/sqlite/sqlite.h"
+#include "http/breaker.h"
+#include "http/http.h"
+#include "report/report.h"
+#include "report/status.h"
+#include "request/hold.h"
+#include "stats/condition.h"
+#include "stats/segment.h"
+#include "stats/stats.h"
+#include "work/fetch.h"
+
+#include <apr_hash.h>
+#include <apr_strings.h>
 
 #define PROBE_TIME apr_time_from_sec(2)
 

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "report/html.h"
 
+#include "glue.h"
+#include "answers/encode.h"
+#include "report/status.h"
+
 #include <apr_lib.h>
 #include <apr_strings.h>
 

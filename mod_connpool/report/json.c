@@ -1,10 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The report as JSON. */
+#include "glue.h"
+#include "answers/encode.h"
+#include "answers/put.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "config/definitions.h"
+#include "http/breaker.h"
 #include "report/status.h"
+#include "stats/stats.h"
+#include "work/provider.h"
 
 #include <apr_strings.h>
-
-#include "answers/put.h"
 
 static void json_spread(cp_buffer_t *buf, const char *key,
                         const connpool_spread_t *spread)

@@ -2,7 +2,12 @@
  * The report for monitoring systems: OpenMetrics 1.0, and the text format that
  * it grew out of. Names end in their base unit; labels come from the
  * configuration alone, so that nobody can make new time series by asking. */
+#include "glue.h"
+#include "answers/encode.h"
+#include "base/error.h"
+#include "database/value.h"
 #include "report/status.h"
+#include "stats/stats.h"
 
 #include <stddef.h>
 

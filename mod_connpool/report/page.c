@@ -2,7 +2,14 @@
  *
  * The report as a page. It has no script, and its style sheet is a resource of
  * its own, so that it lives under the strictest content security policy. */
+#include "glue.h"
+#include "answers/encode.h"
+#include "base/error.h"
+#include "config/definitions.h"
+#include "http/breaker.h"
 #include "report/html.h"
+#include "report/status.h"
+#include "stats/stats.h"
 
 #include <apr_strings.h>
 

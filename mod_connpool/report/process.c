@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What the page says of the processes: event loop, batches, memory, requests.
  */
+#include "answers/encode.h"
+#include "base/clock.h"
 #include "report/html.h"
+#include "report/status.h"
+#include "stats/stats.h"
+#include "work/provider.h"
 
 #include <apr_strings.h>
 

@@ -4,10 +4,14 @@
  *
  * A guest in somebody else's page: HTML 4.01 in ISO-8859-1, so ASCII only, and
  * never an error. With ?auto one "Key: value" a line. */
+#include "glue.h"
+#include "config/definitions.h"
+#include "report/report.h"
 #include "report/status.h"
 
 #include <apr_optional_hooks.h>
 #include <apr_strings.h>
+#include <http_protocol.h>
 #include <mod_status.h>
 
 static const char *guest_text(request_rec *r, const char *text)

@@ -2,10 +2,18 @@
  * The handler connpool-status, and who may see it. */
 #include "report/status.h"
 
+#include "glue.h"
+#include "answers/encode.h"
+#include "config/definitions.h"
+#include "report/report.h"
+#include "request/input.h"
+#include "request/output.h"
+
 #include <stdlib.h>
 
 #include <apr_lib.h>
 #include <apr_strings.h>
+#include <http_protocol.h>
 #include <util_script.h>
 
 /* --- who may see it ---------------------------------------------------------

@@ -4,7 +4,11 @@
 #ifndef MOD_CONNPOOL_STATUS_H
 #define MOD_CONNPOOL_STATUS_H
 
-#include "glue_private.h"
+#include "glue.h"
+#include "answers/encode.h"
+#include "config/definitions.h"
+#include "http/breaker.h"
+#include "stats/stats.h"
 
 /* The plain numbers of a pool, in the order in which they are shown. */
 typedef enum connpool_pool_number_t {

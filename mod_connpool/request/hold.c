@@ -2,7 +2,19 @@
  * Connections held for a request. They are kept in a list of the outermost
  * request, so that subrequests and internal redirects find and share them: a
  * nested request that waited for its own outer one would wait for ever. */
-#include "glue_private.h"
+#include "request/hold.h"
+
+#include "glue.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "child/child.h"
+#include "child/memory.h"
+#include "config/definitions.h"
+#include "http/http.h"
+#include "pool/pool.h"
+#include "request/account.h"
+#include "request/output.h"
 
 #include <apr_strings.h>
 

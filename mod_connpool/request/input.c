@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  * From a request to typed values: query string, form, or JSON object. Nothing
  * of a request goes further than this without a declared type. */
-#include "glue_private.h"
+#include "request/input.h"
+
+#include "glue.h"
+#include "answers/encode.h"
+#include "config/definitions.h"
+#include "database/value.h"
 
 #include <jansson.h>
 
 #include <apr_base64.h>
 #include <apr_lib.h>
 #include <apr_strings.h>
+#include <http_protocol.h>
 
 #define BODY_MAX   (1024 * 1024)
 #define ERRORS_MAX 20 /* told of: the rest is more of the same */

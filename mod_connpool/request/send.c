@@ -1,6 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What goes back to the client: whole bodies, streams, problems. */
-#include "glue_private.h"
+#include "glue.h"
+#include "answers/answer.h"
+#include "answers/encode.h"
+#include "answers/put.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "child/child.h"
+#include "config/definitions.h"
+#include "request/account.h"
+#include "request/input.h"
+#include "request/output.h"
 
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -8,10 +19,10 @@
 #include <apr_strings.h>
 #include <apr_uri.h>
 #include <http_connection.h>
+#include <http_core.h>
+#include <http_protocol.h>
 #include <http_vhost.h>
 #include <util_filter.h>
-
-#include "answers/put.h"
 
 #define RETRY_AFTER    "1" /* seconds: pools free up, files come back */
 #define COMPLAIN_EVERY apr_time_from_sec(10)

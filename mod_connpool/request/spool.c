@@ -2,7 +2,12 @@
  * Answers that are collected before they are sent: over HTTP/2 a write may
  * block for as long as mod_http2 likes, so none may happen while a connection
  * is held. */
-#include "glue_private.h"
+#include "glue.h"
+#include "answers/encode.h"
+#include "base/error.h"
+#include "child/child.h"
+#include "request/output.h"
+#include "stats/stats.h"
 
 #include <apr_strings.h>
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * One header behind a streamed body. httpd's HTTP/2 sends r->trailers_out by
  * itself; its chunk filter for HTTP/1.1 does not, so it is helped here. */
-#include "glue_private.h"
+#include "glue.h"
+#include "request/output.h"
 
 #include <apr_strings.h>
 #include <util_filter.h>

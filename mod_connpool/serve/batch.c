@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The handler connpool-batch. */
+#include "glue.h"
+#include "answers/encode.h"
+#include "base/clock.h"
+#include "config/definitions.h"
+#include "request/output.h"
+#include "serve/serve.h"
 #include "work/batch.h"
 
 #include <apr_hash.h>

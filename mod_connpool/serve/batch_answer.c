@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  * From the items of a batch to the array that tells what became of each. */
+#include "glue.h"
+#include "answers/answer.h"
+#include "answers/encode.h"
+#include "answers/json.h"
+#include "answers/put.h"
+#include "database/value.h"
+#include "request/output.h"
 #include "work/batch.h"
 
 #include <apr_strings.h>
-
-#include "answers/json.h"
-#include "answers/put.h"
 
 /* Escapes make texts longer: the array's own bound. */
 #define ARRAY_BYTES (2 * CONNPOOL_BATCH_BYTES)

@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What a request asks of connpool-batch: all that is served, with the query
  * string's parameters, or what a JSON array names, each with its own. */
+#include "glue.h"
+#include "config/definitions.h"
+#include "database/value.h"
+#include "request/input.h"
+#include "request/output.h"
 #include "work/batch.h"
 
 #include <jansson.h>
 
 #include <apr_hash.h>
 #include <apr_strings.h>
+#include <http_protocol.h>
 
 #define ERRORS_MAX 20 /* told of: the rest is more of the same */
 

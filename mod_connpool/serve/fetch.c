@@ -1,12 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The handler connpool-fetch: GET an upstream, stream its answer on. Over
  * HTTP/2 it is collected first, see mod_connpool_spool.c. */
-#include "glue_private.h"
+#include "glue.h"
+#include "answers/encode.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "config/definitions.h"
+#include "http/http.h"
+#include "request/output.h"
+#include "serve/serve.h"
+#include "work/fetch.h"
 
 #include <apr_date.h>
 #include <apr_hash.h>
 #include <apr_lib.h>
 #include <apr_strings.h>
+#include <http_protocol.h>
+#include <http_request.h>
 
 typedef struct fetch_t {
     request_rec *r;

@@ -3,7 +3,17 @@
  * with the connection given back before the first byte is sent. A longer one
  * streams; over HTTP/2, where a write may block for as long as mod_http2 likes,
  * it is collected in a file instead. */
-#include "glue_private.h"
+#include "glue.h"
+#include "answers/encode.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "config/definitions.h"
+#include "database/value.h"
+#include "request/input.h"
+#include "request/output.h"
+#include "serve/serve.h"
+#include "work/cache.h"
+#include "work/rows.h"
 
 #include <apr_hash.h>
 #include <apr_lib.h>

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What clients and caches between are told of answers that are kept. */
-#include "glue_private.h"
+#include "glue.h"
+#include "answers/answer.h"
+#include "config/definitions.h"
+#include "request/output.h"
+#include "work/cache.h"
 
 #include <apr_strings.h>
 

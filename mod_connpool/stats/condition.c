@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "stats/condition.h"
 
-#include <stdlib.h>
-
+#include "base/clock.h"
 #include "stats/stats.h"
+
+#include <stdlib.h>
 
 #define HIGH_PERCENT 90
 #define MEMORY       apr_time_from_sec(30)

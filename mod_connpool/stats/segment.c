@@ -17,6 +17,9 @@
  */
 #include "stats/segment.h"
 
+#include "stats/condition.h"
+#include "stats/stats.h"
+
 #include <stdint.h>
 #include <string.h>
 

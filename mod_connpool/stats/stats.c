@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "stats/stats.h"
 
+#include "base/error.h"
+
 #include <stddef.h>
 #include <string.h>
 

@@ -3,6 +3,24 @@
  * thread runs the queries, one after another. */
 #include "work/batch.h"
 
+#include "glue.h"
+#include "answers/answer.h"
+#include "answers/encode.h"
+#include "base/bell.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "child/child.h"
+#include "config/definitions.h"
+#include "database/value.h"
+#include "http/http.h"
+#include "request/account.h"
+#include "request/hold.h"
+#include "request/output.h"
+#include "stats/segment.h"
+#include "stats/stats.h"
+#include "work/cache.h"
+#include "work/fetch.h"
+
 #include <apr_strings.h>
 
 /* Between two looks at the client. */

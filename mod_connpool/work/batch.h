@@ -3,7 +3,14 @@
 #ifndef MOD_CONNPOOL_BATCH_H
 #define MOD_CONNPOOL_BATCH_H
 
-#include "glue_private.h"
+#include "glue.h"
+#include "answers/answer.h"
+#include "answers/encode.h"
+#include "base/clock.h"
+#include "config/definitions.h"
+#include "database/value.h"
+#include "http/http.h"
+#include "work/fetch.h"
 
 /** Bytes of all answers of a batch: an item that would exceed them fails. */
 #define CONNPOOL_BATCH_BYTES (16 * 1024 * 1024)

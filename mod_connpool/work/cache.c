@@ -10,7 +10,30 @@
  *
  * With each of them a key is worked for by one request of a child at a time,
  * and the others wait for what it brings (cp_flight.h). */
-#include "glue_private.h"
+#include "work/cache.h"
+
+#include "glue.h"
+#include "answers/answer.h"
+#include "answers/encode.h"
+#include "answers/entry.h"
+#include "answers/flight.h"
+#include "answers/key.h"
+#include "answers/store.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "child/child.h"
+#include "config/definitions.h"
+#include "database/sqlite/sqlite.h"
+#include "database/value.h"
+#include "database/version.h"
+#include "request/account.h"
+#include "request/hold.h"
+#include "request/output.h"
+#include "stats/segment.h"
+#include "stats/stats.h"
+#include "work/provider.h"
+#include "work/rows.h"
 
 #include <apr_strings.h>
 

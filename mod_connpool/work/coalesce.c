@@ -1,8 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Equal fetches at one time. With coalesce=on one request of a child fetches,
  * the leader, and the others wait for what that brings (cp_flight.h). */
-#include "glue_private.h"
+#include "glue.h"
+#include "answers/answer.h"
+#include "answers/encode.h"
+#include "answers/flight.h"
+#include "answers/key.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "child/child.h"
+#include "config/definitions.h"
+#include "http/http.h"
+#include "request/account.h"
+#include "request/hold.h"
+#include "request/output.h"
+#include "stats/stats.h"
+#include "work/fetch.h"
 
+#include <ap_mpm.h>
 #include <stdlib.h>
 
 /* A share of a collected answer that is handed on at once. */

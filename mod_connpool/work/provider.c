@@ -5,7 +5,16 @@
  * called directly. The others speak to a server that may never answer, and are
  * called by threads of their own (mod_connpool_cache_remote.c). Whatever goes
  * wrong is a miss. */
-#include "glue_private.h"
+#include "work/provider.h"
+
+#include "glue.h"
+#include "answers/answer.h"
+#include "answers/encode.h"
+#include "answers/entry.h"
+#include "answers/key.h"
+#include "base/log.h"
+#include "child/child.h"
+#include "stats/stats.h"
 
 #include <unistd.h>
 

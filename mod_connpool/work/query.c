@@ -1,7 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0
  * One execution of a named query (acquire, prepare, bind, step, commit, give
  * back, count), and one fetch. */
-#include "glue_private.h"
+#include "work/query.h"
+
+#include "glue.h"
+#include "base/bell.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "child/child.h"
+#include "config/definitions.h"
+#include "database/sqlite/sqlite.h"
+#include "database/value.h"
+#include "http/breaker.h"
+#include "http/http.h"
+#include "request/account.h"
+#include "request/hold.h"
+#include "request/output.h"
+#include "stats/stats.h"
+#include "work/fetch.h"
 
 #include <apr_strings.h>
 

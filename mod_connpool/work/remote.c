@@ -7,14 +7,18 @@
  *
  * After a call that failed nothing is asked for a second, after one that was
  * late for longer, and then one request tries for all. */
-#include "glue_private.h"
+#include "answers/encode.h"
+#include "answers/key.h"
+#include "base/clock.h"
+#include "base/thread.h"
+#include "database/value.h"
+#include "stats/stats.h"
+#include "work/provider.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 
 #include <apr_strings.h>
-
-#include "base/thread.h"
 
 #define PATIENCE      apr_time_from_msec(250) /* of a request */
 #define PAUSE         apr_time_from_sec(1)    /* after a failure */

@@ -1,7 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  * From a named query to the bytes of its answer. Who asks decides, with
  * make_room, what becomes of bytes that should not be kept in memory. */
-#include "glue_private.h"
+#include "work/rows.h"
+
+#include "glue.h"
+#include "answers/answer.h"
+#include "answers/encode.h"
+#include "base/error.h"
+#include "config/definitions.h"
+#include "database/sqlite/connection.h"
+#include "database/sqlite/sqlite.h"
+#include "database/value.h"
+#include "request/output.h"
+#include "work/query.h"
 
 #include <apr_strings.h>
 

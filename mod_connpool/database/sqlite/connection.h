@@ -7,6 +7,8 @@
 
 #include <sqlite3.h>
 
+#include "base/clock.h"
+#include "base/error.h"
 #include "database/sqlite/sqlite.h"
 
 #define CP_SQLITE_STATEMENTS 64 /* cached per connection */

@@ -4,7 +4,11 @@
  * of two connections cannot be compared, so one connection answers for all. It
  * only knows of commits to the files that it has open itself; who takes their
  * place, or removes the log beside them, is found with stat(). */
+#include "base/clock.h"
+#include "base/error.h"
 #include "database/sqlite/connection.h"
+#include "database/sqlite/sqlite.h"
+#include "database/version.h"
 
 #include <pthread.h>
 #include <stdio.h>

@@ -4,7 +4,13 @@
  * unfair and polled, and SQLite 3.7.0 to 3.51.2 can lose committed rows when a
  * write races a checkpoint (https://sqlite.org/wal.html#walresetbug). Among
  * processes that share the lock neither can happen. */
+#include "database/sqlite/sqlite.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
 #include "database/sqlite/connection.h"
+#include "pool/driver.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -14,8 +20,6 @@
 #include <unistd.h>
 
 #include <apr_strings.h>
-
-#include "base/log.h"
 
 #define PROGRESS_OPS       1000 /* virtual machine steps between clock looks */
 #define MEANWHILE_EVERY    apr_time_from_msec(5)

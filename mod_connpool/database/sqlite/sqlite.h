@@ -7,10 +7,11 @@
 #include <apr_global_mutex.h>
 #include <apr_pools.h>
 
-#include "pool/driver.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "database/value.h"
 #include "database/version.h"
+#include "pool/driver.h"
 
 struct sqlite3;
 

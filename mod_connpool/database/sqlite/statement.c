@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/error.h"
 #include "database/sqlite/connection.h"
+#include "database/sqlite/sqlite.h"
+#include "database/value.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * This process: its pools and gates, and walks over what is defined. */
+#ifndef CONNPOOL_CHILD_H
+#define CONNPOOL_CHILD_H
+
+#include "glue.h"
+#include "base/clock.h"
+#include "config/definitions.h"
+#include "database/sqlite/sqlite.h"
+#include "http/breaker.h"
+#include "http/job.h"
+#include "http/loop.h"
+#include "pool/pool.h"
+#include "stats/segment.h"
+#include "stats/stats.h"
+
+/** A write lock of a database file, kept over restarts in the process's pool.
+ */
+typedef struct connpool_lock_t {
+    const char *path;
+    apr_global_mutex_t *mutex;
+} connpool_lock_t;
+
+/** Index [is_pooled]: a virtual host may have its pooling switched off. NULL
+ * where no server needs it. */
+typedef struct connpool_db_child_t {
+    cp_sqlite_t *sqlite;
+    cp_sentinel_t *sentinel; /* NULL: no query with ttl=data */
+    cp_pool_t *readers[2];
+    cp_pool_t *writer[2]; /* equal to readers when max=1; NULL if readonly */
+} connpool_db_child_t;
+
+typedef struct connpool_up_child_t {
+    cp_upstream_t *upstream;
+    cp_breaker_t *breaker;
+    cp_pool_t *pool[2];
+} connpool_up_child_t;
+
+/** The state of this process. All fields are set in child_init (segment and
+ * main_server in post_config) and constant afterwards, but the last three. */
+typedef struct connpool_child_t {
+    server_rec *main_server;
+    cp_segment_t *segment; /* NULL before post_config */
+    int slot;              /* ours in the segment */
+    cp_loop_t *loop;       /* NULL: fetches run in the request's thread */
+    int is_started;
+    int is_stopping;       /* atomic: the child ends at once */
+    cp_clock_t grace_end;  /* atomic: of a graceful stop, 0: none */
+    uint64_t buffer_bytes; /* atomic: of answers that are being collected */
+    int is_cut; /* prefork's one thread is in a signal handler above a request:
+                   release and close nothing */
+} connpool_child_t;
+
+extern connpool_child_t connpool_child;
+
+/** What tells a server from all others in the counters: "" for the main one,
+ * "host:port" for a virtual host, "host:port#2" for the second one so called.
+ */
+const char *connpool_server_key(apr_pool_t *p, const server_rec *s);
+
+/** Walk over all definitions of all servers. */
+typedef void (*connpool_each_database_fn)(connpool_database_t *db, void *baton);
+typedef void (*connpool_each_upstream_fn)(connpool_upstream_t *up, void *baton);
+typedef void (*connpool_each_query_fn)(connpool_query_t *query, void *baton);
+void connpool_each_database(connpool_each_database_fn fn, void *baton);
+void connpool_each_upstream(connpool_each_upstream_fn fn, void *baton);
+void connpool_each_query(connpool_each_query_fn fn, void *baton);
+
+/** Walk over the pools of a database, or over all of this child. */
+typedef void (*connpool_each_pool_fn)(cp_pool_t *pool, void *baton);
+void connpool_each_pool_of(connpool_database_t *db, connpool_each_pool_fn fn,
+                           void *baton);
+void connpool_each_pool(connpool_each_pool_fn fn, void *baton);
+
+/** This child's cells of a query or an upstream. */
+cp_query_stats_t *connpool_query_stats(const connpool_query_t *query);
+cp_upstream_stats_t *connpool_upstream_stats(const connpool_upstream_t *up);
+
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The lives of the parent and its children, from hook to hook. */
+#ifndef CONNPOOL_LIFECYCLE_H
+#define CONNPOOL_LIFECYCLE_H
+
+#include "glue.h"
+
+#include <ap_mpm.h>
+#include <scoreboard.h>
+
+int connpool_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
+                         server_rec *main_server);
+void connpool_child_init(apr_pool_t *pchild, server_rec *main_server);
+void connpool_child_stopping(apr_pool_t *pchild, int graceful);
+void connpool_child_status(server_rec *s, pid_t pid, ap_generation_t gen,
+                           int slot, mpm_child_status status);
+
+/** From the maintenance thread: end what hangs when a graceful stop's time is
+ * over. */
+void connpool_child_end_grace(void);
+
+/** The maintenance thread (mod_connpool_maintain.c). */
+void connpool_maintenance_start(server_rec *s);
+void connpool_maintenance_stop(void);
+
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What the root and the configuration need of the report. */
+#ifndef CONNPOOL_REPORT_H
+#define CONNPOOL_REPORT_H
+
+#include "glue.h"
+
+int connpool_status_handler(request_rec *r); /* mod_connpool_status.c */
+int connpool_health_handler(request_rec *r); /* mod_connpool_health.c */
+
+/** Once a second from every child's maintenance; one of them does the work. */
+void connpool_health_sample(void);
+void connpool_status_register(apr_pool_t *p);
+
+/** May this client see the report? Local clients only, unless a Require says
+ * otherwise.
+ * @return OK or HTTP_FORBIDDEN */
+int connpool_status_access(request_rec *r);
+
+/** Handler of "Require" (RAW_ARGS, OR_AUTHCFG) beside the one of
+ * mod_authz_core, which alone enforces it: notes that somebody decided who may
+ * see what lies here. */
+const char *connpool_status_require(cmd_parms *cmd, void *dir,
+                                    const char *args);
+
+#endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What goes out: problems, whole answers, streams, files. */
+#ifndef CONNPOOL_OUTPUT_H
+#define CONNPOOL_OUTPUT_H
+
+#include "glue.h"
+#include "answers/answer.h"
+#include "answers/encode.h"
+#include "base/error.h"
+#include "base/log.h"
+
+/** Send application/problem+json; returns OK (the answer is complete). errors
+ * (connpool_input_error_t) and detail may be NULL. */
+int connpool_problem(request_rec *r, int status, const char *detail,
+                     const apr_array_header_t *errors);
+
+/** Append its object to a buffer. retry_after: seconds; 0 is not shown. */
+void connpool_problem_write(cp_buffer_t *buf, int status, const char *detail,
+                            int retry_after, const apr_array_header_t *errors);
+
+/** Answer OPTIONS, and what is not among methods (bits), by telling which are;
+ * GET includes HEAD.
+ * @return whether that was the answer: the handler returns OK */
+int connpool_answer_method(request_rec *r, apr_int64_t methods);
+
+/** connpool_problem for a core error: maps the class, logs the detail. `what`
+ * names the query or upstream, whose `complaints` limit the lines per class. */
+int connpool_problem_of(request_rec *r, const char *what, const cp_error_t *err,
+                        cp_log_limit_t *complaints);
+
+/** Log a core error as connpool_problem_of does. */
+void connpool_complain(request_rec *r, const char *what, const cp_error_t *err,
+                       cp_log_limit_t *complaints);
+
+/** The account so far as the header Server-Timing, if that is wanted. */
+void connpool_add_server_timing(request_rec *r);
+
+/** " (3 more like this since the last line)", "" for 0. */
+const char *connpool_suppressed(apr_pool_t *p, uint64_t count);
+
+/** The sentence for the client: what, the cause, when to come again. */
+const char *connpool_explain(apr_pool_t *p, const char *what,
+                             const cp_error_t *err);
+
+/** HTTP status of an error class. */
+int connpool_status_of(cp_error_class_t cls);
+
+/** Send a complete body: type, length, strong ETag, 304 and HEAD handled. The
+ * buffer's storage passes to the output and is emptied. */
+int connpool_send_whole(request_rec *r, const char *content_type,
+                        cp_buffer_t *body);
+
+/** The same under a tag that tells more than the bytes do; NULL: none. */
+int connpool_send_tagged(request_rec *r, const char *content_type,
+                         const char *etag, cp_buffer_t *body);
+
+/** Go on with a hash, 0 at first; and the tag that it makes: prefix is "", or
+ * "W/" when answers with the same tag may differ in what does not matter. */
+apr_uint64_t connpool_hash(apr_uint64_t hash, const char *data,
+                           apr_size_t size);
+const char *connpool_etag(apr_pool_t *p, const char *prefix, apr_uint64_t hash);
+
+/** A strong entity tag of the body. */
+const char *connpool_body_etag(apr_pool_t *p, const cp_buffer_t *body);
+
+/** Send an answer that others may have, too: its type, its ETag, 304 and HEAD
+ * handled. The caller keeps its reference, and may give it back at once. */
+int connpool_send_shared(request_rec *r, cp_answer_t *answer,
+                         const char *cache_control);
+
+/** connpool_send_whole from a file and a buffer, for bodies too long to hold:
+ * no tag. */
+int connpool_send_file(request_rec *r, const char *content_type,
+                       apr_file_t *file, apr_off_t size, cp_buffer_t *rest);
+
+/** Send so many bytes of the file (NULL: none), then the buffer's, under the
+ * headers that are set. */
+void connpool_pass_collected(request_rec *r, apr_file_t *file, apr_off_t size,
+                             cp_buffer_t *rest);
+
+/** What ap_meets_conditions found, as a handler's answer: 412 as a problem. */
+int connpool_condition_answer(request_rec *r, int status);
+
+/** Begin / continue / end an answer of unknown length. */
+void connpool_stream_begin(request_rec *r, const char *content_type);
+apr_status_t connpool_stream_write(request_rec *r, cp_buffer_t *chunk);
+void connpool_stream_end(request_rec *r);
+/** Say, before the body, that this header of r->trailers_out may follow it. */
+void connpool_trailer_announce(request_rec *r, const char *name);
+void connpool_trailer_register(void); /* mod_connpool_trailer.c */
+/** End it so that the client sees it is cut: no last chunk, close. */
+void connpool_stream_cut(request_rec *r);
+
+/** Write to a client for at most so long: while a reader is held. Restores the
+ * connection's own timeout with `left` < 0. */
+void connpool_limit_client_wait(request_rec *r, apr_interval_time_t left);
+
+/** A page of another site makes its reader's browser ask. */
+int connpool_is_cross_site(request_rec *r);
+
+/** Nobody waits for the answer: the client has closed its connection, or the
+ * child ends at once. */
+int connpool_client_is_gone(request_rec *r);
+
+/** Bytes of an answer that are collected in memory. */
+#define CONNPOOL_HELD_BYTES (1024 * 1024)
+
+/** Move the buffer's bytes to the end of a temporary file, which is made when
+ * *pfile is NULL. Nobody can find it, and it ends with the request. */
+apr_status_t connpool_spill(request_rec *r, apr_file_t **pfile,
+                            cp_buffer_t *buf, cp_error_t *err);
+
+/** Tell the child's figures how much the buffer holds by now. *pcounted is what
+ * they know of it, 0 at first. */
+void connpool_count_buffer(const cp_buffer_t *buf, apr_size_t *pcounted);
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Answers of queries that are kept or shared. */
+#ifndef CONNPOOL_CACHE_H
+#define CONNPOOL_CACHE_H
+
+#include "glue.h"
+#include "answers/answer.h"
+#include "base/error.h"
+#include "config/definitions.h"
+#include "database/value.h"
+
+/** How a request came to its answer: the note connpool-cache. */
+typedef enum connpool_outcome_t {
+    CONNPOOL_BYPASS,    /* neither looked for nor kept */
+    CONNPOOL_MISS,      /* the query was run for it */
+    CONNPOOL_HIT,       /* it was there */
+    CONNPOOL_STALE,     /* it was there, and had expired */
+    CONNPOOL_COALESCED, /* the query was run for another request */
+    CONNPOOL_OUTCOMES
+} connpool_outcome_t;
+
+typedef struct connpool_served_t {
+    cp_answer_t *answer; /* the caller's to unref */
+    connpool_outcome_t outcome;
+    apr_time_t expires; /* wall clock, with ttl=DURATION; else 0 */
+} connpool_served_t;
+
+/** The answer from the cache, from another request that asks for the same now,
+ * or by running the query. Counts. */
+apr_status_t connpool_serve_query(request_rec *r, connpool_query_t *query,
+                                  const cp_value_t *values,
+                                  connpool_served_t *served, cp_error_t *err);
+
+/** The answer alone, which is the caller's to unref. */
+apr_status_t connpool_answer_query(request_rec *r, connpool_query_t *query,
+                                   const cp_value_t *values,
+                                   cp_answer_t **panswer, cp_error_t *err);
+
+/** May others' answers be given to this request, and the other way round? */
+int connpool_has_credentials(request_rec *r);
+
+/** Before the first request of the child; when it ends at once; after its
+ * last request; once a second. */
+void connpool_cache_start(apr_pool_t *pchild, server_rec *main_server);
+void connpool_cache_cancel(void);
+void connpool_cache_stop(void);
+void connpool_cache_maintain(void);
+
+/** Bytes of answers kept in this child, and to let go of all. */
+apr_size_t connpool_cache_bytes(void);
+void connpool_cache_shrink(void);
+
+/** Serve it with Cache-Control, Vary, Age and the note
+ * (mod_connpool_cache_http.c); takes over the reference. */
+int connpool_send_served(request_rec *r, const connpool_query_t *query,
+                         connpool_served_t *served);
+
+#endif

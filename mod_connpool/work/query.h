@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Running a named query. */
+#ifndef CONNPOOL_WORK_QUERY_H
+#define CONNPOOL_WORK_QUERY_H
+
+#include "glue.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "config/definitions.h"
+#include "database/sqlite/connection.h"
+#include "database/value.h"
+#include "request/hold.h"
+
+/** One execution of a named query. Caller's storage, zeroed. */
+typedef struct connpool_run_t {
+    request_rec *r;
+    connpool_query_t *query;
+    connpool_hold_t *hold;
+    cp_statement_t *statement;
+    const cp_value_t *values; /* of the declared parameters */
+    cp_clock_t asked;         /* for a connection */
+    cp_clock_t started;       /* with the connection */
+    cp_clock_t deadline;
+    int in_transaction;
+    int is_nested; /* its transaction lies within that of another */
+    apr_int64_t rows;
+    int is_lasting;      /* with ttl=data: good until the data change */
+    apr_int64_t changes; /* after close, of a write */
+    apr_int64_t last_rowid;
+} connpool_run_t;
+
+/** Acquire, prepare, bind; begin a transaction for a write. values has one
+ * entry per declared parameter. On failure everything is given back. */
+apr_status_t connpool_run_open(connpool_run_t *run, request_rec *r,
+                               connpool_query_t *query,
+                               const cp_value_t *values, cp_error_t *err);
+
+/** The next row (cp_statement_row reads it), APR_EOF, or err. */
+apr_status_t connpool_run_next(connpool_run_t *run, cp_error_t *err);
+
+/** Commit (with rv APR_SUCCESS or APR_EOF) or roll back, give the connection
+ * back, count. Returns rv, or the failure to commit. Idempotent. */
+apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
+                                cp_error_t *err);
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * From the rows of a query to the bytes of an answer. */
+#ifndef CONNPOOL_ROWS_H
+#define CONNPOOL_ROWS_H
+
+#include "glue.h"
+#include "answers/answer.h"
+#include "answers/encode.h"
+#include "base/error.h"
+#include "config/definitions.h"
+#include "database/value.h"
+#include "work/query.h"
+
+/** An answer in the making. Caller's storage, zeroed, with make_room set. */
+typedef struct connpool_rows_t {
+    /** After each row of a read: may move what buf holds elsewhere, add that to
+     * passed, and empty buf. Failures go to err. NULL: all stays in buf. */
+    apr_status_t (*make_room)(struct connpool_rows_t *rows);
+    request_rec *r;
+    connpool_query_t *query;
+    connpool_run_t run;
+    cp_encoder_t *encoder; /* NULL before the first row is asked for */
+    cp_value_t *row;
+    cp_buffer_t buf;
+    apr_size_t counted; /* bytes of buf that the child's figures know of */
+    apr_int64_t passed; /* bytes that make_room has taken */
+    cp_error_t err;
+    int status; /* 200, or 404 without a body: a single row that is not there */
+    const char *content_type;
+    const char *truncated; /* "rows", "bytes", NULL */
+} connpool_rows_t;
+
+/** Run the query to its end; the connection is given back.
+ * @return APR_SUCCESS: the rest of the answer is in buf; or err is set and buf
+ * empty */
+apr_status_t connpool_rows_read(connpool_rows_t *rows, request_rec *r,
+                                connpool_query_t *query,
+                                const cp_value_t *values);
+
+/** Free buf. */
+void connpool_rows_free(connpool_rows_t *rows);
+
+/** Run the query, its whole answer in memory (at most max-bytes): status 200
+ * with Content-Type, and ConnPool-Truncated if it is cut, or 404 without body.
+ * The caller has the one reference. */
+apr_status_t connpool_collect_query(request_rec *r, connpool_query_t *query,
+                                    const cp_value_t *values,
+                                    cp_answer_t **panswer, cp_error_t *err);
+
+/** The same, and whether the answer, of a query with ttl=data, is good as long
+ * as the version that was read before: it is of the file's latest state, and
+ * nothing but the data decides it. */
+apr_status_t connpool_collect_lasting(request_rec *r, connpool_query_t *query,
+                                      const cp_value_t *values,
+                                      cp_answer_t **panswer, int *pis_lasting,
+                                      cp_error_t *err);
+
+#endif
