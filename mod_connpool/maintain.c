@@ -9,7 +9,6 @@
 #include "child/child.h"
 #include "child/memory.h"
 #include "config/definitions.h"
-#include "database/sqlite/connection.h"
 #include "database/sqlite/sqlite.h"
 #include "http/loop.h"
 #include "lifecycle.h"

@@ -5,7 +5,6 @@
 #include "answers/encode.h"
 #include "answers/key.h"
 #include "base/hash.h"
-#include "database/value.h"
 
 #include <stdint.h>
 #include <string.h>

@@ -9,7 +9,6 @@
 #include "answers/answer.h"
 #include "answers/key.h"
 #include "base/clock.h"
-#include "database/value.h"
 #include "database/version.h"
 
 /** Any thread may use it at any time. */

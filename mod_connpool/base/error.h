@@ -4,8 +4,6 @@
 #ifndef CP_ERROR_H
 #define CP_ERROR_H
 
-#include "glue.h"
-
 #include <apr_errno.h>
 
 typedef enum cp_error_class_t {

@@ -2,7 +2,6 @@
 #include "base/hash.h"
 
 #include "base/clock.h"
-#include "database/value.h"
 
 #include <endian.h>
 #include <string.h>

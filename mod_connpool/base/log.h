@@ -3,8 +3,6 @@
 #ifndef CP_LOG_H
 #define CP_LOG_H
 
-#include "glue.h"
-
 #include <stdint.h>
 
 #include <apr_errno.h>

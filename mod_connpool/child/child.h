@@ -8,7 +8,7 @@
 #include "config/definitions.h"
 #include "database/sqlite/sqlite.h"
 #include "http/breaker.h"
-#include "http/job.h"
+#include "http/http.h"
 #include "http/loop.h"
 #include "pool/pool.h"
 #include "stats/segment.h"

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "http/address.h"
 
-#include "database/value.h"
-
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdint.h>

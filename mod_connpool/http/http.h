@@ -12,7 +12,6 @@
 #include "base/bell.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "database/value.h"
 #include "http/loop.h"
 #include "pool/driver.h"
 #include "stats/stats.h"

@@ -4,7 +4,6 @@
 
 #include "base/bell.h"
 #include "base/clock.h"
-#include "database/value.h"
 #include "http/http.h"
 
 #include <stdio.h>

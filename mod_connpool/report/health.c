@@ -8,7 +8,6 @@
 #include "base/error.h"
 #include "child/child.h"
 #include "config/definitions.h"
-#include "database/sqlite/connection.h"
 #include "database/sqlite/sqlite.h"
 #include "http/breaker.h"
 #include "http/http.h"

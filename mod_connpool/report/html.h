@@ -3,7 +3,6 @@
 #ifndef MOD_CONNPOOL_HTML_H
 #define MOD_CONNPOOL_HTML_H
 
-#include "glue.h"
 #include "answers/encode.h"
 #include "report/status.h"
 

@@ -5,7 +5,6 @@
 #include "glue.h"
 #include "answers/encode.h"
 #include "base/error.h"
-#include "database/value.h"
 #include "report/status.h"
 #include "stats/stats.h"
 

@@ -10,7 +10,6 @@
 #include <apr_time.h>
 
 #include "base/error.h"
-#include "database/value.h"
 
 /** HDR-style: below 16 us one bucket each; above, 16 buckets an octave, so a
  * bucket's middle is at most 3.2 % from any value in it. Values are whole

@@ -11,7 +11,6 @@
 #include "base/error.h"
 #include "child/child.h"
 #include "config/definitions.h"
-#include "database/value.h"
 #include "http/http.h"
 #include "request/account.h"
 #include "request/hold.h"

@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "config/definitions.h"
-#include "database/sqlite/connection.h"
+#include "database/sqlite/sqlite.h"
 #include "database/value.h"
 #include "request/hold.h"
 

@@ -11,7 +11,6 @@
 #include "answers/key.h"
 #include "base/clock.h"
 #include "base/thread.h"
-#include "database/value.h"
 #include "stats/stats.h"
 #include "work/provider.h"
 

@@ -8,7 +8,6 @@
 #include "answers/encode.h"
 #include "base/error.h"
 #include "config/definitions.h"
-#include "database/sqlite/connection.h"
 #include "database/sqlite/sqlite.h"
 #include "database/value.h"
 #include "request/output.h"
