@@ -10,11 +10,11 @@
 
 #define CONNPOOL_VERSION "0.1.0"
 
-/* The one symbol that the file exports: httpd looks it up by name. */
-extern module AP_MODULE_DECLARE_DATA connpool_module
-    __attribute__((visibility("default")));
-#ifndef CONNPOOL_DECLARES_MODULE
-APLOG_USE_MODULE(connpool);
-#endif
+/** Our module's record, which only mod_connpool.c names: it names all hooks, so
+ * that whoever named it would depend on everything. */
+extern const module *connpool_self;
+
+#undef APLOG_MODULE_INDEX
+#define APLOG_MODULE_INDEX (connpool_self->module_index)
 
 #endif

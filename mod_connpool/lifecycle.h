@@ -19,7 +19,7 @@ void connpool_child_status(server_rec *s, pid_t pid, ap_generation_t gen,
  * over. */
 void connpool_child_end_grace(void);
 
-/** The maintenance thread (mod_connpool_maintain.c). */
+/** The maintenance thread (maintain.c). */
 void connpool_maintenance_start(server_rec *s);
 void connpool_maintenance_stop(void);
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The module's record and its hooks. */
-#define CONNPOOL_DECLARES_MODULE /* AP_DECLARE_MODULE names the log index */
 #include "glue.h"
 
 #include "api/api.h"
@@ -30,6 +29,10 @@ static int pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
     }
     return rv == APR_SUCCESS ? connpool_pre_config(pconf, plog, ptemp) : rv;
 }
+
+/* The one symbol that the file exports: httpd looks it up by name. */
+extern module AP_MODULE_DECLARE_DATA connpool_module
+    __attribute__((visibility("default")));
 
 /* Handlers that answer with work of ours: their time is recorded. */
 static int timed(int (*work)(request_rec *r), request_rec *r)
@@ -69,8 +72,10 @@ static int handler(request_rec *r)
     return DECLINED;
 }
 
+/* httpd calls it before anything else of ours. */
 static void register_hooks(apr_pool_t *p)
 {
+    connpool_self = &connpool_module;
     ap_hook_pre_config(pre_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_check_config(connpool_check_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_post_config(connpool_post_config, NULL, NULL, APR_HOOK_MIDDLE);
@@ -82,7 +87,10 @@ static void register_hooks(apr_pool_t *p)
     ap_hook_handler(handler, NULL, NULL, APR_HOOK_MIDDLE);
     connpool_status_register(p);
     connpool_trailer_register();
-    connpool_api_register();
+    connpool_call_api_register();
+    connpool_fetch_api_register();
+    connpool_connection_api_register();
+    connpool_batch_api_register();
 }
 
 AP_DECLARE_MODULE(connpool) = {

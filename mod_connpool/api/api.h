@@ -20,7 +20,10 @@ apr_status_t connpool_call_values(connpool_call_t *call,
 connpool_response_t *connpool_response_of(request_rec *r,
                                           const cp_answer_t *answer);
 
-void connpool_api_register(void);
-void connpool_batch_api_register(void); /* mod_connpool_batch_api.c */
+/** Each file registers its own of the optional functions. */
+void connpool_call_api_register(void);
+void connpool_fetch_api_register(void);
+void connpool_connection_api_register(void);
+void connpool_batch_api_register(void);
 
 #endif

@@ -58,6 +58,9 @@ extern connpool_child_t connpool_child;
  */
 const char *connpool_server_key(apr_pool_t *p, const server_rec *s);
 
+/** Does this configuration want children to have an event loop? */
+int connpool_wants_loop(void);
+
 /** Walk over all definitions of all servers. */
 typedef void (*connpool_each_database_fn)(connpool_database_t *db, void *baton);
 typedef void (*connpool_each_upstream_fn)(connpool_upstream_t *up, void *baton);
@@ -75,5 +78,8 @@ void connpool_each_pool(connpool_each_pool_fn fn, void *baton);
 /** This child's cells of a query or an upstream. */
 cp_query_stats_t *connpool_query_stats(const connpool_query_t *query);
 cp_upstream_stats_t *connpool_upstream_stats(const connpool_upstream_t *up);
+
+/** Those of its caches. */
+cp_cache_stats_t *connpool_cache_stats(void);
 
 #endif

@@ -124,12 +124,12 @@ void *connpool_merge_dir_config(apr_pool_t *p, void *basev, void *addv)
 
 connpool_server_t *connpool_server(server_rec *s)
 {
-    return ap_get_module_config(s->module_config, &connpool_module);
+    return ap_get_module_config(s->module_config, connpool_self);
 }
 
 connpool_dir_t *connpool_dir(request_rec *r)
 {
-    return ap_get_module_config(r->per_dir_config, &connpool_module);
+    return ap_get_module_config(r->per_dir_config, connpool_self);
 }
 
 const char *connpool_served_name(request_rec *r)
@@ -1377,7 +1377,7 @@ static const char *check_batch_size(apr_pool_t *p, const serving_t *serving)
     if (max == CONNPOOL_UNSET) {
         max = complete_batch(
                   ap_get_module_config(serving->server->lookup_defaults,
-                                       &connpool_module))
+                                       connpool_self))
                   .max;
         max = max > largest_batch_max ? max : largest_batch_max;
     }

@@ -175,7 +175,4 @@ const char *connpool_param_parse(apr_pool_t *p, const connpool_param_t *param,
                                  const char *data, apr_size_t size,
                                  cp_value_t *value);
 
-/** Does this configuration want children to have an event loop? */
-int connpool_wants_loop(void);
-
 #endif

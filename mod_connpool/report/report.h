@@ -5,8 +5,8 @@
 
 #include "glue.h"
 
-int connpool_status_handler(request_rec *r); /* mod_connpool_status.c */
-int connpool_health_handler(request_rec *r); /* mod_connpool_health.c */
+int connpool_status_handler(request_rec *r);
+int connpool_health_handler(request_rec *r);
 
 /** Once a second from every child's maintenance; one of them does the work. */
 void connpool_health_sample(void);

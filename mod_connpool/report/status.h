@@ -142,19 +142,19 @@ int connpool_report_guard(request_rec *r, apr_table_t **pargs);
 int connpool_send_report(request_rec *r, const char *content_type,
                          cp_buffer_t *buf);
 
-/* --- the page (mod_connpool_status_page.c) --- */
+/* --- the page --- */
 
 /** Seconds until the page is loaded again, unless ?refresh= says otherwise. */
 #define CONNPOOL_STATUS_REFRESH 5
 
-/** Its style sheet (mod_connpool_status_style.c), a resource of its own:
+/** Its style sheet (style.c), a resource of its own:
  * ?asset=style.css. */
 extern const char connpool_status_style[];
 
-/** Its charts (mod_connpool_status_chart.c). */
+/** Its charts (chart.c). */
 void connpool_status_write_charts(cp_buffer_t *buf, apr_pool_t *p);
 
-/** Its last tables (mod_connpool_status_process.c). */
+/** Its last tables (process.c). */
 void connpool_status_write_processes(cp_buffer_t *buf,
                                      const connpool_status_t *report);
 
@@ -166,12 +166,12 @@ void connpool_status_write_cache(cp_buffer_t *buf,
 void connpool_status_write_page(cp_buffer_t *buf,
                                 const connpool_status_t *report, int refresh);
 
-/* --- JSON (mod_connpool_status_json.c) --- */
+/* --- JSON --- */
 
 void connpool_status_write_json(cp_buffer_t *buf,
                                 const connpool_status_t *report);
 
-/* --- metrics (mod_connpool_status_metrics.c) --- */
+/* --- metrics --- */
 
 /** The text format of Prometheus, or its successor OpenMetrics 1.0. */
 void connpool_status_write_metrics(cp_buffer_t *buf,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What a request has spent, and until when it may go on. */
+ * What a request carries: its connections, what it has spent, and until when it
+ * may go on. */
 #ifndef CONNPOOL_ACCOUNT_H
 #define CONNPOOL_ACCOUNT_H
 
@@ -20,7 +21,17 @@ typedef struct connpool_account_t {
     void *meanwhile_baton;
 } connpool_account_t;
 
-/** Of the outermost request; never NULL. */
+/** What the outermost request carries. One thread at a time runs it. */
+typedef struct connpool_state_t {
+    struct connpool_hold_t *holds; /**< hold.c's */
+    connpool_account_t account;
+} connpool_state_t;
+
+/** Whose subrequest, or internal redirect, it is at last; or itself. */
+request_rec *connpool_outermost(request_rec *r);
+
+/** Of the outermost request, made when it is first asked for; never NULL. */
+connpool_state_t *connpool_state(request_rec *r);
 connpool_account_t *connpool_account(request_rec *r);
 
 /** Before the log is written: the account as notes, for LogFormat. */
@@ -29,5 +40,8 @@ int connpool_log_account(request_rec *r);
 /** Count a fetch that begins (1) or ends (-1) in the request's account: several
  * at once take it no more time than one. */
 void connpool_account_fetch(request_rec *r, int delta);
+
+/** The account so far as the header Server-Timing, if that is wanted. */
+void connpool_add_server_timing(request_rec *r);
 
 #endif

@@ -29,33 +29,6 @@ struct connpool_hold_t {
     connpool_hold_t *next;
 };
 
-static request_rec *outermost(request_rec *r)
-{
-    while (r->main || r->prev) {
-        r = r->main ? r->main : r->prev;
-    }
-    return r;
-}
-
-/* What the outermost request carries. */
-typedef struct state_t {
-    connpool_hold_t *holds;
-    connpool_account_t account;
-} state_t;
-
-static state_t *state_of(request_rec *r)
-{
-    request_rec *top = outermost(r);
-    state_t *state = ap_get_module_config(top->request_config,
-                                          &connpool_module);
-
-    if (!state) {
-        state = apr_pcalloc(top->pool, sizeof(*state));
-        ap_set_module_config(top->request_config, &connpool_module, state);
-    }
-    return state;
-}
-
 static void give_back(connpool_hold_t *hold)
 {
     hold->shares = 0;
@@ -93,7 +66,7 @@ static connpool_hold_t *find_shareable(connpool_hold_t *hold,
 /* One whose connection was given back, or a new one. The cleanup is registered
  * before anything that uses the connection registers its own, so it runs after
  * those. */
-static connpool_hold_t *vacant_hold(request_rec *top, state_t *state)
+static connpool_hold_t *vacant_hold(request_rec *top, connpool_state_t *state)
 {
     connpool_hold_t *hold = state->holds;
 
@@ -116,8 +89,8 @@ static apr_status_t hold_pool(request_rec *r, cp_pool_t *pool,
                               connpool_hold_t **phold, cp_error_t *err)
 {
     int is_exclusive = (how & CONNPOOL_HOLD_EXCLUSIVE) != 0;
-    request_rec *top = outermost(r);
-    state_t *state = state_of(r);
+    request_rec *top = connpool_outermost(r);
+    connpool_state_t *state = connpool_state(r);
     connpool_hold_t *hold = is_exclusive ? NULL
                                          : find_shareable(state->holds, pool);
     cp_clock_t asked;
@@ -234,7 +207,7 @@ int connpool_hold_is_shared(const connpool_hold_t *hold)
 
 int connpool_holds_any(request_rec *r)
 {
-    const connpool_hold_t *hold = state_of(r)->holds;
+    const connpool_hold_t *hold = connpool_state(r)->holds;
 
     while (hold && !hold->lease.slot) {
         hold = hold->next;
@@ -245,7 +218,7 @@ int connpool_holds_any(request_rec *r)
 int connpool_holds_database(request_rec *r, const connpool_database_t *db)
 {
     const connpool_db_child_t *child = db->child;
-    const connpool_hold_t *hold = state_of(r)->holds;
+    const connpool_hold_t *hold = connpool_state(r)->holds;
 
     for (; hold; hold = hold->next) {
         for (int i = 0; child && hold->lease.slot && i < 2; i++) {
@@ -274,31 +247,4 @@ void connpool_hold_discard(connpool_hold_t *hold, const char *why)
     /* Who shares it still has the handle in his hands. */
     hold->why_broken = apr_pstrdup(hold->p, why ? why : "no reason was given");
     connpool_hold_release(hold);
-}
-
-connpool_account_t *connpool_account(request_rec *r)
-{
-    return &state_of(r)->account;
-}
-
-static void set_note(request_rec *r, const char *name, apr_int64_t value)
-{
-    /* For every request, whether its log asks or not: no printf. */
-    apr_table_setn(r->notes, name,
-                   value > 0 ? apr_off_t_toa(r->pool, value) : "0");
-}
-
-/* LogFormat reads the notes of the last of a chain of internal redirects. */
-int connpool_log_account(request_rec *r)
-{
-    const state_t *state = ap_get_module_config(outermost(r)->request_config,
-                                                &connpool_module);
-
-    for (; state && r; r = r->next) {
-        set_note(r, "connpool-wait-us", state->account.wait);
-        set_note(r, "connpool-db-us", state->account.db);
-        set_note(r, "connpool-http-us", state->account.http);
-        set_note(r, "connpool-fallback", state->account.fallbacks);
-    }
-    return DECLINED;
 }

@@ -32,9 +32,6 @@ int connpool_problem_of(request_rec *r, const char *what, const cp_error_t *err,
 void connpool_complain(request_rec *r, const char *what, const cp_error_t *err,
                        cp_log_limit_t *complaints);
 
-/** The account so far as the header Server-Timing, if that is wanted. */
-void connpool_add_server_timing(request_rec *r);
-
 /** " (3 more like this since the last line)", "" for 0. */
 const char *connpool_suppressed(apr_pool_t *p, uint64_t count);
 
@@ -81,13 +78,22 @@ void connpool_pass_collected(request_rec *r, apr_file_t *file, apr_off_t size,
 /** What ap_meets_conditions found, as a handler's answer: 412 as a problem. */
 int connpool_condition_answer(request_rec *r, int status);
 
+/** Hand the buffer's bytes to the output; its storage goes along. */
+void connpool_add_buffer(apr_bucket_brigade *bb, cp_buffer_t *buf);
+apr_status_t connpool_pass_buffer(request_rec *r, cp_buffer_t *buf,
+                                  int is_last);
+
+/** The headers that every body of ours has. */
+void connpool_set_body_headers(request_rec *r, const char *content_type,
+                               const char *cache_control);
+
 /** Begin / continue / end an answer of unknown length. */
 void connpool_stream_begin(request_rec *r, const char *content_type);
 apr_status_t connpool_stream_write(request_rec *r, cp_buffer_t *chunk);
 void connpool_stream_end(request_rec *r);
 /** Say, before the body, that this header of r->trailers_out may follow it. */
 void connpool_trailer_announce(request_rec *r, const char *name);
-void connpool_trailer_register(void); /* mod_connpool_trailer.c */
+void connpool_trailer_register(void);
 /** End it so that the client sees it is cut: no last chunk, close. */
 void connpool_stream_cut(request_rec *r);
 

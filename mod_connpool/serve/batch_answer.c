@@ -7,6 +7,7 @@
 #include "answers/put.h"
 #include "database/value.h"
 #include "request/output.h"
+#include "serve/serve.h"
 #include "work/batch.h"
 
 #include <apr_strings.h>

@@ -6,6 +6,7 @@
 #include "database/value.h"
 #include "request/input.h"
 #include "request/output.h"
+#include "serve/serve.h"
 #include "work/batch.h"
 
 #include <jansson.h>

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The handler connpool-fetch: GET an upstream, stream its answer on. Over
- * HTTP/2 it is collected first, see mod_connpool_spool.c. */
+ * HTTP/2 it is collected first, see spool.c. */
 #include "glue.h"
 #include "answers/encode.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "config/definitions.h"
 #include "http/http.h"
+#include "request/account.h"
 #include "request/output.h"
 #include "serve/serve.h"
 #include "work/fetch.h"

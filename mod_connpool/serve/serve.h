@@ -4,9 +4,33 @@
 #define CONNPOOL_SERVE_H
 
 #include "glue.h"
+#include "answers/encode.h"
+#include "config/definitions.h"
+#include "work/batch.h"
+#include "work/cache.h"
 
-int connpool_query_handler(request_rec *r); /* mod_connpool_query.c */
-int connpool_fetch_handler(request_rec *r); /* mod_connpool_fetch.c */
-int connpool_batch_handler(request_rec *r); /* mod_connpool_batch.c */
+int connpool_query_handler(request_rec *r);
+int connpool_fetch_handler(request_rec *r);
+int connpool_batch_handler(request_rec *r);
+
+/* --- what the handlers share --- */
+
+/** Serve it with Cache-Control, Vary, Age and the note; takes over the
+ * reference. */
+int connpool_send_served(request_rec *r, const connpool_query_t *query,
+                         connpool_served_t *served);
+
+/** Fill the batch from the request.
+ * @return OK, or the HTTP status to answer, with *pdetail and *perrors set */
+int connpool_batch_read(connpool_batch_t *batch, request_rec *r,
+                        const char **pdetail, apr_array_header_t **perrors);
+
+/** ?strict=1 */
+int connpool_batch_is_strict(request_rec *r);
+
+/** The array, with a tag that tells nothing of the time it took. Answers are
+ * freed on the way. *pfailed: how many items are not what was asked for. */
+const char *connpool_batch_write(connpool_batch_t *batch, request_rec *r,
+                                 cp_buffer_t *buf, int *pfailed);
 
 #endif

@@ -4,6 +4,7 @@
 #include "answers/answer.h"
 #include "config/definitions.h"
 #include "request/output.h"
+#include "serve/serve.h"
 #include "work/cache.h"
 
 #include <apr_strings.h>

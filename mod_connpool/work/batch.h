@@ -5,7 +5,6 @@
 
 #include "glue.h"
 #include "answers/answer.h"
-#include "answers/encode.h"
 #include "base/clock.h"
 #include "config/definitions.h"
 #include "database/value.h"
@@ -78,22 +77,5 @@ void connpool_item_forget(connpool_item_t *item);
 /** Give up what is not done, free all answers, forget all items: nothing runs
  * any more. Idempotent. */
 void connpool_batch_drop(connpool_batch_t *batch);
-
-/* --- what is asked (mod_connpool_batch_input.c) --- */
-
-/** Fill the batch from the request.
- * @return OK, or the HTTP status to answer, with *pdetail and *perrors set */
-int connpool_batch_read(connpool_batch_t *batch, request_rec *r,
-                        const char **pdetail, apr_array_header_t **perrors);
-
-/** ?strict=1 */
-int connpool_batch_is_strict(request_rec *r);
-
-/* --- what is answered (mod_connpool_batch_answer.c) --- */
-
-/** The array, with a tag that tells nothing of the time it took. Answers are
- * freed on the way. *pfailed: how many items are not what was asked for. */
-const char *connpool_batch_write(connpool_batch_t *batch, request_rec *r,
-                                 cp_buffer_t *buf, int *pfailed);
 
 #endif

@@ -2,7 +2,7 @@
  * Answers of queries that are kept or shared.
  *
  *  ttl=DURATION  kept by a socache provider for all children
- *                (mod_connpool_cache_provider.c) until the time is over
+ *                (provider.c) until the time is over
  *  ttl=data      kept in the memory of this child, with the version that the
  *                database had before the query began; given out as long as the
  *                database still has it
@@ -23,6 +23,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "child/child.h"
+#include "child/memory.h"
 #include "config/definitions.h"
 #include "database/sqlite/sqlite.h"
 #include "database/value.h"
@@ -30,7 +31,6 @@
 #include "request/account.h"
 #include "request/hold.h"
 #include "request/output.h"
-#include "stats/segment.h"
 #include "stats/stats.h"
 #include "work/provider.h"
 #include "work/rows.h"
@@ -553,6 +553,19 @@ static void start_query(connpool_query_t *query, void *baton)
     }
 }
 
+/* Of answers kept in this child: with ttl=data. */
+static uint64_t kept_bytes(void)
+{
+    return cp_store_state(caches.store).bytes;
+}
+
+static void drop_kept(void)
+{
+    cp_store_shrink(caches.store, 0);
+}
+
+static const connpool_memory_user_t kept = {kept_bytes, drop_kept};
+
 void connpool_cache_start(apr_pool_t *pchild, server_rec *main_server)
 {
     start_t start = {0};
@@ -568,6 +581,9 @@ void connpool_cache_start(apr_pool_t *pchild, server_rec *main_server)
         rv = cp_store_create(
             &caches.store,
             (apr_size_t)connpool_server(main_server)->cache_local, start.p);
+    }
+    if (caches.store) {
+        connpool_memory_join(&kept);
     }
     if (rv == APR_SUCCESS) {
         rv = cp_flight_table_create(&caches.flights, start.p);
@@ -591,24 +607,6 @@ void connpool_cache_stop(void)
 {
     connpool_cache_cancel();
     connpool_remote_stop();
-}
-
-cp_cache_stats_t *connpool_cache_stats(void)
-{
-    return &cp_segment_process(connpool_child.segment, connpool_child.slot)
-                ->cache;
-}
-
-apr_size_t connpool_cache_bytes(void)
-{
-    return caches.store ? cp_store_state(caches.store).bytes : 0;
-}
-
-void connpool_cache_shrink(void)
-{
-    if (caches.store) {
-        cp_store_shrink(caches.store, 0);
-    }
 }
 
 static void rest_sentinel(connpool_database_t *db, void *baton)

@@ -46,13 +46,5 @@ void connpool_cache_cancel(void);
 void connpool_cache_stop(void);
 void connpool_cache_maintain(void);
 
-/** Bytes of answers kept in this child, and to let go of all. */
-apr_size_t connpool_cache_bytes(void);
-void connpool_cache_shrink(void);
-
-/** Serve it with Cache-Control, Vary, Age and the note
- * (mod_connpool_cache_http.c); takes over the reference. */
-int connpool_send_served(request_rec *r, const connpool_query_t *query,
-                         connpool_served_t *served);
 
 #endif

@@ -3,7 +3,7 @@
  *
  * Those that need a mutex around them (shmcb, dbm) live on this machine and are
  * called directly. The others speak to a server that may never answer, and are
- * called by threads of their own (mod_connpool_cache_remote.c). Whatever goes
+ * called by threads of their own (remote.c). Whatever goes
  * wrong is a miss. */
 #include "work/provider.h"
 

@@ -8,7 +8,6 @@
 #include "answers/encode.h"
 #include "answers/entry.h"
 #include "answers/key.h"
-#include "stats/stats.h"
 
 /** An entry with all that goes with it, too, is never larger: what memcached
  * takes. */
@@ -41,9 +40,6 @@ int connpool_provider_put(request_rec *r, const cp_key_t *key,
                           const cp_entry_times_t *times);
 /** Is an entry that was put there for the next one who asks? */
 int connpool_provider_is_direct(void);
-
-/** This child's figures of its caches. */
-cp_cache_stats_t *connpool_cache_stats(void);
 
 /** What a remote provider is asked to do, in a thread that may be lost. */
 typedef struct connpool_remote_t {

@@ -11,6 +11,7 @@
 #include "answers/key.h"
 #include "base/clock.h"
 #include "base/thread.h"
+#include "child/child.h"
 #include "stats/stats.h"
 #include "work/provider.h"
 

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The pools of this child, and the limits that they share. */
+#include "child/pools.h"
+
+#include "glue.h"
+#include "child/child.h"
+#include "config/definitions.h"
+#include "database/sqlite/sqlite.h"
+#include "http/breaker.h"
+#include "http/http.h"
+#include "pool/driver.h"
+#include "pool/gate.h"
+#include "pool/pool.h"
+#include "stats/segment.h"
+#include "stats/stats.h"
+
+#include <apr_hash.h>
+
+/* Which forms of a definition do the servers that see it need? Index:
+ * is_pooled. */
+static void needed_forms(const void *definition, int is_http, int needed[2])
+{
+    for (server_rec *s = connpool_child.main_server; s; s = s->next) {
+        connpool_server_t *sc = connpool_server(s);
+        apr_hash_t *visible = is_http ? sc->all_upstreams : sc->all_databases;
+
+        for (apr_hash_index_t *i = apr_hash_first(NULL, visible); i;
+             i = apr_hash_next(i)) {
+            if (apr_hash_this_val(i) == definition) {
+                needed[sc->engine && (is_http ? sc->http_pool : sc->db_pool)] =
+                    1;
+            }
+        }
+    }
+}
+
+static int make_pool(cp_pool_t **ppool, const cp_pool_config_t *config,
+                     const cp_driver_t *driver, void *ctx,
+                     cp_pool_stats_t *stats)
+{
+    apr_status_t rv = cp_pool_create(ppool, config, driver, ctx, stats);
+
+    if (rv != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_ERR, rv, connpool_child.main_server,
+                     "pool '%s' cannot be made", config->name);
+        *ppool = NULL;
+    }
+    return rv == APR_SUCCESS;
+}
+
+/* max=10 is nine readers and one writer; max=1 is one connection for both; a
+ * database that is only read has ten readers. */
+static void make_database_pools(connpool_database_t *db, int is_pooled)
+{
+    connpool_db_child_t *child = db->child;
+    cp_pool_stats_t *stats = cp_segment_pool(connpool_child.segment,
+                                             connpool_child.slot, db->entry);
+    cp_pool_config_t config = db->pool;
+    int has_writer = !db->sqlite.is_readonly;
+
+    config.is_pooled = is_pooled;
+    config.part = is_pooled ? 0 : 2;
+    if (has_writer && db->pool.max > 1) {
+        cp_pool_config_t writer = config;
+
+        writer.members = "writer";
+        writer.max = 1;
+        writer.part = config.part + 1;
+        writer.min = 0;
+        /* A write beside the queue would wait for the same lock. */
+        writer.overflow_max = 0;
+        make_pool(&child->writer[is_pooled], &writer, &cp_sqlite_writer,
+                  child->sqlite, stats);
+        config.members = "readers";
+        config.max--;
+    }
+    make_pool(&child->readers[is_pooled], &config,
+              has_writer && db->pool.max == 1 ? &cp_sqlite_writer
+                                              : &cp_sqlite_reader,
+              child->sqlite, stats);
+    if (has_writer && db->pool.max == 1) {
+        child->writer[is_pooled] = child->readers[is_pooled];
+    }
+}
+
+static void build_database(connpool_database_t *db, void *baton)
+{
+    apr_pool_t *p = baton;
+    int needed[2] = {0, 0};
+
+    if (db->lock) {
+        apr_status_t rv = apr_global_mutex_child_init(
+            &db->lock->mutex, apr_global_mutex_lockfile(db->lock->mutex), p);
+
+        if (rv != APR_SUCCESS) {
+            ap_log_error(APLOG_MARK, APLOG_CRIT, rv, connpool_child.main_server,
+                         "database '%s': no access to the write lock",
+                         db->name);
+        }
+        db->sqlite.write_lock = db->lock->mutex;
+    }
+    db->child = apr_pcalloc(p, sizeof(*db->child));
+    cp_sqlite_create(&db->child->sqlite, &db->sqlite, p);
+    needed_forms(db, 0, needed);
+    for (int is_pooled = 0; is_pooled < 2; is_pooled++) {
+        if (needed[is_pooled]) {
+            make_database_pools(db, is_pooled);
+        }
+    }
+}
+
+/* --- the child: upstreams --- */
+
+static void count_database(connpool_database_t *db, void *baton)
+{
+    ++*(int *)baton;
+}
+
+int connpool_build_databases(apr_pool_t *pchild)
+{
+    int count = 0;
+
+    connpool_each_database(build_database, pchild);
+    connpool_each_database(count_database, &count);
+    return count;
+}
+
+typedef struct upstream_build_t {
+    apr_pool_t *p;
+    apr_hash_t *host_gates; /* origin -> cp_gate_t */
+    int count;
+} upstream_build_t;
+
+/* All gates that pools share (cp_gate_t *), to be closed at the end. */
+static apr_array_header_t *shared_gates;
+
+static cp_gate_t *make_shared_gate(int capacity, int queue, apr_pool_t *p)
+{
+    cp_gate_t *gate = NULL;
+    apr_status_t rv = cp_gate_create(&gate, capacity, queue, NULL, p);
+
+    if (rv != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_ERR, rv, connpool_child.main_server,
+                     "a limit of outgoing connections cannot be set up: it "
+                     "does not hold in this child");
+        return NULL;
+    }
+    APR_ARRAY_PUSH(shared_gates, cp_gate_t *) = gate;
+    return gate;
+}
+
+/* Upstreams of one origin share the limit per host; that of the one that was
+ * defined first counts. */
+static cp_gate_t *host_gate(upstream_build_t *build,
+                            const connpool_upstream_t *up)
+{
+    cp_gate_t *gate = apr_hash_get(build->host_gates, up->origin,
+                                   APR_HASH_KEY_STRING);
+
+    if (!gate) {
+        gate = make_shared_gate(up->perhost, up->pool.queue, build->p);
+        apr_hash_set(build->host_gates, up->origin, APR_HASH_KEY_STRING, gate);
+    }
+    return gate;
+}
+
+static cp_gate_t *total_gate(upstream_build_t *build,
+                             const connpool_upstream_t *up)
+{
+    connpool_server_t *sc = connpool_server(up->server);
+
+    if (!sc->http_gate) {
+        sc->http_gate = make_shared_gate(sc->http_max, up->pool.queue,
+                                         build->p);
+    }
+    return sc->http_gate;
+}
+
+static void build_upstream(connpool_upstream_t *up, void *baton)
+{
+    upstream_build_t *build = baton;
+    cp_pool_config_t config = up->pool;
+    int needed[2] = {0, 0};
+    apr_status_t rv;
+
+    build->count++;
+    up->child = apr_pcalloc(build->p, sizeof(*up->child));
+    rv = cp_upstream_create(&up->child->upstream, &up->http, build->p);
+    if (rv == APR_SUCCESS) {
+        rv = cp_breaker_create(&up->child->breaker, up->name, up->breaker,
+                               connpool_upstream_stats(up), build->p);
+    }
+    if (rv != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_ERR, rv, connpool_child.main_server,
+                     "upstream '%s' cannot be set up", up->name);
+        return;
+    }
+    config.shared_gates[0] = host_gate(build, up);
+    config.shared_names[0] = "the limit per host";
+    config.shared_gates[1] = total_gate(build, up);
+    config.shared_names[1] = "the limit of all upstreams";
+    needed_forms(up, 1, needed);
+    for (int is_pooled = 0; is_pooled < 2; is_pooled++) {
+        if (needed[is_pooled]) {
+            config.is_pooled = is_pooled;
+            config.part = is_pooled ? 0 : 2;
+            make_pool(&up->child->pool[is_pooled], &config, &cp_http_driver,
+                      up->child->upstream,
+                      cp_segment_pool(connpool_child.segment,
+                                      connpool_child.slot, up->pool_entry));
+        }
+    }
+}
+
+int connpool_build_upstreams(apr_pool_t *pchild)
+{
+    upstream_build_t build = {pchild, apr_hash_make(pchild), 0};
+
+    cp_http_global_init();
+    shared_gates = apr_array_make(pchild, 4, sizeof(cp_gate_t *));
+    connpool_each_upstream(build_upstream, &build);
+    return build.count;
+}
+
+static void stop_pool(cp_pool_t *pool, void *baton)
+{
+    cp_pool_stop(pool);
+}
+
+void connpool_stop_pools(void)
+{
+    for (int i = 0; i < shared_gates->nelts; i++) {
+        cp_gate_close(APR_ARRAY_IDX(shared_gates, i, cp_gate_t *));
+    }
+    connpool_each_pool(stop_pool, NULL);
+}

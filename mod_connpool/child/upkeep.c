@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What the maintenance thread does for the pools of this child: looks whether
+ * their files and queries are what they should be, weighs and closes what is
+ * idle. */
+#include "child/upkeep.h"
+
+#include "glue.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "child/child.h"
+#include "config/definitions.h"
+#include "database/sqlite/sqlite.h"
+#include "pool/driver.h"
+#include "pool/pool.h"
+#include "stats/segment.h"
+#include "stats/stats.h"
+
+#include <unistd.h>
+
+#define VERIFY_TRIES 5
+#define VERIFY_PAUSE apr_time_from_msec(200)
+
+/* --- once: the databases and their queries --- */
+
+typedef struct verify_t {
+    const connpool_database_t *database;
+    void *conn;
+} verify_t;
+
+static void verify_query(connpool_query_t *query, void *baton)
+{
+    const verify_t *verify = baton;
+    cp_statement_t *statement;
+    cp_error_t err;
+
+    if (query->database != verify->database) {
+        return;
+    }
+    if (cp_statement_prepare(verify->conn, query->sql, &statement, &err)
+        != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_ERR, 0, query->server,
+                     "ConnPoolQuery %s at %s cannot be prepared: %s",
+                     query->name, query->where, err.detail);
+        return;
+    }
+    cp_statement_finish(statement);
+}
+
+/* SQL is checked lexically at configtest; here it meets its database, through
+ * a connection of its own that no counter knows. */
+static void verify_database(connpool_database_t *db, void *baton)
+{
+    int (*pause)(cp_clock_t until) = *(int (**)(cp_clock_t until))baton;
+    const cp_driver_t *driver = db->sqlite.is_readonly ? &cp_sqlite_reader
+                                                       : &cp_sqlite_writer;
+    verify_t verify = {db, NULL};
+    cp_error_t err;
+    apr_status_t rv = APR_EGENERAL;
+
+    /* Children that start at once may find each other in the way. */
+    for (int i = 0; rv != APR_SUCCESS && i < VERIFY_TRIES; i++) {
+        if (i > 0 && !pause(cp_clock_after(VERIFY_PAUSE))) {
+            return;
+        }
+        rv = driver->open(db->child->sqlite, cp_clock_after(db->timeout),
+                          &verify.conn, &err);
+    }
+    if (rv != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_ERR, 0, db->server, "%s: %s", err.cause,
+                     err.detail);
+        return;
+    }
+    connpool_each_query(verify_query, &verify);
+    driver->close(db->child->sqlite, verify.conn);
+}
+
+void connpool_upkeep_verify(int (*pause)(cp_clock_t until))
+{
+    connpool_each_database(verify_database, &pause);
+}
+
+/* --- every second --- */
+
+static cp_pool_stats_t *database_stats(const connpool_database_t *db)
+{
+    return cp_segment_pool(connpool_child.segment, connpool_child.slot,
+                           db->entry);
+}
+
+static void set_gauge(uint64_t *gauge, uint64_t value)
+{
+    __atomic_store_n(gauge, value, __ATOMIC_RELAXED);
+}
+
+static void flush_pool(cp_pool_t *pool, void *baton)
+{
+    cp_pool_flush(pool, "the database file was replaced");
+}
+
+static void weigh_connection(void *conn, void *baton)
+{
+    cp_sqlite_weigh(conn, baton);
+}
+
+static void weigh_pool(cp_pool_t *pool, void *baton)
+{
+    cp_pool_each_idle(pool, weigh_connection, baton);
+}
+
+/* A part of the database's pools that is down: would it open now? */
+static void look_at_part(cp_pool_t *pool, void *baton)
+{
+    uint64_t *down = &database_stats(baton)->down[cp_pool_settings(pool)->part];
+    cp_error_t err;
+
+    if (cp_stats_get(down)
+        && cp_pool_try_open(pool, cp_clock_after(CONNPOOL_UPKEEP_EVERY), &err)
+               == APR_SUCCESS) {
+        set_gauge(down, 0);
+    }
+}
+
+static void show_down(cp_pool_t *pool, void *baton)
+{
+    set_gauge(&database_stats(baton)->down[cp_pool_settings(pool)->part], 1);
+}
+
+/* Without traffic nobody would find out that the file is gone, or back. That
+ * it can be read again does not mean that it can be written. */
+static void look_at_file(connpool_database_t *db)
+{
+    connpool_each_pool_of(
+        db, access(db->sqlite.path, F_OK) == 0 ? look_at_part : show_down, db);
+}
+
+static void maintain_database(connpool_database_t *db, void *baton)
+{
+    cp_pool_stats_t *stats = database_stats(db);
+    cp_sqlite_weight_t weight = {0};
+
+    if (cp_sqlite_file_changed(db->child->sqlite)) {
+        connpool_each_pool_of(db, flush_pool, NULL);
+    }
+    look_at_file(db);
+    cp_sqlite_tidy(db->child->sqlite);
+    connpool_each_pool_of(db, weigh_pool, &weight);
+    if (db->child->sentinel) {
+        cp_sentinel_weigh(db->child->sentinel, &weight);
+    }
+    set_gauge(&stats->cache_bytes, weight.cache);
+    set_gauge(&stats->schema_bytes, weight.schema);
+    set_gauge(&stats->statement_bytes, weight.statements);
+    set_gauge(&stats->memory_bytes,
+              weight.cache + weight.schema + weight.statements);
+    set_gauge(&stats->wal_bytes, cp_sqlite_wal_bytes(db->child->sqlite));
+}
+
+static void maintain_pool(cp_pool_t *pool, void *baton)
+{
+    cp_pool_maintain(pool);
+}
+
+void connpool_upkeep(void)
+{
+    connpool_each_database(maintain_database, NULL);
+    connpool_each_pool(maintain_pool, NULL);
+}

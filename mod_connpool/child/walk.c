@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Walks over all that is defined, and over the pools of this child. */
+#include "glue.h"
+#include "child/child.h"
+#include "config/definitions.h"
+
+/* A virtual host without a directive of ours shares its main server's config.
+ */
+static connpool_server_t *own_config(server_rec *s)
+{
+    connpool_server_t *sc = connpool_server(s);
+
+    return sc->server == s ? sc : NULL;
+}
+
+#define DEFINE_EACH(noun, list)                                                \
+    void connpool_each_##noun(connpool_each_##noun##_fn fn, void *baton)       \
+    {                                                                          \
+        for (server_rec *s = connpool_child.main_server; s; s = s->next) {     \
+            connpool_server_t *sc = own_config(s);                             \
+                                                                               \
+            for (int i = 0; sc && i < sc->list->nelts; i++) {                  \
+                fn(APR_ARRAY_IDX(sc->list, i, connpool_##noun##_t *), baton);  \
+            }                                                                  \
+        }                                                                      \
+    }
+
+DEFINE_EACH(database, databases)
+DEFINE_EACH(upstream, upstreams)
+DEFINE_EACH(query, queries)
+
+typedef struct pool_walk_t {
+    connpool_each_pool_fn fn;
+    void *baton;
+} pool_walk_t;
+
+static void walk_database(connpool_database_t *db, void *baton)
+{
+    const pool_walk_t *walk = baton;
+
+    for (int i = 0; db->child && i < 2; i++) {
+        if (db->child->readers[i]) {
+            walk->fn(db->child->readers[i], walk->baton);
+        }
+        if (db->child->writer[i]
+            && db->child->writer[i] != db->child->readers[i]) {
+            walk->fn(db->child->writer[i], walk->baton);
+        }
+    }
+}
+
+static void walk_upstream(connpool_upstream_t *up, void *baton)
+{
+    const pool_walk_t *walk = baton;
+
+    for (int i = 0; up->child && i < 2; i++) {
+        if (up->child->pool[i]) {
+            walk->fn(up->child->pool[i], walk->baton);
+        }
+    }
+}
+
+void connpool_each_pool_of(connpool_database_t *db, connpool_each_pool_fn fn,
+                           void *baton)
+{
+    pool_walk_t walk = {fn, baton};
+
+    walk_database(db, &walk);
+}
+
+void connpool_each_pool(connpool_each_pool_fn fn, void *baton)
+{
+    pool_walk_t walk = {fn, baton};
+
+    connpool_each_database(walk_database, &walk);
+    connpool_each_upstream(walk_upstream, &walk);
+}

@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What the parent prepares: the shared segment, the write locks, and the lines
+ * that the log has at start.
+ *
+ * The segment and the locks outlive restarts: children of two generations use
+ * them side by side. They are kept in the process's pool, found again through
+ * retained data, and hold no pointer into this module. */
+#include "glue.h"
+#include "base/number.h"
+#include "child/child.h"
+#include "config/definitions.h"
+#include "database/sqlite/sqlite.h"
+#include "http/http.h"
+#include "lifecycle.h"
+#include "pool/pool.h"
+#include "stats/segment.h"
+#include "stats/stats.h"
+#include "work/provider.h"
+
+#include <stdlib.h>
+
+#include <ap_mpm.h>
+#include <apr_hash.h>
+#include <apr_shm.h>
+#include <apr_strings.h>
+#include <http_core.h>
+#include <mpm_common.h>
+#include <scoreboard.h>
+#include <util_mutex.h>
+
+#define RETAINED_KEY   "mod_connpool"
+#define LOCK_TYPE      "connpool"
+#define SPARE_ENTRIES  4
+#define SPARE_CHILDREN 8
+
+/* A module that was replaced by another build must not go on in a segment that
+ * the old one laid out. */
+typedef struct fingerprint_t {
+    char version[16];
+    size_t pool, query, upstream, loop, process, batch, sample;
+} fingerprint_t;
+
+typedef struct retained_t {
+    cp_segment_t *segment;
+    fingerprint_t fingerprint; /* of who laid the segment out */
+    apr_hash_t *locks;         /* path -> connpool_lock_t */
+} retained_t;
+
+/* --- the parent: shared segment --- */
+
+static const char *server_key(const server_rec *s)
+{
+    return connpool_server_key(s->process->pconf, s);
+}
+
+static void count_database(connpool_database_t *db, void *baton)
+{
+    ((cp_segment_layout_t *)baton)->entries[CP_ENTRY_POOL]++;
+}
+
+static void count_upstream(connpool_upstream_t *up, void *baton)
+{
+    ((cp_segment_layout_t *)baton)->entries[CP_ENTRY_POOL]++;
+    ((cp_segment_layout_t *)baton)->entries[CP_ENTRY_UPSTREAM]++;
+}
+
+static void count_query(connpool_query_t *query, void *baton)
+{
+    ((cp_segment_layout_t *)baton)->entries[CP_ENTRY_QUERY]++;
+}
+
+static cp_segment_layout_t wanted_layout(void)
+{
+    cp_segment_layout_t layout = {{0}, 0};
+    int limit = 1;
+
+    connpool_each_database(count_database, &layout);
+    connpool_each_upstream(count_upstream, &layout);
+    connpool_each_query(count_query, &layout);
+    for (int i = 0; i < CP_ENTRY_KINDS; i++) {
+        layout.entries[i] += SPARE_ENTRIES;
+    }
+    ap_mpm_query(AP_MPMQ_HARD_LIMIT_DAEMONS, &limit);
+    layout.children = limit + SPARE_CHILDREN;
+    return layout;
+}
+
+static fingerprint_t own_fingerprint(void)
+{
+    fingerprint_t own;
+
+    memset(&own, 0, sizeof(own)); /* padding too: it is compared whole */
+    apr_cpystrn(own.version, CONNPOOL_VERSION, sizeof(own.version));
+    own.pool = sizeof(cp_pool_stats_t);
+    own.query = sizeof(cp_query_stats_t);
+    own.upstream = sizeof(cp_upstream_stats_t);
+    own.loop = sizeof(cp_loop_stats_t);
+    own.process = sizeof(cp_process_stats_t);
+    own.batch = sizeof(cp_batch_stats_t);
+    own.sample = sizeof(cp_sample_t);
+    return own;
+}
+
+static apr_status_t make_segment(retained_t *retained, server_rec *s)
+{
+    apr_pool_t *p = s->process->pool;
+    cp_segment_layout_t layout = wanted_layout();
+    apr_size_t size = cp_segment_size(&layout);
+    apr_shm_t *shm;
+    apr_status_t rv = apr_shm_create(&shm, size, NULL, p);
+
+    if (rv != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_CRIT, rv, s,
+                     "cannot make a shared segment of %" APR_SIZE_T_FMT
+                     " bytes for the counters of %d children",
+                     size, layout.children);
+        return rv;
+    }
+    retained->segment = cp_segment_init(apr_shm_baseaddr_get(shm), &layout);
+    retained->fingerprint = own_fingerprint();
+    return APR_SUCCESS;
+}
+
+static void enter_database(connpool_database_t *db, void *baton)
+{
+    int *pfull = baton;
+
+    db->entry = cp_segment_entry(connpool_child.segment, CP_ENTRY_POOL,
+                                 server_key(db->server), db->name);
+    *pfull |= db->entry < 0;
+}
+
+static void enter_upstream(connpool_upstream_t *up, void *baton)
+{
+    int *pfull = baton;
+
+    up->pool_entry = cp_segment_entry(connpool_child.segment, CP_ENTRY_POOL,
+                                      server_key(up->server), up->name);
+    up->entry = cp_segment_entry(connpool_child.segment, CP_ENTRY_UPSTREAM,
+                                 server_key(up->server), up->name);
+    *pfull |= up->pool_entry < 0 || up->entry < 0;
+}
+
+static void enter_query(connpool_query_t *query, void *baton)
+{
+    int *pfull = baton;
+
+    query->entry = cp_segment_entry(connpool_child.segment, CP_ENTRY_QUERY,
+                                    server_key(query->server), query->name);
+    *pfull |= query->entry < 0;
+}
+
+static int enter_all(retained_t *retained)
+{
+    int is_full = 0;
+
+    connpool_child.segment = retained->segment;
+    connpool_each_database(enter_database, &is_full);
+    connpool_each_upstream(enter_upstream, &is_full);
+    connpool_each_query(enter_query, &is_full);
+    return !is_full;
+}
+
+/* Keep the segment while it has room; else begin a larger one. */
+static apr_status_t set_up_segment(retained_t *retained, server_rec *s)
+{
+    fingerprint_t own = own_fingerprint();
+    apr_status_t rv = APR_SUCCESS;
+
+    if (retained->segment
+        && memcmp(&retained->fingerprint, &own, sizeof(own)) == 0
+        && enter_all(retained)) {
+        return APR_SUCCESS;
+    }
+    if (retained->segment) {
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
+                     "the counters' segment has no room for more pools and "
+                     "queries, or is of another version of the module: "
+                     "counting starts anew");
+    }
+    rv = make_segment(retained, s);
+    if (rv == APR_SUCCESS) {
+        enter_all(retained);
+    }
+    return rv;
+}
+
+/* --- the parent: write locks --- */
+
+typedef struct lock_set_up_t {
+    retained_t *retained;
+    server_rec *main_server;
+    apr_status_t rv;
+} lock_set_up_t;
+
+/* One lock per file, however it is spelt in the configuration. The file may
+ * not be there yet: its directory is what links lead to. */
+static const char *canonical_path(const char *path, apr_pool_t *p)
+{
+    const char *name = strrchr(path, '/');
+    char *file = realpath(path, NULL);
+    char *dir = NULL;
+    const char *copy = file ? apr_pstrdup(p, file) : path;
+
+    if (!file && name) {
+        dir = realpath(apr_pstrmemdup(p, path, (apr_size_t)(name - path) + 1),
+                       NULL);
+        copy = dir ? apr_pstrcat(p, dir, name, NULL) : path;
+    }
+    free(file);
+    free(dir);
+    return copy;
+}
+
+static void set_up_lock(connpool_database_t *db, void *baton)
+{
+    lock_set_up_t *setup = baton;
+    server_rec *s = setup->main_server;
+    apr_pool_t *p = s->process->pool;
+    const char *path = canonical_path(db->sqlite.path, s->process->pconf);
+    connpool_lock_t *lock;
+
+    if (db->sqlite.is_readonly || setup->rv != APR_SUCCESS) {
+        return;
+    }
+    lock = apr_hash_get(setup->retained->locks, path, APR_HASH_KEY_STRING);
+    if (!lock) {
+        const char *id = apr_psprintf(p, "%u",
+                                      apr_hash_count(setup->retained->locks));
+
+        lock = apr_pcalloc(p, sizeof(*lock));
+        lock->path = apr_pstrdup(p, path); /* outlives this configuration */
+        setup->rv = ap_global_mutex_create(&lock->mutex, NULL, LOCK_TYPE, id, s,
+                                           p, 0);
+        if (setup->rv != APR_SUCCESS) {
+            return;
+        }
+        apr_hash_set(setup->retained->locks, lock->path, APR_HASH_KEY_STRING,
+                     lock);
+    }
+    db->lock = lock;
+}
+
+static apr_status_t set_up_locks(retained_t *retained, server_rec *s)
+{
+    lock_set_up_t setup = {retained, s, APR_SUCCESS};
+
+    if (!retained->locks) {
+        retained->locks = apr_hash_make(s->process->pool);
+    }
+    connpool_each_database(set_up_lock, &setup);
+    return setup.rv;
+}
+
+/* --- the parent: what the log should say at start --- */
+
+static int is_below(const char *path, const char *root)
+{
+    apr_size_t n = root ? strlen(root) : 0;
+
+    while (n > 1 && root[n - 1] == '/') {
+        n--;
+    }
+    return n > 0 && strncmp(path, root, n) == 0 && path[n] == '/';
+}
+
+static void warn_of_document_root(connpool_database_t *db)
+{
+    for (server_rec *s = connpool_child.main_server; s; s = s->next) {
+        core_server_config *core = ap_get_core_module_config(s->module_config);
+
+        if (core && is_below(db->sqlite.path, core->ap_document_root)) {
+            ap_log_error(
+                APLOG_MARK, APLOG_WARNING, 0, s,
+                "ConnPoolDatabase %s: the file lies below the "
+                "DocumentRoot %s, so it can be downloaded, and serving "
+                "it breaks SQLite's locks: move it",
+                db->name, core->ap_document_root);
+            return;
+        }
+    }
+}
+
+/* "at most 10 connections (10 one-shot ones more) in each of 4 children, worst
+ * case 80 connections" */
+static const char *describe_limit(apr_pool_t *p, const cp_pool_config_t *pool,
+                                  int children)
+{
+    const char *more = pool->overflow_max > 0 ? apr_psprintf(
+                           p, " (and %d one-shot ones)", pool->overflow_max)
+                                              : "";
+
+    return apr_psprintf(
+        p,
+        "at most %d connections%s in each of %d children, worst case %d "
+        "connections",
+        pool->max, more, children, children * (pool->max + pool->overflow_max));
+}
+
+typedef struct announcement_t {
+    int children;
+    apr_pool_t *p;
+} announcement_t;
+
+static void announce_database(connpool_database_t *db, void *baton)
+{
+    const announcement_t *a = baton;
+    apr_int64_t each = db->pool.max * db->sqlite.cache;
+
+    ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, connpool_child.main_server,
+                 "pool '%s' (sqlite): %s; page cache of %s in each child, %s "
+                 "in all",
+                 db->name, describe_limit(a->p, &db->pool, a->children),
+                 cp_params_show_size(a->p, each),
+                 cp_params_show_size(a->p, a->children * each));
+    warn_of_document_root(db);
+}
+
+static void announce_upstream(connpool_upstream_t *up, void *baton)
+{
+    const announcement_t *a = baton;
+
+    ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, connpool_child.main_server,
+                 "pool '%s' (http): %s; all upstreams of its server together "
+                 "%d in each child",
+                 up->name, describe_limit(a->p, &up->pool, a->children),
+                 connpool_server(up->server)->http_max);
+}
+
+static void add_caches(connpool_database_t *db, void *baton)
+{
+    *(apr_int64_t *)baton += (apr_int64_t)db->pool.max * db->sqlite.cache;
+}
+
+/* A bound that the page caches alone can reach is no mistake, but it makes
+ * connections close and requests fail under load. */
+static void warn_of_memory(server_rec *s, apr_pool_t *ptemp)
+{
+    apr_int64_t bound = connpool_server(s)->memory;
+    apr_int64_t worst = 0;
+
+    connpool_each_database(add_caches, &worst);
+    if (worst > bound) {
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
+                     "ConnPoolMemory %s: the page caches of all databases can "
+                     "take %s in each child: lower max= or cache=, or raise "
+                     "the bound",
+                     cp_params_show_size(ptemp, bound),
+                     cp_params_show_size(ptemp, worst));
+    }
+}
+
+static void note_writable(connpool_database_t *db, void *baton)
+{
+    *(int *)baton |= !db->sqlite.is_readonly;
+}
+
+static void announce(server_rec *s, apr_pool_t *ptemp)
+{
+    const char *risk = cp_sqlite_version_risk(ptemp);
+    announcement_t a = {1, ptemp};
+    int has_writable = 0;
+
+    ap_mpm_query(AP_MPMQ_MAX_DAEMONS, &a.children);
+    ap_log_error(APLOG_MARK, APLOG_INFO, 0, s,
+                 "mod_connpool " CONNPOOL_VERSION " with SQLite %s and %s",
+                 cp_sqlite_version(), cp_http_version(ptemp));
+    connpool_each_database(announce_database, &a);
+    connpool_each_upstream(announce_upstream, &a);
+    connpool_each_database(note_writable, &has_writable);
+    warn_of_memory(s, ptemp);
+    if (risk && has_writable) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s, "%s", risk);
+    }
+}
+
+int connpool_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
+                         server_rec *main_server)
+{
+    retained_t *retained;
+
+    if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG) {
+        return OK;
+    }
+    retained = ap_retained_data_get(RETAINED_KEY);
+    if (!retained) {
+        retained = ap_retained_data_create(RETAINED_KEY, sizeof(*retained));
+    }
+    connpool_child.main_server = main_server;
+    ap_add_version_component(pconf, "mod_connpool/" CONNPOOL_VERSION);
+    if (set_up_segment(retained, main_server) != APR_SUCCESS
+        || set_up_locks(retained, main_server) != APR_SUCCESS
+        || connpool_provider_init(pconf, ptemp, main_server) != APR_SUCCESS) {
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    announce(main_server, ptemp);
+    return OK;
+}
+
+void connpool_child_status(server_rec *s, pid_t pid, ap_generation_t gen,
+                           int slot, mpm_child_status status)
+{
+    if (status == MPM_CHILD_EXITED && connpool_child.segment) {
+        cp_segment_fold(connpool_child.segment, pid);
+    }
+}
