@@ -14,6 +14,7 @@
 #include "glue.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "cache/caches.h"
 #include "child/child.h"
 #include "child/memory.h"
 #include "child/pools.h"
@@ -23,7 +24,6 @@
 #include "lifecycle.h"
 #include "pool/pool.h"
 #include "stats/segment.h"
-#include "work/cache.h"
 #include "work/fetch.h"
 
 #include <unistd.h>

@@ -4,13 +4,13 @@
 #include "glue.h"
 #include "base/clock.h"
 #include "base/thread.h"
+#include "cache/caches.h"
 #include "child/child.h"
 #include "child/memory.h"
 #include "child/upkeep.h"
 #include "http/loop.h"
 #include "lifecycle.h"
 #include "report/report.h"
-#include "work/cache.h"
 
 #include <pthread.h>
 #include <stdio.h>

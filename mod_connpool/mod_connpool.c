@@ -9,7 +9,7 @@
 #include "request/account.h"
 #include "request/output.h"
 #include "serve/serve.h"
-#include "work/provider.h"
+#include "cache/provider.h"
 #include "child/child.h"
 #include "stats/segment.h"
 

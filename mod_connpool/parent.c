@@ -15,7 +15,7 @@
 #include "pool/pool.h"
 #include "stats/segment.h"
 #include "stats/stats.h"
-#include "work/provider.h"
+#include "cache/provider.h"
 
 #include <stdlib.h>
 

@@ -11,7 +11,7 @@
 #include "database/value.h"
 #include "http/http.h"
 #include "report/report.h"
-#include "work/provider.h"
+#include "cache/provider.h"
 
 #include <stdlib.h>
 

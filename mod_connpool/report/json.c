@@ -9,7 +9,7 @@
 #include "http/breaker.h"
 #include "report/status.h"
 #include "stats/stats.h"
-#include "work/provider.h"
+#include "cache/provider.h"
 
 #include <apr_strings.h>
 

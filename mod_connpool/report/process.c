@@ -6,7 +6,7 @@
 #include "report/html.h"
 #include "report/status.h"
 #include "stats/stats.h"
-#include "work/provider.h"
+#include "cache/provider.h"
 
 #include <apr_strings.h>
 

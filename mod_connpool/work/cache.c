@@ -9,7 +9,7 @@
  *  coalesce=on   not kept: who asks while the query runs gets its answer
  *
  * With each of them a key is worked for by one request of a child at a time,
- * and the others wait for what it brings (cp_flight.h). */
+ * and the others wait for what it brings (answers/flight.h). */
 #include "work/cache.h"
 
 #include "glue.h"
@@ -22,8 +22,9 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "cache/caches.h"
+#include "cache/provider.h"
 #include "child/child.h"
-#include "child/memory.h"
 #include "config/definitions.h"
 #include "database/sqlite/sqlite.h"
 #include "database/value.h"
@@ -32,23 +33,14 @@
 #include "request/hold.h"
 #include "request/output.h"
 #include "stats/stats.h"
-#include "work/provider.h"
 #include "work/rows.h"
 
 #include <apr_strings.h>
 
 #define JITTER_PERCENT 10
-#define SENTINEL_IDLE  apr_time_from_sec(60)
 #define COMPLAIN_EVERY apr_time_from_sec(10)
 
-/* All of this child: set in connpool_cache_start. */
-static struct {
-    cp_flight_table_t *flights; /* NULL: nothing is kept or shared */
-    cp_store_t *store;          /* NULL: no query has ttl=data */
-    uint64_t evictions;         /* told so far; maintenance only */
-} caches;
-
-/* A request on its way through the caches. */
+/* A request on its way through the connpool_caches. */
 typedef struct visit_t {
     request_rec *r;
     connpool_query_t *query;
@@ -73,7 +65,8 @@ int connpool_query_is_collected(const connpool_query_t *query)
     return connpool_query_is_cached(query) || query->caching.coalesces;
 }
 
-int connpool_has_credentials(request_rec *r)
+/* May others' answers be given to this request, and the other way round? */
+static int has_credentials(request_rec *r)
 {
     return r->user || apr_table_get(r->headers_in, "Authorization")
            || apr_table_get(r->headers_in, "Cookie");
@@ -118,7 +111,7 @@ static void serve(visit_t *v, cp_answer_t *answer, connpool_outcome_t outcome)
 static int find_by_data(visit_t *v)
 {
     cp_store_tag_t tag;
-    cp_answer_t *answer = cp_store_get(caches.store, &v->key, &tag);
+    cp_answer_t *answer = cp_store_get(connpool_caches.store, &v->key, &tag);
 
     if (answer && cp_version_equals(tag.version, v->version)) {
         serve(v, answer, CONNPOOL_HIT);
@@ -189,7 +182,7 @@ static void keep(visit_t *v, cp_answer_t *answer)
     int is_stored = 0;
 
     if (query->caching.is_by_data) {
-        is_stored = cp_store_put(caches.store, &v->key, answer, &tag);
+        is_stored = cp_store_put(connpool_caches.store, &v->key, answer, &tag);
         cp_stats_add(&connpool_cache_stats()->too_large, !is_stored);
     }
     else if (answer->status == HTTP_OK) {
@@ -328,7 +321,7 @@ static apr_status_t work_together(visit_t *v)
     cp_flight_t *flight;
     apr_status_t rv;
 
-    if (cp_flight_join(caches.flights, v->flight_key.bytes.data,
+    if (cp_flight_join(connpool_caches.flights, v->flight_key.bytes.data,
                        v->flight_key.bytes.size, &flight)
         == CP_FLIGHT_LEADS) {
         return lead(v, flight);
@@ -469,7 +462,7 @@ apr_status_t connpool_serve_query(request_rec *r, connpool_query_t *query,
     visit_t v = {
         .r = r, .query = query, .values = values, .served = served, .err = err};
     cp_query_stats_t *stats = connpool_query_stats(query);
-    int is_public = query->caching.is_shared || !connpool_has_credentials(r);
+    int is_public = query->caching.is_shared || !has_credentials(r);
     apr_status_t rv;
 
     cp_error_clear(err);
@@ -479,7 +472,7 @@ apr_status_t connpool_serve_query(request_rec *r, connpool_query_t *query,
     }
     /* With a connection in its hands a request must not wait for others, who
      * may wait for that one; and it may read what is not committed. */
-    if (!caches.flights || (!v.is_kept && !query->caching.coalesces)
+    if (!connpool_caches.flights || (!v.is_kept && !query->caching.coalesces)
         || connpool_holds_database(r, query->database)) {
         return run_alone(&v);
     }
@@ -507,127 +500,4 @@ apr_status_t connpool_answer_query(request_rec *r, connpool_query_t *query,
         *panswer = served.answer;
     }
     return rv;
-}
-
-/* --- the child --- */
-
-typedef struct start_t {
-    apr_pool_t *p;
-    int has_collected;
-    int has_data;
-} start_t;
-
-/* Where the query was defined, not who serves it: a virtual host that inherits
- * it gives the same answers. */
-static void begin_key(connpool_query_t *query, apr_pool_t *p)
-{
-    const connpool_database_t *db = query->database;
-    cp_key_t key = {0};
-
-    cp_key_add_text(&key, connpool_server_key(p, query->server));
-    cp_key_add_text(&key, query->name);
-    cp_key_add_text(&key, query->sql);
-    cp_key_add_text(&key, db->name);
-    cp_key_add_text(&key, db->sqlite.path);
-    cp_key_add_number(&key, (apr_int64_t)query->format);
-    cp_key_add_number(&key, query->max_rows);
-    cp_key_add_number(&key, query->max_bytes);
-    query->caching.key = key.bytes;
-}
-
-static void start_query(connpool_query_t *query, void *baton)
-{
-    start_t *start = baton;
-    connpool_db_child_t *child = query->database->child;
-
-    if (!connpool_query_is_collected(query)) {
-        return;
-    }
-    start->has_collected = 1;
-    begin_key(query, start->p);
-    if (query->caching.is_by_data) {
-        start->has_data = 1;
-        if (!child->sentinel) {
-            cp_sentinel_create(&child->sentinel, child->sqlite, start->p);
-        }
-    }
-}
-
-/* Of answers kept in this child: with ttl=data. */
-static uint64_t kept_bytes(void)
-{
-    return cp_store_state(caches.store).bytes;
-}
-
-static void drop_kept(void)
-{
-    cp_store_shrink(caches.store, 0);
-}
-
-static const connpool_memory_user_t kept = {kept_bytes, drop_kept};
-
-void connpool_cache_start(apr_pool_t *pchild, server_rec *main_server)
-{
-    start_t start = {0};
-    apr_status_t rv = APR_SUCCESS;
-
-    memset(&caches, 0, sizeof(caches));
-    apr_pool_create(&start.p, pchild); /* ends before the databases do */
-    connpool_each_query(start_query, &start);
-    if (!start.has_collected) {
-        return;
-    }
-    if (start.has_data) {
-        rv = cp_store_create(
-            &caches.store,
-            (apr_size_t)connpool_server(main_server)->cache_local, start.p);
-    }
-    if (caches.store) {
-        connpool_memory_join(&kept);
-    }
-    if (rv == APR_SUCCESS) {
-        rv = cp_flight_table_create(&caches.flights, start.p);
-    }
-    if (rv != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_ERR, rv, main_server,
-                     "no answers are kept or shared in this child");
-        caches.flights = NULL;
-    }
-    connpool_provider_child_init(pchild);
-}
-
-void connpool_cache_cancel(void)
-{
-    if (caches.flights) {
-        cp_flight_stop(caches.flights);
-    }
-}
-
-void connpool_cache_stop(void)
-{
-    connpool_cache_cancel();
-    connpool_remote_stop();
-}
-
-static void rest_sentinel(connpool_database_t *db, void *baton)
-{
-    if (db->child->sentinel) {
-        cp_sentinel_rest(db->child->sentinel, SENTINEL_IDLE);
-    }
-}
-
-void connpool_cache_maintain(void)
-{
-    cp_cache_stats_t *stats = connpool_cache_stats();
-    cp_store_state_t state;
-
-    if (caches.store) {
-        state = cp_store_state(caches.store);
-        __atomic_store_n(&stats->bytes, state.bytes, __ATOMIC_RELAXED);
-        __atomic_store_n(&stats->entries, state.entries, __ATOMIC_RELAXED);
-        cp_stats_add(&stats->evictions,
-                     (int64_t)(state.evictions - caches.evictions));
-        caches.evictions = state.evictions;
-        connpool_each_database(rest_sentinel, NULL);
-    }
 }

@@ -36,15 +36,4 @@ apr_status_t connpool_answer_query(request_rec *r, connpool_query_t *query,
                                    const cp_value_t *values,
                                    cp_answer_t **panswer, cp_error_t *err);
 
-/** May others' answers be given to this request, and the other way round? */
-int connpool_has_credentials(request_rec *r);
-
-/** Before the first request of the child; when it ends at once; after its
- * last request; once a second. */
-void connpool_cache_start(apr_pool_t *pchild, server_rec *main_server);
-void connpool_cache_cancel(void);
-void connpool_cache_stop(void);
-void connpool_cache_maintain(void);
-
-
 #endif

@@ -11,9 +11,9 @@
 #include "answers/key.h"
 #include "base/clock.h"
 #include "base/thread.h"
+#include "cache/provider.h"
 #include "child/child.h"
 #include "stats/stats.h"
-#include "work/provider.h"
 
 #include <pthread.h>
 #include <stdlib.h>

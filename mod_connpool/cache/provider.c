@@ -5,7 +5,7 @@
  * called directly. The others speak to a server that may never answer, and are
  * called by threads of their own (remote.c). Whatever goes
  * wrong is a miss. */
-#include "work/provider.h"
+#include "cache/provider.h"
 
 #include "glue.h"
 #include "answers/answer.h"

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The caches of this child, from its first request to its last. */
+#include "cache/caches.h"
+
+#include "glue.h"
+#include "answers/flight.h"
+#include "answers/key.h"
+#include "answers/store.h"
+#include "cache/provider.h"
+#include "child/child.h"
+#include "child/memory.h"
+#include "config/definitions.h"
+#include "database/sqlite/sqlite.h"
+#include "stats/stats.h"
+
+#define SENTINEL_IDLE apr_time_from_sec(60)
+
+connpool_caches_t connpool_caches;
+
+typedef struct start_t {
+    apr_pool_t *p;
+    int has_collected;
+    int has_data;
+} start_t;
+
+/* Where the query was defined, not who serves it: a virtual host that inherits
+ * it gives the same answers. */
+static void begin_key(connpool_query_t *query, apr_pool_t *p)
+{
+    const connpool_database_t *db = query->database;
+    cp_key_t key = {0};
+
+    cp_key_add_text(&key, connpool_server_key(p, query->server));
+    cp_key_add_text(&key, query->name);
+    cp_key_add_text(&key, query->sql);
+    cp_key_add_text(&key, db->name);
+    cp_key_add_text(&key, db->sqlite.path);
+    cp_key_add_number(&key, (apr_int64_t)query->format);
+    cp_key_add_number(&key, query->max_rows);
+    cp_key_add_number(&key, query->max_bytes);
+    query->caching.key = key.bytes;
+}
+
+static void start_query(connpool_query_t *query, void *baton)
+{
+    start_t *start = baton;
+    connpool_db_child_t *child = query->database->child;
+
+    if (!connpool_query_is_collected(query)) {
+        return;
+    }
+    start->has_collected = 1;
+    begin_key(query, start->p);
+    if (query->caching.is_by_data) {
+        start->has_data = 1;
+        if (!child->sentinel) {
+            cp_sentinel_create(&child->sentinel, child->sqlite, start->p);
+        }
+    }
+}
+
+/* Of answers kept in this child: with ttl=data. */
+static uint64_t kept_bytes(void)
+{
+    return cp_store_state(connpool_caches.store).bytes;
+}
+
+static void drop_kept(void)
+{
+    cp_store_shrink(connpool_caches.store, 0);
+}
+
+static const connpool_memory_user_t kept = {kept_bytes, drop_kept};
+
+void connpool_cache_start(apr_pool_t *pchild, server_rec *main_server)
+{
+    start_t start = {0};
+    apr_status_t rv = APR_SUCCESS;
+
+    memset(&connpool_caches, 0, sizeof(connpool_caches));
+    apr_pool_create(&start.p, pchild); /* ends before the databases do */
+    connpool_each_query(start_query, &start);
+    if (!start.has_collected) {
+        return;
+    }
+    if (start.has_data) {
+        rv = cp_store_create(
+            &connpool_caches.store,
+            (apr_size_t)connpool_server(main_server)->cache_local, start.p);
+    }
+    if (connpool_caches.store) {
+        connpool_memory_join(&kept);
+    }
+    if (rv == APR_SUCCESS) {
+        rv = cp_flight_table_create(&connpool_caches.flights, start.p);
+    }
+    if (rv != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_ERR, rv, main_server,
+                     "no answers are kept or shared in this child");
+        connpool_caches.flights = NULL;
+    }
+    connpool_provider_child_init(pchild);
+}
+
+void connpool_cache_cancel(void)
+{
+    if (connpool_caches.flights) {
+        cp_flight_stop(connpool_caches.flights);
+    }
+}
+
+void connpool_cache_stop(void)
+{
+    connpool_cache_cancel();
+    connpool_remote_stop();
+}
+
+static void rest_sentinel(connpool_database_t *db, void *baton)
+{
+    if (db->child->sentinel) {
+        cp_sentinel_rest(db->child->sentinel, SENTINEL_IDLE);
+    }
+}
+
+void connpool_cache_maintain(void)
+{
+    cp_cache_stats_t *stats = connpool_cache_stats();
+    cp_store_state_t state;
+
+    if (connpool_caches.store) {
+        state = cp_store_state(connpool_caches.store);
+        __atomic_store_n(&stats->bytes, state.bytes, __ATOMIC_RELAXED);
+        __atomic_store_n(&stats->entries, state.entries, __ATOMIC_RELAXED);
+        cp_stats_add(&stats->evictions,
+                     (int64_t)(state.evictions - connpool_caches.evictions));
+        connpool_caches.evictions = state.evictions;
+        connpool_each_database(rest_sentinel, NULL);
+    }
+}
