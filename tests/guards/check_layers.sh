@@ -1,18 +1,22 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Arrows only go down: the core knows no httpd, the glue no foreign library,
-# drivers no pools, and each foreign library lives in few files.
+# The core knows no httpd, the glue no foreign library, and each foreign library
+# lives in one folder. Who may use whose folder: check_arrows.sh.
 set -eu
 
 cd mod_connpool
 status=0
+core='base stats pool database database/sqlite http answers'
 
 # forbid PATTERN WHY FILE...: no file includes a header that matches.
 forbid() {
     pattern=$1
     why=$2
     shift 2
-    [ $# -gt 0 ] || return 0
+    [ $# -gt 0 ] || {
+        echo "layers: no files to look at ($why)" >&2
+        exit 1
+    }
     if grep -nE "^[[:space:]]*#[[:space:]]*include[[:space:]]*[<\"]($pattern)[>\"]" \
         /dev/null "$@"; then
         echo "layers: $why" >&2
@@ -20,35 +24,25 @@ forbid() {
     fi
 }
 
-# others PATTERN: all sources whose names do not match.
-others() {
-    find . -maxdepth 1 -name '*.[ch]' | sed 's|^\./||' | sort | grep -vE "$1" || true
-}
-
-core=$(find . -maxdepth 1 -name 'cp_*.[ch]' | sort)
-glue=$(find . -maxdepth 1 -name 'mod_connpool*.[ch]' | sort)
-[ -n "$core" ] || {
-    echo "layers: no core files found" >&2
-    exit 1
+# outside FOLDER: all sources that do not lie there.
+outside() {
+    find . -name '*.[ch]' ! -path "./$1/*" | sort
 }
 
 # shellcheck disable=SC2046,SC2086 # lists of names without blanks
 {
-    forbid 'httpd\.h|http_.*\.h|ap_.*\.h|mod_.*\.h|mpm_common\.h|scoreboard\.h|util_(script|filter|mutex|md5|cookies)\.h' \
-        'the core (cp_*) must not know httpd' $core
-    forbid 'apr_reslist\.h' 'apr_reslist.h belongs to cp_pool.c alone' \
-        $(others '^cp_pool\.c$')
-    forbid 'sqlite3\.h' 'sqlite3.h belongs to cp_sqlite*' \
-        $(others '^cp_sqlite.*\.[ch]$')
-    forbid 'curl/.*' 'curl belongs to cp_http*, cp_fetch* and cp_loop*' \
-        $(others '^cp_(http|fetch|loop).*\.[ch]$')
-    forbid 'cp_pool\.h' 'drivers never see pools' \
-        $(find . -maxdepth 1 -name 'cp_sqlite*' -o -name 'cp_http*' -o -name 'cp_loop*')
-    forbid 'cp_(sqlite|http|fetch|loop).*\.h' 'the pool knows no driver' \
-        $(find . -maxdepth 1 -name 'cp_pool*')
+    forbid 'httpd\.h|http_.*\.h|ap_.*\.h|mod_.*\.h|mpm_common\.h|scoreboard\.h|util_(script|filter|mutex|md5|cookies)\.h|glue\.h' \
+        "the core ($core) must not know httpd" \
+        $(find $core -maxdepth 1 -name '*.[ch]' | sort)
+    forbid 'apr_reslist\.h' 'apr_reslist.h belongs to pool/' $(outside pool)
+    forbid 'sqlite3\.h' 'sqlite3.h belongs to database/sqlite/' \
+        $(outside database/sqlite)
+    forbid 'curl/.*' 'curl belongs to http/' $(outside http)
 }
 
 # The same through headers: what the glue really gets to see.
+glue=$(find . -name '*.c' | sed 's|^\./||' | sort |
+    grep -vE "^($(echo "$core" | tr ' ' '|'))/")
 includes="-I. -isystem $("${APXS:-apxs}" -q INCLUDEDIR) -isystem $("${APXS:-apxs}" -q APR_INCLUDEDIR)"
 for file in $glue; do
     # shellcheck disable=SC2086 # a list of flags

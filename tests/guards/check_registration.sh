@@ -10,9 +10,9 @@ complain() {
     status=1
 }
 
-set -- tests/test_*.c
+set -- tests/*/test_*.c tests/*/*/test_*.c
 [ -e "$1" ] || {
-    echo "registration: no tests/test_*.c found" >&2
+    echo "registration: no tests/*/test_*.c found" >&2
     exit 1
 }
 count=0
