@@ -78,6 +78,8 @@ static void register_hooks(apr_pool_t *p)
     connpool_self = &connpool_module;
     ap_hook_pre_config(pre_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_check_config(connpool_check_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_check_config(connpool_provider_check_config, NULL, NULL,
+                         APR_HOOK_LAST);
     ap_hook_post_config(connpool_post_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_init(connpool_child_init, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_stopping(connpool_child_stopping, NULL, NULL,

@@ -7,6 +7,7 @@
 
 #include <apr_general.h>
 #include <apr_pools.h>
+#include <apr_time.h>
 
 /** A number that nobody wrote. No option may be given this value. */
 #define CP_UNSET (-1)
@@ -49,6 +50,16 @@ typedef struct cp_option_t {
     key, CP_OPTION_NAME, offset, initial, 0, 0, choices
 #define CP_WORD(key, offset) key, CP_OPTION_WORD, offset, CP_UNSET, 0, 0, NULL
 #define CP_FILE(key, offset) key, CP_OPTION_FILE, offset, CP_UNSET, 0, 0, NULL
+
+/* Units of ranges: a week is for ever. */
+#define CP_MILLISECOND apr_time_from_msec(1)
+#define CP_SECOND      apr_time_from_sec(1)
+#define CP_HOUR        apr_time_from_sec(3600)
+#define CP_WEEK        apr_time_from_sec(7 * 24 * 3600)
+#define CP_KIB         APR_INT64_C(1024)
+#define CP_MIB         (1024 * CP_KIB)
+#define CP_GIB         (1024 * CP_MIB)
+#define CP_TIB         (1024 * CP_GIB)
 
 /* In all of these target is the struct that the table's offsets are of. */
 

@@ -14,6 +14,9 @@
 #include "answers/key.h"
 #include "base/log.h"
 #include "child/child.h"
+#include "config/option.h"
+#include "config/query.h"
+#include "config/setting.h"
 #include "stats/stats.h"
 
 #include <unistd.h>
@@ -58,8 +61,9 @@ static int is_remote(const ap_socache_provider_t *provider, const char *name)
            || strcmp(name, "dc") == 0;
 }
 
-const char *connpool_provider_create(apr_pool_t *pconf, apr_pool_t *ptemp,
-                                     const char *directive)
+/* NULL, or a sentence. */
+static const char *create_provider(apr_pool_t *pconf, apr_pool_t *ptemp,
+                                   const char *directive)
 {
     const char *args = directive ? strchr(directive, ':') : NULL;
     const char *name = !directive ? DEFAULT_NAME
@@ -89,6 +93,39 @@ const char *connpool_provider_create(apr_pool_t *pconf, apr_pool_t *ptemp,
     cache.is_remote = is_remote(provider, name);
     cache.too_large = CONNPOOL_ENTRY_MAX;
     return NULL;
+}
+
+/* The first query with ttl=DURATION, or NULL. */
+static const connpool_query_t *needs_provider(server_rec *s)
+{
+    for (; s; s = s->next) {
+        const connpool_server_t *sc = connpool_server(s);
+
+        for (int i = 0; i < sc->queries->nelts; i++) {
+            const connpool_query_t *query = APR_ARRAY_IDX(sc->queries, i,
+                                                          connpool_query_t *);
+
+            if (query->caching.ttl > 0) {
+                return query;
+            }
+        }
+    }
+    return NULL;
+}
+
+int connpool_provider_check_config(apr_pool_t *pconf, apr_pool_t *plog,
+                                   apr_pool_t *ptemp, server_rec *main_server)
+{
+    const connpool_query_t *needing = needs_provider(main_server);
+    const char *error = needing ? create_provider(
+                            pconf, ptemp, connpool_server(main_server)->cache)
+                                : NULL;
+
+    return error ? connpool_refuse(main_server, needing->where,
+                                   apr_psprintf(ptemp,
+                                                "ConnPoolQuery %s: ttl=: %s",
+                                                needing->name, error))
+                 : OK;
 }
 
 /* Not in a child that ends: the cache goes on. */

@@ -16,10 +16,10 @@
 /** The name of its mutex, for the directive Mutex. */
 #define CONNPOOL_CACHE_MUTEX "connpool-cache"
 
-/** Find the provider that the directive names (NULL: shmcb) and configure it.
- * @return NULL, or a sentence */
-const char *connpool_provider_create(apr_pool_t *pconf, apr_pool_t *ptemp,
-                                     const char *directive);
+/** Hook: if any query has ttl=DURATION, find the provider that ConnPoolCache
+ * names (or shmcb) and configure it. After the check of all definitions. */
+int connpool_provider_check_config(apr_pool_t *pconf, apr_pool_t *plog,
+                                   apr_pool_t *ptemp, server_rec *main_server);
 /** In the parent, once the configuration stands; nothing without a provider.
  */
 apr_status_t connpool_provider_init(apr_pool_t *pconf, apr_pool_t *ptemp,

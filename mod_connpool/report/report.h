@@ -17,10 +17,4 @@ void connpool_status_register(apr_pool_t *p);
  * @return OK or HTTP_FORBIDDEN */
 int connpool_status_access(request_rec *r);
 
-/** Handler of "Require" (RAW_ARGS, OR_AUTHCFG) beside the one of
- * mod_authz_core, which alone enforces it: notes that somebody decided who may
- * see what lies here. */
-const char *connpool_status_require(cmd_parms *cmd, void *dir,
-                                    const char *args);
-
 #endif

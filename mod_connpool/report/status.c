@@ -4,7 +4,7 @@
 
 #include "glue.h"
 #include "answers/encode.h"
-#include "config/definitions.h"
+#include "config/setting.h"
 #include "report/report.h"
 #include "request/input.h"
 #include "request/output.h"
@@ -16,62 +16,7 @@
 #include <http_protocol.h>
 #include <util_script.h>
 
-/* --- who may see it ---------------------------------------------------------
- *
- * mod_authz_core keeps to itself whether a Require applied, and grants what
- * nobody restricted. So the module listens to Require: httpd hands a directive
- * to every module that knows its name, also inside <RequireAny> and the like.
- *
- * Not every Require speaks about the report. The usual "Require all granted"
- * of the document root says that its files are public, and the report's URL
- * lies there only because it must lie somewhere. It counts when it stands in a
- * <Location> (any that covers the URL, also "/"), which is about URLs, or in
- * the very section that sets the handler. One in a .htaccess file, or for
- * methods other than GET alone, does not count. */
-
-static int names_report(apr_pool_t *p, const ap_directive_t *directive)
-{
-    const char *args = directive->args;
-    const char *handler;
-
-    if (ap_cstr_casecmp(directive->directive, "SetHandler") != 0) {
-        return 0;
-    }
-    handler = ap_getword_conf(p, &args);
-    return strcmp(handler, "connpool-status") == 0
-           || strcmp(handler, "connpool-health") == 0;
-}
-
-static int is_about_report(apr_pool_t *p, const ap_directive_t *require)
-{
-    for (const ap_directive_t *in = require->parent; in; in = in->parent) {
-        if (ap_cstr_casecmpn(in->directive, "<Location", 9) == 0) {
-            return 1;
-        }
-        for (const ap_directive_t *d = in->first_child; d; d = d->next) {
-            if (names_report(p, d)) {
-                return 1;
-            }
-        }
-    }
-    return 0;
-}
-
-const char *connpool_status_require(cmd_parms *cmd, void *dirv,
-                                    const char *args)
-{
-    connpool_dir_t *dir = dirv;
-
-    /* Nobody may believe in a Require that nobody enforces. */
-    if (!ap_find_linked_module("mod_authz_core.c")) {
-        return "Require needs mod_authz_core, which is not loaded";
-    }
-    if ((cmd->limited & (AP_METHOD_BIT << M_GET)) != 0
-        && is_about_report(cmd->temp_pool, cmd->directive)) {
-        dir->has_require = 1;
-    }
-    return NULL;
-}
+/* --- who may see it --- */
 
 /* Stricter than cp_address_scope, which looks into addresses that are routed:
  * a sender at 2002:7f00:1::1 is anything but local. */

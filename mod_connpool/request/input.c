@@ -4,7 +4,7 @@
 #include "request/input.h"
 
 #include "glue.h"
-#include "config/definitions.h"
+#include "config/query.h"
 #include "database/value.h"
 
 #include <jansson.h>
@@ -154,19 +154,6 @@ static int read_request(input_t *in)
 
 /* --- values --- */
 
-const char *connpool_param_parse(apr_pool_t *p, const connpool_param_t *param,
-                                 const char *data, apr_size_t size,
-                                 cp_value_t *value)
-{
-    const char *reason = cp_value_parse(p, &param->spec, data, size, value);
-
-    if (!reason && param->match
-        && ap_regexec_len(param->match, data, size, 0, NULL, 0) != 0) {
-        reason = "does not have the form that is asked for";
-    }
-    return reason;
-}
-
 static const char *parse_json_string(apr_pool_t *p,
                                      const connpool_param_t *param,
                                      const json_t *json, cp_value_t *value)
@@ -233,19 +220,6 @@ static const char *parse_json(apr_pool_t *p, const connpool_param_t *param,
     default:
         return "is a JSON array";
     }
-}
-
-int connpool_find_param(const connpool_query_t *query, const char *name)
-{
-    for (int i = 0; i < query->params->nelts; i++) {
-        if (strcmp(
-                APR_ARRAY_IDX(query->params, i, connpool_param_t *)->spec.name,
-                name)
-            == 0) {
-            return i;
-        }
-    }
-    return -1;
 }
 
 static void convert(input_t *in, const connpool_raw_t *raw, cp_value_t *values,

@@ -25,7 +25,7 @@
 #include "cache/caches.h"
 #include "cache/provider.h"
 #include "child/child.h"
-#include "config/definitions.h"
+#include "config/query.h"
 #include "database/sqlite/sqlite.h"
 #include "database/value.h"
 #include "database/version.h"
@@ -54,16 +54,6 @@ typedef struct visit_t {
     cp_answer_t *old; /* expired, and still good for something; or NULL */
     cp_entry_times_t old_times;
 } visit_t;
-
-int connpool_query_is_cached(const connpool_query_t *query)
-{
-    return query->caching.ttl > 0 || query->caching.is_by_data;
-}
-
-int connpool_query_is_collected(const connpool_query_t *query)
-{
-    return connpool_query_is_cached(query) || query->caching.coalesces;
-}
 
 /* May others' answers be given to this request, and the other way round? */
 static int has_credentials(request_rec *r)

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The check of the whole configuration: what definitions take from their
+ * server is completed, names are resolved, and all is refused that can be known
+ * to be wrong without opening a database, so that configtest tells. */
+#include "glue.h"
+#include "base/option.h"
+#include "config/config.h"
+#include "config/database.h"
+#include "config/option.h"
+#include "config/query.h"
+#include "config/setting.h"
+#include "config/upstream.h"
+
+#include <apr_strings.h>
+
+static void set_default(int *field, int value)
+{
+    if (*field == CP_UNSET) {
+        *field = value;
+    }
+}
+
+static void set_default_time(apr_interval_time_t *field,
+                             apr_interval_time_t value)
+{
+    if (*field == CP_UNSET) {
+        *field = value;
+    }
+}
+
+static const char *complete_database(apr_pool_t *p, connpool_server_t *sc,
+                                     connpool_database_t *db)
+{
+    set_default(&db->pool.max, sc->db_max);
+    if (!db->overflow_direct) {
+        db->pool.overflow_max = 0;
+    }
+    if (db->pool.min > db->pool.max) {
+        return apr_psprintf(p, "ConnPoolDatabase %s: min=%d is above max=%d",
+                            db->name, db->pool.min, db->pool.max);
+    }
+    if (strcmp(db->sqlite.path, ":memory:") == 0) {
+        return apr_psprintf(
+            p,
+            "ConnPoolDatabase %s: sqlite::memory: cannot be pooled: each "
+            "connection of each child would be another, empty database",
+            db->name);
+    }
+    return NULL;
+}
+
+static const char *complete_upstream(apr_pool_t *p, connpool_server_t *sc,
+                                     connpool_upstream_t *up)
+{
+    set_default(&up->pool.max, sc->http_max);
+    set_default(&up->perhost, sc->http_per_host);
+    set_default_time(&up->http.connect, sc->http_connect);
+    set_default_time(&up->http.read, sc->http_read);
+    set_default_time(&up->http.keepalive, sc->http_keepalive);
+    if (!up->overflow_direct) {
+        up->pool.overflow_max = 0;
+    }
+    /* An upstream has one host and one server: the lowest limit is the limit.
+     */
+    if (up->pool.max > up->perhost) {
+        up->pool.max = up->perhost;
+    }
+    if (up->pool.max > sc->http_max) {
+        up->pool.max = sc->http_max;
+    }
+    up->pool.idle = up->http.keepalive;
+    up->pool.lifetime = up->http.lifetime;
+    up->pool.check = CP_WEEK;
+    if (!up->http.cert != !up->http.key) {
+        return apr_psprintf(
+            p, "ConnPoolUpstream %s: cert= and key= belong together", up->name);
+    }
+    return NULL;
+}
+
+static const char *complete_query(apr_pool_t *p, connpool_server_t *sc,
+                                  connpool_query_t *query)
+{
+    query->database = apr_hash_get(sc->all_databases, query->database_name,
+                                   APR_HASH_KEY_STRING);
+    if (!query->database) {
+        return apr_psprintf(p, "ConnPoolQuery %s: database '%s' is not defined",
+                            query->name, query->database_name);
+    }
+    if (query->is_write && query->database->sqlite.is_readonly) {
+        return apr_psprintf(p,
+                            "ConnPoolQuery %s: write=on, but database '%s' is "
+                            "readonly=on",
+                            query->name, query->database_name);
+    }
+    set_default_time(&query->timeout, query->database->timeout);
+    for (int i = 0; i < query->shape.names->nelts; i++) {
+        const char *name = APR_ARRAY_IDX(query->shape.names, i, const char *);
+
+        if (connpool_find_param(query, name) < 0) {
+            return apr_psprintf(p,
+                                "ConnPoolQuery %s: the SQL's parameter :%s "
+                                "is not declared; "
+                                "add: ConnPoolParam %s %s TYPE",
+                                query->name, name, query->name, name);
+        }
+    }
+    return NULL;
+}
+
+static int check_server(apr_pool_t *p, server_rec *s)
+{
+    connpool_server_t *sc = connpool_server(s);
+    const char *error;
+
+    for (int i = 0; i < sc->databases->nelts; i++) {
+        connpool_database_t *db = APR_ARRAY_IDX(sc->databases, i,
+                                                connpool_database_t *);
+
+        error = complete_database(p, sc, db);
+        if (error) {
+            return connpool_refuse(s, db->where, error);
+        }
+    }
+    for (int i = 0; i < sc->upstreams->nelts; i++) {
+        connpool_upstream_t *up = APR_ARRAY_IDX(sc->upstreams, i,
+                                                connpool_upstream_t *);
+
+        error = complete_upstream(p, sc, up);
+        if (error) {
+            return connpool_refuse(s, up->where, error);
+        }
+    }
+    for (int i = 0; i < sc->queries->nelts; i++) {
+        connpool_query_t *query = APR_ARRAY_IDX(sc->queries, i,
+                                                connpool_query_t *);
+
+        error = complete_query(p, sc, query);
+        if (error) {
+            return connpool_refuse(s, query->where, error);
+        }
+    }
+    return OK;
+}
+
+int connpool_check_config(apr_pool_t *pconf, apr_pool_t *plog,
+                          apr_pool_t *ptemp, server_rec *main_server)
+{
+    for (server_rec *s = main_server; s; s = s->next) {
+        const char *error = connpool_complete_server(pconf, connpool_server(s));
+
+        if (error) {
+            return connpool_refuse(s, NULL, error);
+        }
+    }
+    for (server_rec *s = main_server; s; s = s->next) {
+        int status = check_server(pconf, s);
+
+        if (status != OK) {
+            return status;
+        }
+    }
+    return connpool_check_servings(pconf);
+}

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What holds for a place, as httpd's directories and locations are called here:
+ * what is served there, how large a batch may be, who may see it. */
+#include "glue.h"
+#include "base/option.h"
+#include "config/config.h"
+#include "config/option.h"
+#include "config/setting.h"
+
+#include <apr_strings.h>
+
+#define PLACE(field) APR_OFFSETOF(connpool_dir_t, field)
+
+static const cp_option_t place_settings[] = {
+    {CP_INT("ConnPoolBatchMax", PLACE(batch.max), 20, 1, 1000)},
+    {CP_INT("ConnPoolBatchParallel", PLACE(batch.parallel), 8, 1, 100)},
+    {CP_SIZE("ConnPoolBatchBody", PLACE(batch.body), CP_MIB, 1, 64 * CP_MIB)},
+    {NULL},
+};
+
+void *connpool_create_dir_config(apr_pool_t *p, char *path)
+{
+    connpool_dir_t *dir = apr_pcalloc(p, sizeof(*dir));
+
+    cp_options_clear(place_settings, dir);
+    return dir;
+}
+
+void *connpool_merge_dir_config(apr_pool_t *p, void *basev, void *addv)
+{
+    const connpool_dir_t *base = basev;
+    const connpool_dir_t *add = addv;
+    connpool_dir_t *dir = apr_pmemdup(p, add, sizeof(*add));
+
+    if (!add->serve) {
+        dir->serve = base->serve;
+        dir->location = base->location;
+    }
+    dir->has_require = base->has_require || add->has_require;
+    cp_options_inherit(place_settings, dir, base);
+    return dir;
+}
+
+connpool_dir_t *connpool_dir(request_rec *r)
+{
+    return ap_get_module_config(r->per_dir_config, connpool_self);
+}
+
+const char *connpool_served_name(request_rec *r)
+{
+    const connpool_dir_t *dir = connpool_dir(r);
+
+    return dir->serve && dir->serve->nelts > 0
+               ? APR_ARRAY_IDX(dir->serve, 0, const char *)
+               : NULL;
+}
+
+/* --- ConnPoolServe --- */
+
+/* A place that serves names: checked when all definitions are known. */
+typedef struct serving_t {
+    server_rec *server;
+    const connpool_dir_t *dir;
+    const char *where;
+    const char *name;
+    const char *handler; /* set in the same section; NULL: elsewhere */
+} serving_t;
+
+/* Made anew by pre_config on each reading of the configuration. */
+static apr_array_header_t *servings;
+
+/* The largest ConnPoolBatchMax of any place; likewise. */
+static int largest_batch_max;
+
+int connpool_pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
+{
+    servings = apr_array_make(pconf, 8, sizeof(serving_t));
+    largest_batch_max = 0;
+    return OK;
+}
+
+/* The handler that the section of this directive sets, or NULL. */
+static const char *handler_beside(cmd_parms *cmd)
+{
+    const ap_directive_t *section = cmd->directive->parent;
+    const ap_directive_t *d = section ? section->first_child : NULL;
+
+    for (; d; d = d->next) {
+        if (ap_cstr_casecmp(d->directive, "SetHandler") == 0) {
+            const char *args = d->args;
+
+            return ap_getword_conf(cmd->pool, &args);
+        }
+    }
+    return NULL;
+}
+
+const char *connpool_cmd_serve(cmd_parms *cmd, void *dirv, const char *name)
+{
+    connpool_dir_t *dir = dirv;
+    const ap_directive_t *section = cmd->directive->parent;
+    serving_t *serving = apr_array_push(servings);
+
+    serving->server = cmd->server;
+    serving->dir = dir;
+    serving->where = connpool_where(cmd);
+    serving->name = name;
+    serving->handler = handler_beside(cmd);
+    if (!dir->serve) {
+        dir->serve = apr_array_make(cmd->pool, 1, sizeof(const char *));
+    }
+    APR_ARRAY_PUSH(dir->serve, const char *) = name;
+    if (dir->serve->nelts > 1 && serving->handler
+        && (strcmp(serving->handler, "connpool-query") == 0
+            || strcmp(serving->handler, "connpool-fetch") == 0)) {
+        return connpool_complaint(
+            cmd, NULL, NULL,
+            apr_pstrcat(cmd->pool, serving->handler, " serves one name", NULL));
+    }
+    while (section && strcasecmp(section->directive, "<If") == 0) {
+        section = section->parent;
+    }
+    if (section && strcasecmp(section->directive, "<Location") == 0 && cmd->path
+        && cmd->path[0] == '/') {
+        dir->location = cmd->path;
+    }
+    return NULL;
+}
+
+/* --- ConnPoolBatch... --- */
+
+const char *connpool_cmd_place_setting(cmd_parms *cmd, void *dirv,
+                                       const char *value)
+{
+    const connpool_dir_t *dir = dirv;
+    const char *error = connpool_read_setting(cmd, place_settings, dirv, value);
+
+    if (dir->batch.max > largest_batch_max) {
+        largest_batch_max = dir->batch.max;
+    }
+    return error;
+}
+
+static connpool_batch_limits_t complete_batch(const connpool_dir_t *dir)
+{
+    connpool_dir_t complete = *dir;
+
+    cp_options_complete(place_settings, &complete);
+    return complete.batch;
+}
+
+connpool_batch_limits_t connpool_batch_limits(request_rec *r)
+{
+    return complete_batch(connpool_dir(r));
+}
+
+/* --- Require ---
+ *
+ * mod_authz_core keeps to itself whether a Require applied, and grants what
+ * nobody restricted. So the module listens to Require: httpd hands a directive
+ * to every module that knows its name, also inside <RequireAny> and the like.
+ *
+ * Not every Require speaks about the report. The usual "Require all granted"
+ * of the document root says that its files are public, and the report's URL
+ * lies there only because it must lie somewhere. It counts when it stands in a
+ * <Location> (any that covers the URL, also "/"), which is about URLs, or in
+ * the very section that sets the handler. One in a .htaccess file, or for
+ * methods other than GET alone, does not count. */
+
+static int names_report(apr_pool_t *p, const ap_directive_t *directive)
+{
+    const char *args = directive->args;
+    const char *handler;
+
+    if (ap_cstr_casecmp(directive->directive, "SetHandler") != 0) {
+        return 0;
+    }
+    handler = ap_getword_conf(p, &args);
+    return strcmp(handler, "connpool-status") == 0
+           || strcmp(handler, "connpool-health") == 0;
+}
+
+static int is_about_report(apr_pool_t *p, const ap_directive_t *require)
+{
+    for (const ap_directive_t *in = require->parent; in; in = in->parent) {
+        if (ap_cstr_casecmpn(in->directive, "<Location", 9) == 0) {
+            return 1;
+        }
+        for (const ap_directive_t *d = in->first_child; d; d = d->next) {
+            if (names_report(p, d)) {
+                return 1;
+            }
+        }
+    }
+    return 0;
+}
+
+const char *connpool_cmd_require(cmd_parms *cmd, void *dirv, const char *args)
+{
+    connpool_dir_t *dir = dirv;
+
+    /* Nobody may believe in a Require that nobody enforces. */
+    if (!ap_find_linked_module("mod_authz_core.c")) {
+        return "Require needs mod_authz_core, which is not loaded";
+    }
+    if ((cmd->limited & (AP_METHOD_BIT << M_GET)) != 0
+        && is_about_report(cmd->temp_pool, cmd->directive)) {
+        dir->has_require = 1;
+    }
+    return NULL;
+}
+
+/* --- the check of what is served --- */
+
+/* More names than one request may have run. What surrounds the place is not
+ * known here: the largest bound that there is may hold in it. */
+static const char *check_batch_size(apr_pool_t *p, const serving_t *serving)
+{
+    const connpool_dir_t *dir = serving->dir;
+    int max = dir->batch.max;
+
+    if (max == CP_UNSET) {
+        max = complete_batch(
+                  ap_get_module_config(serving->server->lookup_defaults,
+                                       connpool_self))
+                  .max;
+        max = max > largest_batch_max ? max : largest_batch_max;
+    }
+    return dir->serve->nelts <= max
+               ? NULL
+               : apr_psprintf(p,
+                              "ConnPoolServe: %d names are more than "
+                              "ConnPoolBatchMax %d",
+                              dir->serve->nelts, max);
+}
+
+/* NULL, or what is wrong with a name that is served. */
+static const char *check_serving(apr_pool_t *p, const serving_t *serving)
+{
+    const connpool_server_t *sc = connpool_server(serving->server);
+    const char *handler = serving->handler ? serving->handler : "";
+    int is_query = apr_hash_get(sc->all_queries, serving->name,
+                                APR_HASH_KEY_STRING)
+                   != NULL;
+    int is_upstream = apr_hash_get(sc->all_upstreams, serving->name,
+                                   APR_HASH_KEY_STRING)
+                      != NULL;
+
+    if (!is_query && !is_upstream) {
+        return apr_psprintf(p,
+                            "ConnPoolServe: neither a query nor an upstream is "
+                            "named '%s'",
+                            serving->name);
+    }
+    if (!is_query && strcmp(handler, "connpool-query") == 0) {
+        return apr_psprintf(p,
+                            "ConnPoolServe: connpool-query serves queries, and "
+                            "'%s' is an upstream",
+                            serving->name);
+    }
+    if (!is_upstream && strcmp(handler, "connpool-fetch") == 0) {
+        return apr_psprintf(p,
+                            "ConnPoolServe: connpool-fetch serves upstreams, "
+                            "and '%s' is a query",
+                            serving->name);
+    }
+    if (strcmp(handler, "connpool-batch") != 0) {
+        return NULL;
+    }
+    if (is_query && is_upstream) {
+        return apr_psprintf(p,
+                            "ConnPoolServe: '%s' is both a query and an "
+                            "upstream",
+                            serving->name);
+    }
+    return check_batch_size(p, serving);
+}
+
+int connpool_check_servings(apr_pool_t *p)
+{
+    for (int i = 0; i < servings->nelts; i++) {
+        const serving_t *serving = &APR_ARRAY_IDX(servings, i, serving_t);
+        const char *error = check_serving(p, serving);
+
+        if (error) {
+            return connpool_refuse(serving->server, serving->where, error);
+        }
+    }
+    return OK;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Queries and their parameters, as ConnPoolQuery and ConnPoolParam define them.
+ */
+#ifndef CONNPOOL_QUERY_H
+#define CONNPOOL_QUERY_H
+
+#include "glue.h"
+#include "answers/encode.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "database/sqlite/scan.h"
+#include "database/value.h"
+
+typedef struct connpool_param_t {
+    cp_param_spec_t spec;
+    ap_regex_t *match; /* NULL: none */
+} connpool_param_t;
+
+/** Of a query that does not say max-rows= or max-bytes=. */
+#define CONNPOOL_MAX_ROWS  1000
+#define CONNPOOL_MAX_BYTES (8 * 1024 * 1024)
+
+/** How answers of a query are kept and shared. */
+typedef struct connpool_caching_t {
+    apr_interval_time_t ttl; /* 0: none */
+    int is_by_data;          /* ttl=data: until the database changes */
+    apr_interval_time_t stale;
+    apr_interval_time_t stale_if_error;
+    int is_shared; /* requests that carry credentials get the same answers */
+    int coalesces;
+    cp_buffer_t key; /* what all its keys begin with; set in the child */
+} connpool_caching_t;
+
+typedef struct connpool_query_t {
+    const char *name;
+    server_rec *server;
+    const char *where;
+    const char *database_name;
+    struct connpool_database_t *database; /* resolved in check_config */
+    const char *sql;
+    cp_sql_shape_t shape;
+    int is_write;
+    apr_int64_t methods; /* AP_METHOD_BIT << M_x, or'ed */
+    int max_rows;
+    apr_int64_t max_bytes;
+    apr_interval_time_t timeout; /* CP_UNSET: the database's */
+    cp_format_t format;
+    cp_log_limit_t complaints[CP_ERR_CLASSES]; /* of this child */
+    cp_log_limit_t slow_log;                   /* likewise */
+    apr_array_header_t *params;                /* connpool_param_t * */
+    connpool_caching_t caching;
+    int entry;
+} connpool_query_t;
+
+/** With ttl=. */
+int connpool_query_is_cached(const connpool_query_t *query);
+/** With ttl= or coalesce=on: never streams. */
+int connpool_query_is_collected(const connpool_query_t *query);
+
+/** The place of a declared parameter, or -1. */
+int connpool_find_param(const connpool_query_t *query, const char *name);
+
+/** A declared parameter's value from text: NULL or the reason against it. */
+const char *connpool_param_parse(apr_pool_t *p, const connpool_param_t *param,
+                                 const char *data, apr_size_t size,
+                                 cp_value_t *value);
+
+#endif

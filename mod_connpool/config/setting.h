@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What servers and places are set to, and what is defined in a server. */
+#ifndef CONNPOOL_SETTING_H
+#define CONNPOOL_SETTING_H
+
+#include "glue.h"
+
+#include <apr_hash.h>
+
+typedef enum connpool_report_t {
+    CONNPOOL_REPORT_OFF,
+    CONNPOOL_REPORT_ON,
+    CONNPOOL_REPORT_FULL,
+} connpool_report_t;
+
+typedef struct connpool_server_t {
+    server_rec *server;
+
+    /* Numbers and flags, CP_UNSET until completed. */
+    int engine;
+    int http_pool;
+    int db_pool;
+    int event_loop; /* main server only */
+    int http_max;
+    int http_per_host;
+    apr_interval_time_t http_connect;
+    apr_interval_time_t http_read;
+    apr_interval_time_t http_keepalive;
+    int http_cleanup;
+    int db_max;
+    int server_status;
+    apr_int64_t memory;       /* of the whole child */
+    apr_int64_t cache_local;  /* main server only */
+    const char *cache;        /* main server only; NULL: the default */
+    apr_interval_time_t slow; /* 0: nothing is slow */
+    int server_timing;
+
+    /* Defined in this very server, in order. Definitions are made while the
+     * configuration is read, completed and checked in check_config, and
+     * inherited by virtual hosts by pointer. In the child they get their
+     * run-time half (`child`), set once in child_init, before any request and
+     * any thread. */
+    apr_array_header_t *databases; /* connpool_database_t * */
+    apr_array_header_t *upstreams; /* connpool_upstream_t * */
+    apr_array_header_t *queries;   /* connpool_query_t * */
+
+    /* Visible here: own ones and those of the main server. By name. */
+    apr_hash_t *all_databases;
+    apr_hash_t *all_upstreams;
+    apr_hash_t *all_queries;
+
+    /* In the child: the total limit of this server's upstreams. */
+    struct cp_gate_t *http_gate;
+} connpool_server_t;
+
+connpool_server_t *connpool_server(server_rec *s);
+
+typedef enum connpool_kind_t {
+    CONNPOOL_DATABASE,
+    CONNPOOL_UPSTREAM,
+    CONNPOOL_QUERY,
+} connpool_kind_t;
+
+/** Enter a definition under its name, which must be new in this server.
+ * @return NULL, or the complaint */
+const char *connpool_define(cmd_parms *cmd, connpool_kind_t kind,
+                            const char *name, void *definition);
+
+/** How much one request may ask of connpool-batch. */
+typedef struct connpool_batch_limits_t {
+    int max;          /* items */
+    int parallel;     /* fetches at once */
+    apr_int64_t body; /* bytes of the request's */
+} connpool_batch_limits_t;
+
+typedef struct connpool_dir_t {
+    apr_array_header_t *serve; /* const char *, NULL: not set */
+    const char *location;      /* path of the <Location> that serves, or NULL */
+    int has_require;           /* merged by "or"; see connpool_cmd_require */
+    connpool_batch_limits_t batch; /* CP_UNSET: see connpool_batch_limits */
+} connpool_dir_t;
+
+connpool_dir_t *connpool_dir(request_rec *r);
+
+/** ConnPoolBatch... as they hold for this request. */
+connpool_batch_limits_t connpool_batch_limits(request_rec *r);
+
+/** The one name that ConnPoolServe gives here, or NULL. */
+const char *connpool_served_name(request_rec *r);
+
+#endif

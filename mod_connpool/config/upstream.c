@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * ConnPoolUpstream: an upstream and the pool of its connections. */
+#include "config/upstream.h"
+
+#include "glue.h"
+#include "base/option.h"
+#include "config/config.h"
+#include "config/option.h"
+#include "config/setting.h"
+#include "http/http.h"
+
+#include <apr_lib.h>
+#include <apr_strings.h>
+
+static const char *const allow_names[] = {"refuse", "allow", NULL};
+
+typedef struct upstream_options_t {
+    connpool_upstream_t up;
+    const char *headers;
+} upstream_options_t;
+
+#define UP(field) APR_OFFSETOF(upstream_options_t, up.field)
+
+static const cp_option_t upstream_options[] = {
+    {CP_INT("max", UP(pool.max), CP_UNSET, 1, 10000)},
+    {CP_INT("perhost", UP(perhost), CP_UNSET, 1, 10000)},
+    {CP_DURATION("acquire", UP(pool.acquire), 2 * CP_SECOND, 0, CP_HOUR)},
+    {CP_INT("queue", UP(pool.queue), 256, 0, 100000)},
+    {CP_DURATION("connect", UP(http.connect), CP_UNSET, CP_MILLISECOND,
+                 CP_HOUR)},
+    {CP_DURATION("read", UP(http.read), CP_UNSET, CP_MILLISECOND, CP_HOUR)},
+    {CP_DURATION("total", UP(http.total), 30 * CP_SECOND, CP_MILLISECOND,
+                 24 * CP_HOUR)},
+    {CP_DURATION("keepalive", UP(http.keepalive), CP_UNSET, 0, CP_WEEK)},
+    {CP_DURATION("lifetime", UP(http.lifetime), CP_HOUR, 0, CP_WEEK)},
+    {CP_DURATION("leak", UP(pool.leak), 60 * CP_SECOND, 0, CP_WEEK)},
+    {CP_SIZE("max-body", UP(http.max_body), 8 * CP_MIB, 1, CP_TIB)},
+    {CP_INT("redirects", UP(http.redirects), 0, 0, 10)},
+    {CP_INT("retry", UP(http.retries), 1, 0, 10)},
+    {CP_INT("breaker", UP(breaker), 5, 0, 1000000)},
+    {CP_FLAG("coalesce", UP(coalesces), 0)},
+    {CP_FLAG("http2", UP(http.http2), 0)},
+    {CP_FILE("ca", UP(http.ca))},
+    {CP_FILE("cert", UP(http.cert))},
+    {CP_FILE("key", UP(http.key))},
+    {CP_CHOICE("private", UP(http.allow_private), 0, allow_names)},
+    {CP_CHOICE("plaintext", UP(http.allow_plaintext), 0, allow_names)},
+    {CP_WORD("headers", APR_OFFSETOF(upstream_options_t, headers))},
+    {CP_CHOICE("overflow", UP(overflow_direct), 1, connpool_overflow_names)},
+    {CP_INT("overflow-max", UP(pool.overflow_max), 10, 0, 1000)},
+    {NULL},
+};
+
+/* Headers that a request may hand on: names the client cannot misuse to break
+ * the framing or to choose the host. */
+static const char *read_header_list(cmd_parms *cmd, connpool_upstream_t *up,
+                                    const char *list)
+{
+    static const char *const refused[] = {"host",
+                                          "connection",
+                                          "keep-alive",
+                                          "te",
+                                          "trailer",
+                                          "upgrade",
+                                          "transfer-encoding",
+                                          "expect",
+                                          "proxy-connection",
+                                          "content-length",
+                                          "accept-encoding",
+                                          "range",
+                                          "if-range",
+                                          NULL};
+    char *names = apr_pstrdup(cmd->pool, list);
+    char *name, *state;
+
+    for (name = apr_strtok(names, ",", &state); name;
+         name = apr_strtok(NULL, ",", &state)) {
+        const char *c = name;
+
+        while (apr_isalnum(*c) || *c == '-' || *c == '_') {
+            c++;
+        }
+        if (*c || c == name) {
+            return apr_psprintf(cmd->pool, "'%s' is not a header's name", name);
+        }
+        for (const char *const *bad = refused; *bad; bad++) {
+            if (strcasecmp(name, *bad) == 0) {
+                return apr_psprintf(
+                    cmd->pool, "'%s' cannot be handed on to an upstream", name);
+            }
+        }
+        APR_ARRAY_PUSH(up->headers, const char *) = name;
+    }
+    return NULL;
+}
+
+const char *connpool_cmd_upstream(cmd_parms *cmd, void *dummy, const char *line)
+{
+    upstream_options_t *target = apr_pcalloc(cmd->pool, sizeof(*target));
+    const connpool_keys_t keys[] = {{upstream_options, target}, {NULL}};
+    connpool_upstream_t *up = &target->up;
+    const char **words;
+    const char *error = connpool_read_words(
+        cmd, line, 2, "ConnPoolUpstream NAME URL ...", &words);
+
+    if (error) {
+        return error;
+    }
+    cp_options_clear(upstream_options, target);
+    cp_options_complete(upstream_options, target);
+    up->name = up->pool.name = up->http.name = words[0];
+    up->http.url = words[1];
+    up->server = cmd->server;
+    up->where = connpool_where(cmd);
+    up->headers = apr_array_make(cmd->pool, 4, sizeof(const char *));
+    error = cp_upstream_check_url(cmd->pool, words[1], &up->origin);
+    if (error) { /* no word of the URL where it may hold a password */
+        return connpool_complaint(
+            cmd, up->name, NULL,
+            strchr(words[1], '@')
+                ? apr_pstrcat(cmd->pool, "the URL ", error, NULL)
+                : apr_psprintf(cmd->pool, "'%s' %s", words[1], error));
+    }
+    error = connpool_read_options(cmd, up->name, words + 2, keys);
+    if (error) {
+        return error;
+    }
+    if (target->headers) {
+        error = read_header_list(cmd, up, target->headers);
+        if (error) {
+            return connpool_complaint(cmd, up->name, "headers", error);
+        }
+    }
+    return connpool_define(cmd, CONNPOOL_UPSTREAM, up->name, up);
+}
