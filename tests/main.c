@@ -23,7 +23,7 @@ static const struct {
     {"hash", hash_suite},         {"flight", flight_suite},
     {"key", key_suite},           {"entry", entry_suite},
     {"store", store_suite},       {"sentinel", sentinel_suite},
-    {"breaker", breaker_suite},
+    {"breaker", breaker_suite},   {"option", option_suite},
 };
 
 #define SUITES ((int)(sizeof(suites) / sizeof(suites[0])))

@@ -1,11 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# A directive is finished when it is documented, has a range, starts unset, is
-# inherited by virtual hosts and ends with a default. So are the keys of
-# key=value lists, as far as it applies to them.
+# A directive is finished when it is documented and has a row in a table, which
+# says its range and default and lets virtual hosts inherit it. So are the keys
+# of key=value lists.
 set -eu
 
-config=mod_connpool/mod_connpool_config.c
+commands=mod_connpool/config/config.c
+server=mod_connpool/config/setting.c
+place=mod_connpool/config/place.c
 readme=README.md
 reference=conf/connpool.conf
 status=0
@@ -14,16 +16,32 @@ complain() {
     status=1
 }
 
-for file in "$config" "$readme" "$reference"; do
+for file in "$commands" "$server" "$place" "$readme" "$reference"; do
     [ -s "$file" ] || {
         echo "directives: no $file" >&2
         exit 1
     }
 done
 
-directives=$(tr -d '\n' <"$config" |
-    grep -oE '((PLACE_)?SETTING|AP_INIT_[A-Z0-9_]+)\([[:space:]]*"ConnPool[A-Za-z0-9]+"' |
-    sed 's/.*"\(.*\)"/\1/' | sort -u)
+# rows FILE TABLE: the rows of one table of options, a line each.
+rows() {
+    sed -n "/cp_option_t $2\[\] = {/,/^};/p" "$1" | sed '1d;$d' |
+        tr -s ' \n' '  ' | sed 's/}, *{/}\n{/g' | grep '"' || true
+}
+
+# name ROW: its key.
+name() {
+    echo "$1" | sed 's/[^"]*"\([^"]*\)".*/\1/'
+}
+
+# handled HANDLERS: the directives in the command table that have such a handler.
+handled() {
+    tr -d '\n' <"$commands" | tr -s ' ' |
+        grep -oE "((PLACE_)?SETTING\(\"ConnPool[A-Za-z0-9]+\"|AP_INIT_[A-Z0-9_]+\( ?\"ConnPool[A-Za-z0-9]+\", ?[a-z_]+)" |
+        grep -E "$1" | sed 's/[^"]*"\([^"]*\)".*/\1/' | sort -u
+}
+
+directives=$(handled .)
 [ "$(echo "$directives" | wc -l)" -ge 10 ] || {
     echo "directives: the command table was not found" >&2
     exit 1
@@ -45,66 +63,62 @@ for file in "$readme" conf/*.conf conf/demo/*.conf; do
     done
 done
 
-# rows TABLE: the rows of one table of options, a line each.
-rows() {
-    sed -n "/^static const option_t $1\[\] = {/,/^};/p" "$config" | sed '1d;$d' |
-        tr -s ' \n' '  ' | sed 's/}, */}\n/g' | grep '"' || true
-}
-
-check_range() {
-    case $2 in
-    *OPTION_INT,* | *OPTION_DURATION,* | *OPTION_SIZE,*)
-        case $2 in
-        *' 0, 0, NULL}') complain "$1 has no range" ;;
-        esac
-        ;;
-    *OPTION_CHOICE,*)
-        case $2 in
-        *' NULL}') complain "$1 has no list of choices" ;;
-        esac
+# A row's macro asks for a range, a list of choices and a default. A field that
+# has no default in its row gets one in the code.
+check_row() {
+    echo "$3" | grep -qE '\{CP_(INT|DURATION|SIZE|FLAG|CHOICE|NAME|WORD|FILE)\("' ||
+        complain "$2 is not made by a macro of base/option.h"
+    case $3 in
+    *CP_UNSET*)
+        field=$(echo "$3" | sed 's/[^(]*([^(]*(\([a-z_.]*\)).*/\1/')
+        grep -qE "set_default[a-z_]*\(&[a-z]+->$field,|->$field == CP_UNSET" "$1" \
+            mod_connpool/config/check.c ||
+            complain "$2: $field has no default"
         ;;
     esac
 }
 
-# Directives of one value: unset at first, inherited, completed.
-# check_settings TABLE OFFSET-MACRO STRUCT INHERIT-MACRO COMPLETED-FIELD-PREFIX
+# Directives of one value: the command table and the table of rows agree, and
+# the table is what clears, inherits and completes.
 check_settings() {
-    settings=$(rows "$1")
-    [ -n "$settings" ] || complain "the table '$1' was not found"
+    settings=$(rows "$1" "$2")
+    [ -n "$settings" ] || complain "the table '$2' was not found"
+    for what in clear inherit complete; do
+        grep -q "cp_options_$what($2," "$1" ||
+            complain "nothing calls cp_options_$what for '$2'"
+    done
     while read -r row; do
-        name=$(echo "$row" | sed 's/.*{"\([^"]*\)".*/\1/')
-        field=$(echo "$row" | sed "s/.*$2(\([a-z_.]*\)).*/\1/")
-        check_range "$name" "$row"
-        echo "$directives" | grep -qx "$name" ||
-            complain "$name is in no command table"
-        grep -q "$3->$field = CONNPOOL_UNSET;" "$config" ||
-            complain "$name: $field does not start unset"
-        grep -q "$4($field);" "$config" ||
-            complain "$name: $field is not inherited"
-        grep -qE "set_default[a-z_]*\(&$5${field##*.}," "$config" ||
-            complain "$name: $field has no default"
+        check_row "$1" "$(name "$row")" "$row"
+        handled "$3" | grep -qx "$(name "$row")" ||
+            complain "$(name "$row") is in no command table"
     done <<LIST
 $settings
 LIST
+    for directive in $(handled "$3"); do
+        echo "$settings" | grep -q "\"$directive\"" ||
+            complain "$directive has no row in '$2'"
+    done
 }
-check_settings settings SERVER sc INHERIT 'sc->'
-check_settings place_settings PLACE dir INHERIT_PLACE 'limits\.'
+check_settings "$server" settings '^SETTING|connpool_cmd_(global_)?setting$'
+check_settings "$place" place_settings '^PLACE_SETTING|connpool_cmd_place_setting$'
 
-# Keys: documented in both places, and within a range.
-tables=$(sed -n 's/^static const option_t \([a-z_]*_options\)\[\] = {/\1/p' "$config")
-[ -n "$tables" ] || complain "no table of options was found"
+# Keys: documented in both places.
+tables=$(grep -rnoE 'cp_option_t [a-z_]+_(options|keys)\[\] = \{' mod_connpool |
+    sed 's/\([^:]*\):.*cp_option_t \([a-z_]*\).*/\1:\2/')
+[ "$(echo "$tables" | wc -l)" -ge 4 ] || complain "tables of options are missing"
 for table in $tables; do
+    file=${table%%:*}
     keys=0
     while read -r row; do
-        key=$(echo "$row" | sed 's/.*{"\([^"]*\)".*/\1/')
+        key=$(name "$row")
         keys=$((keys + 1))
-        check_range "$table: $key" "$row"
-        for file in "$readme" "$reference"; do
-            grep -qE "(^|[^a-z-])$key=" "$file" ||
-                complain "$table: $key= is not in $file"
+        check_row "$file" "$table: $key" "$row"
+        for document in "$readme" "$reference"; do
+            grep -qE "(^|[^a-z-])$key=" "$document" ||
+                complain "$table: $key= is not in $document"
         done
     done <<LIST
-$(rows "$table")
+$(rows "$file" "${table#*:}")
 LIST
     [ $keys -gt 1 ] || complain "$table: no keys were found"
 done
