@@ -5,7 +5,7 @@
 # of key=value lists.
 set -eu
 
-commands=mod_connpool/config/config.c
+commands=mod_connpool/config/commands.c
 server=mod_connpool/config/setting.c
 place=mod_connpool/config/place.c
 readme=README.md
@@ -102,8 +102,8 @@ LIST
 check_settings "$server" settings '^SETTING|connpool_cmd_(global_)?setting$'
 check_settings "$place" place_settings '^PLACE_SETTING|connpool_cmd_place_setting$'
 
-# Keys: documented in both places.
-tables=$(grep -rnoE 'cp_option_t [a-z_]+_(options|keys)\[\] = \{' mod_connpool |
+# Keys, those of drivers too: documented in both places.
+tables=$(grep -rnoE 'cp_option_t [a-z_]+\[\] = \{' mod_connpool | grep -v 'settings\[' |
     sed 's/\([^:]*\):.*cp_option_t \([a-z_]*\).*/\1:\2/')
 [ "$(echo "$tables" | wc -l)" -ge 4 ] || complain "tables of options are missing"
 for table in $tables; do

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The table of directives. */
+ * The table of directives: what httpd knows of them. */
 #include "config/config.h"
 
 #define SETTING(name, text)                                                    \
