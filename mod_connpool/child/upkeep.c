@@ -147,12 +147,13 @@ static void maintain_database(connpool_database_t *db, void *baton)
     if (db->child->sentinel) {
         cp_sentinel_weigh(db->child->sentinel, &weight);
     }
-    set_gauge(&stats->cache_bytes, weight.cache);
-    set_gauge(&stats->schema_bytes, weight.schema);
-    set_gauge(&stats->statement_bytes, weight.statements);
+    set_gauge(&stats->driver_gauges[0], weight.cache);
+    set_gauge(&stats->driver_gauges[1], weight.schema);
+    set_gauge(&stats->driver_gauges[2], weight.statements);
+    set_gauge(&stats->driver_gauges[3],
+              (uint64_t)cp_sqlite_wal_bytes(db->child->sqlite));
     set_gauge(&stats->memory_bytes,
               weight.cache + weight.schema + weight.statements);
-    set_gauge(&stats->wal_bytes, cp_sqlite_wal_bytes(db->child->sqlite));
 }
 
 static void maintain_pool(cp_pool_t *pool, void *baton)

@@ -1,66 +1,62 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Gathers the report from the shared segment, so that it covers all children.
  * Only names from the configuration come into it: no path, SQL or URL. */
+#include "report/gather.h"
+
 #include "glue.h"
 #include "base/clock.h"
+#include "base/gauge.h"
 #include "child/child.h"
 #include "config/definitions.h"
+#include "database/sqlite/gauge.h"
 #include "http/breaker.h"
-#include "report/status.h"
+#include "stats/metric.h"
 #include "stats/segment.h"
 #include "stats/stats.h"
+#include "stats/tables.h"
 
 #include <limits.h>
-#include <stddef.h>
 
 #include <apr_hash.h>
 #include <apr_strings.h>
 
-typedef struct number_field_t {
-    const char *name; /* in JSON */
-    size_t offset;    /* in cp_pool_stats_t */
-    int is_gauge;
-} number_field_t;
+/* What drivers show beside what all have. */
+static const cp_gauge_t *const driver_gauges[] = {cp_sqlite_gauges};
 
-#define FIELD(number, member)                                                  \
-    [number] = {#member, offsetof(cp_pool_stats_t, member), 0}
-#define GAUGE(number, member)                                                  \
-    [number] = {#member, offsetof(cp_pool_stats_t, member), 1}
+#define DRIVERS (sizeof(driver_gauges) / sizeof(driver_gauges[0]))
 
-static const number_field_t pool_fields[CONNPOOL_NUMBERS] = {
-    GAUGE(CONNPOOL_OPEN, open),
-    GAUGE(CONNPOOL_BUSY, busy),
-    GAUGE(CONNPOOL_IDLE, idle),
-    GAUGE(CONNPOOL_WAITING, waiting),
-    FIELD(CONNPOOL_ACQUIRED, acquired),
-    FIELD(CONNPOOL_RELEASED, released),
-    FIELD(CONNPOOL_ABANDONED, abandoned),
-    FIELD(CONNPOOL_TIMEOUTS, timeouts),
-    FIELD(CONNPOOL_REJECTED, rejected),
-    FIELD(CONNPOOL_FALLBACKS, fallbacks),
-    FIELD(CONNPOOL_CREATED, created),
-    FIELD(CONNPOOL_CREATE_FAILURES, create_failures),
-    FIELD(CONNPOOL_LEAKS, leaks_suspected),
-    GAUGE(CONNPOOL_MEMORY, memory_bytes),
-};
-
-/* A child that stops between two of its counters can leave a gauge below
- * zero; nobody shall see that as a number of twenty digits. */
-static uint64_t not_negative(uint64_t value)
+static int is_named(const cp_gauge_t *gauge, const char *name)
 {
-    return (int64_t)value < 0 ? 0 : value;
+    return gauge->name && strcmp(gauge->name, name) == 0;
 }
 
-connpool_spread_t connpool_spread_of(const cp_histogram_t *h)
+/* All drivers' gauges, by whatever is configured: a series does not come and go
+ * with a database. What two drivers have is there once. */
+static void gather_gauges(connpool_status_t *report)
 {
-    return (connpool_spread_t){
-        .count = cp_histogram_count(h),
-        .sum = h->sum,
-        .p50 = cp_histogram_quantile(h, 0.50),
-        .p90 = cp_histogram_quantile(h, 0.90),
-        .p99 = cp_histogram_quantile(h, 0.99),
-        .max = h->max,
-    };
+    for (size_t i = 0; i < DRIVERS * CP_GAUGES; i++) {
+        const cp_gauge_t *gauge = &driver_gauges[i / CP_GAUGES][i % CP_GAUGES];
+        int is_new = gauge->name != NULL;
+
+        EACH_LINE(report->gauges, cp_gauge_t, seen)
+        {
+            is_new = is_new && !is_named(gauge, seen->name);
+        }
+        if (is_new) {
+            APR_ARRAY_PUSH(report->gauges, cp_gauge_t) = *gauge;
+        }
+    }
+}
+
+uint64_t connpool_status_gauge(const connpool_pool_line_t *line,
+                               const cp_gauge_t *gauge)
+{
+    for (int i = 0; line->gauges && i < CP_GAUGES; i++) {
+        if (is_named(&line->gauges[i], gauge->name)) {
+            return line->sum->driver_gauges[i];
+        }
+    }
+    return 0;
 }
 
 static const char *server_label(const connpool_status_t *report,
@@ -110,10 +106,8 @@ static const char *state_of(const connpool_status_t *report,
     if (connpool_status_is_down(line->sum)) {
         return "down";
     }
-    return line->number[CONNPOOL_WAITING] > 0
-                   && line->number[CONNPOOL_BUSY] >= limit
-               ? "exhausted"
-               : "ok";
+    return line->sum->waiting > 0 && line->sum->busy >= limit ? "exhausted"
+                                                              : "ok";
 }
 
 static void add_leaks(apr_array_header_t *leaks, const cp_pool_stats_t *stats,
@@ -166,18 +160,6 @@ static connpool_pool_line_t *add_pool(connpool_status_t *report,
     line->name = name;
     line->server = server_label(report, server);
     line->owner = connpool_server(server);
-    for (int i = 0; i < CONNPOOL_NUMBERS; i++) {
-        const char *cell = (const char *)sum + pool_fields[i].offset;
-
-        memcpy(&line->number[i], cell, sizeof(line->number[i]));
-        if (pool_fields[i].is_gauge) {
-            line->number[i] = not_negative(line->number[i]);
-        }
-    }
-    memcpy(line->closed, sum->closed, sizeof(line->closed));
-    line->acquire = connpool_spread_of(&sum->acquire_us);
-    line->hold = connpool_spread_of(&sum->hold_us);
-    line->create = connpool_spread_of(&sum->create_us);
     line->leaks = gather_leaks(report, entry);
     for (int i = 0; i < CP_POOL_PARTS; i++) {
         uint64_t since = sum->waiting_since[i];
@@ -203,7 +185,9 @@ static void add_database(connpool_status_t *report,
     connpool_pool_line_t *line = add_pool(report, db->name, db->server,
                                           db->entry);
     const connpool_server_t *flags = flags_for(report, db->server);
+    line->database = db;
     line->kind = "sqlite";
+    line->gauges = cp_sqlite_gauges;
     line->max = db->pool.max;
     line->max_together = INT_MAX;
     line->state = state_of(report, line, flags->engine && flags->db_pool,
@@ -229,12 +213,7 @@ static void add_upstream(connpool_status_t *report,
     line->sum = sum;
     line->name = up->name;
     line->server = pool->server;
-    line->count = sum->count;
-    line->errors = sum->errors;
-    line->reused = sum->reused;
-    line->retries = sum->retries;
     line->breaker = cp_breaker_state(sum, cp_clock_now());
-    line->us = connpool_spread_of(&sum->us);
 }
 
 static void add_query(connpool_status_t *report, const connpool_query_t *query)
@@ -246,10 +225,6 @@ static void add_query(connpool_status_t *report, const connpool_query_t *query)
     line->sum = sum;
     line->name = query->name;
     line->server = server_label(report, query->server);
-    line->count = sum->count;
-    line->errors = sum->errors;
-    line->rows = sum->rows;
-    line->us = connpool_spread_of(&sum->us);
 }
 
 static void gather_server(connpool_status_t *report,
@@ -289,23 +264,23 @@ static void gather_processes(connpool_status_t *report)
     int slots = cp_segment_slots(seg);
 
     for (int i = 0; i < slots; i++) {
-        const cp_process_stats_t *process = cp_segment_process(seg, i);
-        uint64_t base = cp_stats_get(&process->rss_base_bytes);
         pid_t pid = cp_segment_owner(seg, i);
 
         if (pid != 0) {
             connpool_child_line_t *line = apr_array_push(report->processes);
+            cp_process_stats_t *sum = apr_pcalloc(report->p, sizeof(*sum));
 
+            cp_metrics_merge(&cp_process_metrics, sum,
+                             cp_segment_process(seg, i));
             line->pid = pid;
-            line->rss_bytes = cp_stats_get(&process->rss_bytes);
-            line->rss_max_bytes = cp_stats_get(&process->rss_max_bytes);
-            line->memory_bytes = cp_stats_get(&process->memory_bytes);
-            line->growth_bytes = base ? (int64_t)(line->rss_bytes - base) : 0;
-            line->descriptors = cp_stats_get(&process->descriptors);
+            line->growth_bytes = sum->rss_base_bytes
+                                     ? (int64_t)(sum->rss_bytes
+                                                 - sum->rss_base_bytes)
+                                     : 0;
+            line->sum = sum;
         }
     }
     cp_segment_sum_process(seg, &report->process);
-    report->request = connpool_spread_of(&report->process.request_us);
 }
 
 connpool_status_t *connpool_status_gather(request_rec *r)
@@ -318,6 +293,8 @@ connpool_status_t *connpool_status_gather(request_rec *r)
     report->memory_bound = (uint64_t)connpool_server(connpool_child.main_server)
                                ->memory;
     report->children = cp_segment_children(connpool_child.segment);
+    report->gauges = apr_array_make(r->pool, CP_GAUGES, sizeof(cp_gauge_t));
+    gather_gauges(report);
     report->pools = apr_array_make(r->pool, 8, sizeof(connpool_pool_line_t));
     report->queries = apr_array_make(r->pool, 8, sizeof(connpool_query_line_t));
     report->upstreams = apr_array_make(r->pool, 8,
@@ -335,14 +312,7 @@ connpool_status_t *connpool_status_gather(request_rec *r)
     gather_processes(report);
     cp_segment_sum_loop(connpool_child.segment, &report->loop);
     cp_segment_sum_batch(connpool_child.segment, &report->batch);
-    report->loop.running = not_negative(report->loop.running);
-    report->loop.in_flight = not_negative(report->loop.in_flight);
     return report;
-}
-
-const char *connpool_pool_number_name(connpool_pool_number_t number)
-{
-    return pool_fields[number].name;
 }
 
 int connpool_status_loop_is_on(void)

@@ -11,13 +11,18 @@
 #include "database/sqlite/sqlite.h"
 #include "http/breaker.h"
 #include "http/http.h"
+#include "report/access.h"
+#include "report/gather.h"
 #include "report/report.h"
-#include "report/status.h"
 #include "request/hold.h"
 #include "stats/condition.h"
+#include "stats/metric.h"
 #include "stats/segment.h"
 #include "stats/stats.h"
+#include "stats/tables.h"
 #include "work/fetch.h"
+
+#include <stddef.h>
 
 #include <apr_hash.h>
 #include <apr_strings.h>
@@ -231,9 +236,8 @@ static verdict_t judge_upstream(const connpool_upstream_line_t *line,
 static const connpool_upstream_line_t *upstream_of(
     const connpool_status_t *report, const connpool_pool_line_t *pool)
 {
-    for (int i = 0; i < report->upstreams->nelts; i++) {
-        const connpool_upstream_line_t *line = &APR_ARRAY_IDX(
-            report->upstreams, i, connpool_upstream_line_t);
+    EACH_LINE(report->upstreams, connpool_upstream_line_t, line)
+    {
 
         if (line->server == pool->server
             && strcmp(line->name, pool->name) == 0) {
@@ -249,7 +253,7 @@ static verdict_t judge(const connpool_status_t *report,
     verdict_t verdict = judge_pool(line, now);
     const connpool_upstream_line_t *up = upstream_of(report, line);
 
-    if (verdict.health == HEALTH_OK && up && strcmp(line->kind, "http") == 0) {
+    if (verdict.health == HEALTH_OK && up && !line->database) {
         verdict = judge_upstream(up, now);
     }
     return verdict;
@@ -273,20 +277,19 @@ static void put_pool(cp_buffer_t *buf, const char *separator,
     connpool_json_put(buf, "}");
 }
 
-/* How many connections all pools of a kind can have. Those of one server, which
- * may share a limit, stand side by side. */
-static uint64_t limit_of(const connpool_status_t *report, const char *kind)
+/* How many connections all pools can have, of databases or of upstreams. Those
+ * of one server, which may share a limit, stand side by side. */
+static uint64_t limit_of(const connpool_status_t *report, int of_databases)
 {
     const connpool_server_t *owner = NULL;
     uint64_t limit = 0;
     int room = 0;
 
-    for (int i = 0; i < report->pools->nelts; i++) {
-        const connpool_pool_line_t *line = &APR_ARRAY_IDX(report->pools, i,
-                                                          connpool_pool_line_t);
+    EACH_LINE(report->pools, connpool_pool_line_t, line)
+    {
         int share;
 
-        if (strcmp(line->kind, kind) != 0) {
+        if ((line->database != NULL) != of_databases) {
             continue;
         }
         if (line->owner != owner) {
@@ -300,27 +303,32 @@ static uint64_t limit_of(const connpool_status_t *report, const char *kind)
     return limit * (uint64_t)report->children;
 }
 
-/* All pools of a kind: sums, the worst status, and each by name. */
-static health_t put_kind(cp_buffer_t *buf, const char *key, const char *kind,
-                         const connpool_status_t *report)
+/* What is summed over pools: counters, by their names in JSON. */
+static const size_t summed[] = {
+    offsetof(cp_pool_stats_t, open),     offsetof(cp_pool_stats_t, busy),
+    offsetof(cp_pool_stats_t, idle),     offsetof(cp_pool_stats_t, waiting),
+    offsetof(cp_pool_stats_t, timeouts), offsetof(cp_pool_stats_t, fallbacks)};
+
+#define SUMMED (sizeof(summed) / sizeof(summed[0]))
+
+/* All pools of databases, or of upstreams: sums, the worst status, and each by
+ * name. */
+static health_t put_pools(cp_buffer_t *buf, const char *key, int of_databases,
+                          const connpool_status_t *report)
 {
-    static const connpool_pool_number_t shown[] = {
-        CONNPOOL_OPEN,    CONNPOOL_BUSY,     CONNPOOL_IDLE,
-        CONNPOOL_WAITING, CONNPOOL_TIMEOUTS, CONNPOOL_FALLBACKS};
-    uint64_t sums[sizeof(shown) / sizeof(shown[0])] = {0};
-    uint64_t max = limit_of(report, kind), oldest = 0;
+    cp_pool_stats_t total = {0};
+    uint64_t max = limit_of(report, of_databases), oldest = 0;
     health_t health = HEALTH_OK;
     cp_clock_t now = cp_clock_now();
     const char *separator = "";
 
     connpool_json_key(buf, ",\n", key);
     connpool_json_put(buf, "{\"pools\":[");
-    for (int i = 0; i < report->pools->nelts; i++) {
-        const connpool_pool_line_t *line = &APR_ARRAY_IDX(report->pools, i,
-                                                          connpool_pool_line_t);
+    EACH_LINE(report->pools, connpool_pool_line_t, line)
+    {
         verdict_t verdict;
 
-        if (strcmp(line->kind, kind) != 0) {
+        if ((line->database != NULL) != of_databases) {
             continue;
         }
         verdict = judge(report, line, now);
@@ -328,19 +336,19 @@ static health_t put_kind(cp_buffer_t *buf, const char *key, const char *kind,
         separator = ",";
         health = worse(health, verdict.health);
         oldest = line->oldest_wait_us > oldest ? line->oldest_wait_us : oldest;
-        for (size_t n = 0; n < sizeof(shown) / sizeof(shown[0]); n++) {
-            sums[n] += line->number[shown[n]];
-        }
+        cp_metrics_merge(&cp_pool_metrics, &total, line->sum);
     }
     connpool_json_put(buf, "]");
     connpool_json_text(buf, ",", "status", health_names[health]);
     connpool_json_number(buf, ",", "max", max);
-    for (size_t n = 0; n < sizeof(shown) / sizeof(shown[0]); n++) {
-        connpool_json_number(buf, ",", connpool_pool_number_name(shown[n]),
-                             sums[n]);
+    for (size_t i = 0; i < SUMMED; i++) {
+        const cp_metric_t *row = cp_metrics_from(&cp_pool_metrics, summed[i]);
+
+        connpool_json_number(buf, ",", row->json,
+                             cp_metric_value(row, &total, 0));
     }
     connpool_json_number(buf, ",", "busy_percent",
-                         max ? sums[1] * 100 / max : 0);
+                         max ? total.busy * 100 / max : 0);
     connpool_json_number(buf, ",", "oldest_wait_us", oldest);
     connpool_json_put(buf, "}");
     return health;
@@ -373,9 +381,9 @@ static int answer(request_rec *r)
 {
     const connpool_status_t *report = connpool_status_gather(r);
     cp_buffer_t details = {0}, buf = {0};
-    health_t health = put_kind(&details, "http_pool", "http", report);
+    health_t health = put_pools(&details, "http_pool", 0, report);
 
-    health = worse(health, put_kind(&details, "db_pool", "sqlite", report));
+    health = worse(health, put_pools(&details, "db_pool", 1, report));
     health = worse(health, put_loop(&details, report));
     connpool_json_put(&buf, "{");
     connpool_json_text(&buf, "", "status", health_names[health]);

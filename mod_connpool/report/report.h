@@ -12,9 +12,4 @@ int connpool_health_handler(request_rec *r);
 void connpool_health_sample(void);
 void connpool_status_register(apr_pool_t *p);
 
-/** May this client see the report? Local clients only, unless a Require says
- * otherwise.
- * @return OK or HTTP_FORBIDDEN */
-int connpool_status_access(request_rec *r);
-
 #endif

@@ -6,8 +6,11 @@
  * never an error. With ?auto one "Key: value" a line. */
 #include "glue.h"
 #include "config/definitions.h"
+#include "report/gather.h"
 #include "report/report.h"
-#include "report/status.h"
+#include "stats/stats.h"
+
+#include <stddef.h>
 
 #include <apr_optional_hooks.h>
 #include <apr_strings.h>
@@ -22,15 +25,27 @@ static const char *guest_text(request_rec *r, const char *text)
 /* What server-status shows of a pool, in this order, in both forms. */
 static const struct {
     const char *label;
-    connpool_pool_number_t number;
+    size_t offset; /* in cp_pool_stats_t */
 } guest_columns[] = {
-    {"Open", CONNPOOL_OPEN},         {"Busy", CONNPOOL_BUSY},
-    {"Idle", CONNPOOL_IDLE},         {"Waiting", CONNPOOL_WAITING},
-    {"Acquired", CONNPOOL_ACQUIRED}, {"Released", CONNPOOL_RELEASED},
-    {"Timeouts", CONNPOOL_TIMEOUTS}, {"Fallbacks", CONNPOOL_FALLBACKS},
+    {"Open", offsetof(cp_pool_stats_t, open)},
+    {"Busy", offsetof(cp_pool_stats_t, busy)},
+    {"Idle", offsetof(cp_pool_stats_t, idle)},
+    {"Waiting", offsetof(cp_pool_stats_t, waiting)},
+    {"Acquired", offsetof(cp_pool_stats_t, acquired)},
+    {"Released", offsetof(cp_pool_stats_t, released)},
+    {"Timeouts", offsetof(cp_pool_stats_t, timeouts)},
+    {"Fallbacks", offsetof(cp_pool_stats_t, fallbacks)},
 };
 
 #define GUEST_COLUMNS ((int)(sizeof(guest_columns) / sizeof(guest_columns[0])))
+
+static uint64_t guest_number(const connpool_pool_line_t *line, int column)
+{
+    const char *sum = (const char *)line->sum;
+
+    return *(const uint64_t *)(const void *)(sum
+                                             + guest_columns[column].offset);
+}
 
 static void auto_pools(request_rec *r, const connpool_status_t *report)
 {
@@ -43,8 +58,7 @@ static void auto_pools(request_rec *r, const connpool_status_t *report)
         ap_rprintf(r, "ConnPool[%d]Max: %d\n", i, line->max);
         for (int c = 0; c < GUEST_COLUMNS; c++) {
             ap_rprintf(r, "ConnPool[%d]%s: %" APR_UINT64_T_FMT "\n", i,
-                       guest_columns[c].label,
-                       line->number[guest_columns[c].number]);
+                       guest_columns[c].label, guest_number(line, c));
         }
     }
 }
@@ -60,8 +74,8 @@ static void auto_details(request_rec *r, const connpool_status_t *report)
                    "ConnPoolQuery[%d]Count: %" APR_UINT64_T_FMT "\n"
                    "ConnPoolQuery[%d]Errors: %" APR_UINT64_T_FMT "\n"
                    "ConnPoolQuery[%d]Rows: %" APR_UINT64_T_FMT "\n",
-                   i, line->name, i, line->count, i, line->errors, i,
-                   line->rows);
+                   i, line->name, i, line->sum->count, i, line->sum->errors, i,
+                   line->sum->rows);
     }
     for (int i = 0; i < report->upstreams->nelts; i++) {
         const connpool_upstream_line_t *line = &APR_ARRAY_IDX(
@@ -72,8 +86,8 @@ static void auto_details(request_rec *r, const connpool_status_t *report)
                    "ConnPoolUpstream[%d]Count: %" APR_UINT64_T_FMT "\n"
                    "ConnPoolUpstream[%d]Errors: %" APR_UINT64_T_FMT "\n"
                    "ConnPoolUpstream[%d]Reused: %" APR_UINT64_T_FMT "\n",
-                   i, line->name, i, line->count, i, line->errors, i,
-                   line->reused);
+                   i, line->name, i, line->sum->count, i, line->sum->errors, i,
+                   line->sum->reused);
     }
 }
 
@@ -143,8 +157,7 @@ static void guest_pools(request_rec *r, const connpool_status_t *report,
         cells[2] = line->state;
         cells[3] = apr_itoa(r->pool, line->max);
         for (int c = 0; c < GUEST_COLUMNS; c++) {
-            cells[4 + c] = number_text(r,
-                                       line->number[guest_columns[c].number]);
+            cells[4 + c] = number_text(r, guest_number(line, c));
         }
         guest_row(r, has_tables, labels, cells);
     }
@@ -163,9 +176,9 @@ static void guest_queries(request_rec *r, const connpool_status_t *report,
             report->queries, i, connpool_query_line_t);
         const char *cells[] = {
             name_text(r, line->name, line->server),
-            number_text(r, line->count),
-            number_text(r, line->errors),
-            number_text(r, line->rows),
+            number_text(r, line->sum->count),
+            number_text(r, line->sum->errors),
+            number_text(r, line->sum->rows),
             NULL,
         };
 
@@ -186,9 +199,9 @@ static void guest_upstreams(request_rec *r, const connpool_status_t *report,
             report->upstreams, i, connpool_upstream_line_t);
         const char *cells[] = {
             name_text(r, line->name, line->server),
-            number_text(r, line->count),
-            number_text(r, line->errors),
-            number_text(r, line->reused),
+            number_text(r, line->sum->count),
+            number_text(r, line->sum->errors),
+            number_text(r, line->sum->reused),
             NULL,
         };
 

@@ -2,7 +2,7 @@
 #include "stats/condition.h"
 
 #include "base/clock.h"
-#include "stats/stats.h"
+#include "stats/cell.h"
 
 #include <stdlib.h>
 

@@ -17,8 +17,11 @@
  */
 #include "stats/segment.h"
 
+#include "stats/cell.h"
 #include "stats/condition.h"
+#include "stats/metric.h"
 #include "stats/stats.h"
+#include "stats/tables.h"
 
 #include <stdint.h>
 #include <string.h>
@@ -62,11 +65,16 @@ struct cp_segment_t {
     cp_sample_t history[CP_HISTORY_SAMPLES];
 };
 
-static const size_t stats_size[CP_ENTRY_KINDS] = {
-    [CP_ENTRY_POOL] = ALIGNED(sizeof(cp_pool_stats_t)),
-    [CP_ENTRY_QUERY] = ALIGNED(sizeof(cp_query_stats_t)),
-    [CP_ENTRY_UPSTREAM] = ALIGNED(sizeof(cp_upstream_stats_t)),
+static const cp_metrics_t *const metrics_of[CP_ENTRY_KINDS] = {
+    [CP_ENTRY_POOL] = &cp_pool_metrics,
+    [CP_ENTRY_QUERY] = &cp_query_metrics,
+    [CP_ENTRY_UPSTREAM] = &cp_upstream_metrics,
 };
+
+static size_t stats_size(int kind)
+{
+    return ALIGNED(metrics_of[kind]->size);
+}
 
 /* Where those count who have no slot or no entry. Never read. */
 static cp_pool_stats_t nobodys_pool;
@@ -89,7 +97,7 @@ static void measure(cp_segment_t *seg, const cp_segment_layout_t *layout)
         seg->directory[kind] = end;
         end += ALIGNED(entries * sizeof(entry_t));
         seg->stats[kind] = slot_end;
-        slot_end += entries * stats_size[kind];
+        slot_end += entries * stats_size(kind);
     }
     seg->conditions = end;
     end += ALIGNED((size_t)layout->entries[CP_ENTRY_POOL]
@@ -178,7 +186,7 @@ static void *cells(cp_segment_t *seg, cp_entry_kind_t kind, int child,
         return NULL;
     }
     return (char *)slot_at(seg, child) + seg->stats[kind]
-           + (size_t)entry * stats_size[kind];
+           + (size_t)entry * stats_size(kind);
 }
 
 cp_pool_stats_t *cp_segment_pool(cp_segment_t *seg, int child, int entry)
@@ -227,11 +235,6 @@ cp_batch_stats_t *cp_segment_batch(cp_segment_t *seg, int child)
     return &slot_at(seg, child)->batch;
 }
 
-static void clear(uint64_t *gauge)
-{
-    __atomic_store_n(gauge, 0, __ATOMIC_RELAXED);
-}
-
 static uint64_t sum_closed(const cp_pool_stats_t *stats)
 {
     uint64_t closed = 0;
@@ -259,18 +262,7 @@ static void settle_pool(cp_pool_stats_t *stats)
         cp_stats_add(&stats->closed[CP_CLOSE_KILLED],
                      (int64_t)(created - closed));
     }
-    clear(&stats->open);
-    clear(&stats->busy);
-    clear(&stats->idle);
-    clear(&stats->waiting);
-    clear(&stats->memory_bytes);
-    clear(&stats->cache_bytes);
-    clear(&stats->schema_bytes);
-    clear(&stats->statement_bytes);
-    clear(&stats->wal_bytes);
     for (int i = 0; i < CP_POOL_PARTS; i++) {
-        clear(&stats->down[i]);
-        clear(&stats->waiting_since[i]);
         for (int k = 0; k < CP_LEAKS_LISTED; k++) {
             cp_leak_write(&stats->leaks[i][k], 0, NULL);
         }
@@ -279,31 +271,22 @@ static void settle_pool(cp_pool_stats_t *stats)
 
 static void settle(cp_segment_t *seg, int child)
 {
-    cp_loop_stats_t *loop = cp_segment_loop(seg, child);
-    cp_process_stats_t *process = cp_segment_process(seg, child);
+    slot_t *slot = slot_at(seg, child);
     int pools = used_entries(seg, CP_ENTRY_POOL);
-    int upstreams = used_entries(seg, CP_ENTRY_UPSTREAM);
 
     for (int i = 0; i < pools; i++) {
         settle_pool(cp_segment_pool(seg, child, i));
     }
-    for (int i = 0; i < upstreams; i++) {
-        cp_upstream_stats_t *up = cp_segment_upstream(seg, child, i);
+    for (int kind = 0; kind < CP_ENTRY_KINDS; kind++) {
+        int used = used_entries(seg, kind);
 
-        clear(&up->breaker_until);
-        clear(&up->breaker_probes);
+        for (int i = 0; i < used; i++) {
+            cp_metrics_settle(metrics_of[kind], cells(seg, kind, child, i));
+        }
     }
-    clear(&loop->running);
-    clear(&loop->in_flight);
-    clear(&loop->lag_us);
-    clear(&loop->heartbeat);
-    clear(&process->rss_bytes);
-    clear(&process->rss_max_bytes);
-    clear(&process->rss_base_bytes);
-    clear(&process->memory_bytes);
-    clear(&process->descriptors);
-    clear(&process->cache.bytes);
-    clear(&process->cache.entries);
+    cp_metrics_settle(&cp_loop_metrics, &slot->loop);
+    cp_metrics_settle(&cp_process_metrics, &slot->process);
+    cp_metrics_settle(&cp_batch_metrics, &slot->batch);
 }
 
 static int find_slot(cp_segment_t *seg, pid_t pid)
@@ -384,79 +367,61 @@ static void derive_gauges(cp_pool_stats_t *sum)
     }
 }
 
-void cp_segment_sum_pool(cp_segment_t *seg, int entry, cp_pool_stats_t *sum)
+/* Cells of the struct at an offset of the slot. */
+static void sum_slots(cp_segment_t *seg, const cp_metrics_t *metrics,
+                      size_t offset, void *sum)
 {
     int used = used_slots(seg);
 
-    memset(sum, 0, sizeof(*sum));
+    memset(sum, 0, metrics->size);
     for (int i = 0; i < used; i++) {
-        const cp_pool_stats_t *stats = cells(seg, CP_ENTRY_POOL, i, entry);
-
-        if (stats) {
-            cp_pool_stats_merge(sum, stats);
-        }
+        cp_metrics_merge(metrics, sum, (char *)slot_at(seg, i) + offset);
     }
+    cp_metrics_floor(metrics, sum);
+}
+
+static void sum_entry(cp_segment_t *seg, cp_entry_kind_t kind, int entry,
+                      void *sum)
+{
+    if (cells(seg, kind, 0, entry)) {
+        sum_slots(seg, metrics_of[kind],
+                  seg->stats[kind] + (size_t)entry * stats_size(kind), sum);
+    }
+    else {
+        memset(sum, 0, metrics_of[kind]->size);
+    }
+}
+
+void cp_segment_sum_pool(cp_segment_t *seg, int entry, cp_pool_stats_t *sum)
+{
+    sum_entry(seg, CP_ENTRY_POOL, entry, sum);
     derive_gauges(sum);
 }
 
 void cp_segment_sum_query(cp_segment_t *seg, int entry, cp_query_stats_t *sum)
 {
-    int used = used_slots(seg);
-
-    memset(sum, 0, sizeof(*sum));
-    for (int i = 0; i < used; i++) {
-        const cp_query_stats_t *stats = cells(seg, CP_ENTRY_QUERY, i, entry);
-
-        if (stats) {
-            cp_query_stats_merge(sum, stats);
-        }
-    }
+    sum_entry(seg, CP_ENTRY_QUERY, entry, sum);
 }
 
 void cp_segment_sum_upstream(cp_segment_t *seg, int entry,
                              cp_upstream_stats_t *sum)
 {
-    int used = used_slots(seg);
-
-    memset(sum, 0, sizeof(*sum));
-    for (int i = 0; i < used; i++) {
-        const cp_upstream_stats_t *stats = cells(seg, CP_ENTRY_UPSTREAM, i,
-                                                 entry);
-
-        if (stats) {
-            cp_upstream_stats_merge(sum, stats);
-        }
-    }
+    sum_entry(seg, CP_ENTRY_UPSTREAM, entry, sum);
 }
 
 void cp_segment_sum_loop(cp_segment_t *seg, cp_loop_stats_t *sum)
 {
-    int used = used_slots(seg);
-
-    memset(sum, 0, sizeof(*sum));
-    for (int i = 0; i < used; i++) {
-        cp_loop_stats_merge(sum, cp_segment_loop(seg, i));
-    }
+    sum_slots(seg, &cp_loop_metrics, offsetof(slot_t, loop), sum);
 }
 
 void cp_segment_sum_process(cp_segment_t *seg, cp_process_stats_t *sum)
 {
-    int used = used_slots(seg);
-
-    memset(sum, 0, sizeof(*sum));
-    for (int i = 0; i < used; i++) {
-        cp_process_stats_merge(sum, cp_segment_process(seg, i));
-    }
+    sum_slots(seg, &cp_process_metrics, offsetof(slot_t, process), sum);
 }
 
 void cp_segment_sum_batch(cp_segment_t *seg, cp_batch_stats_t *sum)
 {
-    int used = used_slots(seg);
-
-    memset(sum, 0, sizeof(*sum));
-    for (int i = 0; i < used; i++) {
-        cp_batch_stats_merge(sum, cp_segment_batch(seg, i));
-    }
+    sum_slots(seg, &cp_batch_metrics, offsetof(slot_t, batch), sum);
 }
 
 /* True once a second, for whoever comes first. */

@@ -1,27 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Counters, gauges and distributions: fixed layout, no pointers, so that they
  * can live in shared memory. One child writes, with relaxed atomics, from all
- * its threads; anybody reads. */
+ * its threads; anybody reads.
+ *
+ * What becomes of each, when children are added up, when one ends, and in
+ * reports, stands in stats/tables.c, a row for each. JSON shows the members in
+ * the order in which they stand here. */
 #ifndef CP_STATS_H
 #define CP_STATS_H
 
 #include <stdint.h>
 
-#include <apr_time.h>
-
 #include "base/error.h"
-
-/** HDR-style: below 16 us one bucket each; above, 16 buckets an octave, so a
- * bucket's middle is at most 3.2 % from any value in it. Values are whole
- * microseconds up to 2^32 (71 minutes); larger ones count in the last bucket.
- */
-#define CP_HISTOGRAM_BUCKETS (16 + 28 * 16)
-
-typedef struct cp_histogram_t {
-    uint64_t sum; /**< microseconds */
-    uint64_t max;
-    uint64_t bucket[CP_HISTOGRAM_BUCKETS];
-} cp_histogram_t;
+#include "base/gauge.h"
+#include "stats/cell.h"
+#include "stats/histogram.h"
 
 /** Why a connection was closed. */
 typedef enum cp_close_reason_t {
@@ -59,6 +52,10 @@ typedef struct cp_leak_t {
 /** One pool in one child. At rest and under load:
  * acquired == released + busy + abandoned, created == sum(closed) + open. */
 typedef struct cp_pool_stats_t {
+    uint64_t open;
+    uint64_t busy;
+    uint64_t idle; /**< open and in the pool */
+    uint64_t waiting;
     uint64_t acquired;
     uint64_t released; /**< discards included */
     uint64_t
@@ -69,28 +66,21 @@ typedef struct cp_pool_stats_t {
     uint64_t created;
     uint64_t create_failures;
     uint64_t leaks_suspected;
+    uint64_t memory_bytes; /**< sum of the first driver_gauges */
     uint64_t closed[CP_CLOSE_REASONS];
+    cp_histogram_t acquire_us;
+    cp_histogram_t hold_us;
+    cp_histogram_t create_us; /**< opening a connection, failures included */
     uint64_t failures[CP_ERR_CLASSES]; /**< create_failures by their cause */
     uint64_t busy_max;    /**< most ever busy at once in one child */
     uint64_t open_max;    /**< most ever open at once in one child */
     uint64_t waiting_max; /**< most ever waiting at once in one child */
-    uint64_t open;        /**< gauge */
-    uint64_t busy;        /**< gauge */
-    uint64_t idle;        /**< gauge: open and in the pool */
-    uint64_t waiting;     /**< gauge */
-    /** gauge, 0 or 1: the last open failed; by part */
-    uint64_t down[CP_POOL_PARTS];
-    uint64_t memory_bytes; /**< gauge, set by maintenance: the next three */
-    uint64_t cache_bytes;
-    uint64_t schema_bytes;
-    uint64_t statement_bytes;
-    uint64_t wal_bytes; /**< gauge: of the file, the same in every child */
-    /** gauge: CLOCK_MONOTONIC, us, of the one who waits longest, 0: nobody;
-     * one cell for each of the pools that are shown as one. */
+    /** CLOCK_MONOTONIC, us, of the one who waits longest, 0: nobody; one cell
+     * for each of the pools that are shown as one. */
     uint64_t waiting_since[CP_POOL_PARTS];
-    cp_histogram_t acquire_us;
-    cp_histogram_t hold_us;
-    cp_histogram_t create_us; /**< opening a connection, failures included */
+    /** What only the driver can name, set by maintenance. */
+    uint64_t driver_gauges[CP_GAUGES];
+    uint64_t down[CP_POOL_PARTS]; /**< 0 or 1: the last open failed; by part */
     cp_leak_t leaks[CP_POOL_PARTS][CP_LEAKS_LISTED]; /**< not in sums */
 } cp_pool_stats_t;
 
@@ -104,25 +94,13 @@ typedef struct cp_query_stats_t {
      * + those of coalesced that looked, at rest. */
     uint64_t lookups;
     uint64_t hits;
-    uint64_t misses; /**< found nothing, and ran the query */
-    uint64_t stale;  /**< answered with what had expired */
-    uint64_t stores;
+    uint64_t misses;    /**< found nothing, and ran the query */
+    uint64_t stale;     /**< answered with what had expired */
     uint64_t coalesced; /**< answered with what another request's run brought */
-    uint64_t bypassed;  /**< carried credentials: neither looked nor kept */
-    cp_histogram_t us;  /**< from its connection to its end */
+    uint64_t stores;
+    uint64_t bypassed; /**< carried credentials: neither looked nor kept */
+    cp_histogram_t us; /**< from its connection to its end */
 } cp_query_stats_t;
-
-/** The caches of one child. */
-typedef struct cp_cache_stats_t {
-    uint64_t failures;  /**< the provider's errors, and what was no entry */
-    uint64_t timeouts;  /**< calls that did not come back in time */
-    uint64_t skipped;   /**< lookups and stores not tried after such a call */
-    uint64_t dropped;   /**< stores for which no room was left in the queue */
-    uint64_t too_large; /**< answers that no cache takes */
-    uint64_t evictions; /**< of answers with ttl=data, for lack of room */
-    uint64_t bytes;     /**< gauge: answers with ttl=data */
-    uint64_t entries;   /**< gauge: likewise */
-} cp_cache_stats_t;
 
 /** Phases of a fetch, each on its own. */
 typedef enum cp_span_t {
@@ -142,43 +120,58 @@ typedef struct cp_upstream_stats_t {
     uint64_t errors;
     uint64_t reused;
     uint64_t retries;
-    uint64_t coalesced;   /**< requests that got what another's fetch brought */
-    uint64_t handshakes;  /**< of TLS */
-    uint64_t bytes;       /**< of bodies, decompressed */
-    uint64_t answered_at; /**< CLOCK_MONOTONIC, us: the last answer, 0: never */
-    uint64_t failed_at;   /**< likewise: the last fetch without one */
+    uint64_t coalesced; /**< requests that got what another's fetch brought */
+    uint64_t breaker_until;   /**< CLOCK_MONOTONIC, us, the end of its pause; 0:
+                                 it is closed */
+    uint64_t breaker_probes;  /**< fetches that find out */
     uint64_t breaker_opened;  /**< not counting pauses after the first */
     uint64_t breaker_refused; /**< fetches, at once, while it was open */
-    uint64_t breaker_until;   /**< gauge: CLOCK_MONOTONIC, us, the end of its
-                                 pause; 0: it is closed */
-    uint64_t breaker_probes;  /**< gauge: fetches that find out */
+    uint64_t handshakes;      /**< of TLS */
+    uint64_t bytes;           /**< of bodies, decompressed */
     uint64_t statuses[6];     /**< [1] is 1xx ... [5] is 5xx; [0]: no answer */
     cp_histogram_t span_us[CP_SPANS];
-    cp_histogram_t us; /**< all together */
+    cp_histogram_t us;    /**< all together */
+    uint64_t answered_at; /**< CLOCK_MONOTONIC, us: the last answer, 0: never */
+    uint64_t failed_at;   /**< likewise: the last fetch without one */
 } cp_upstream_stats_t;
 
-/** One child as a process. Gauges, set by maintenance. */
+/** "none", "1xx", ... of statuses. */
+const char *cp_status_class_name(int i);
+
+/** The caches of one child. */
+typedef struct cp_cache_stats_t {
+    uint64_t failures;  /**< the provider's errors, and what was no entry */
+    uint64_t timeouts;  /**< calls that did not come back in time */
+    uint64_t skipped;   /**< lookups and stores not tried after such a call */
+    uint64_t dropped;   /**< stores for which no room was left in the queue */
+    uint64_t too_large; /**< answers that no cache takes */
+    uint64_t evictions; /**< of answers with ttl=data, for lack of room */
+    uint64_t bytes;     /**< answers with ttl=data */
+    uint64_t entries;   /**< likewise */
+} cp_cache_stats_t;
+
+/** One child as a process; set by maintenance as far as they are gauges. */
 typedef struct cp_process_stats_t {
     uint64_t rss_bytes;
     uint64_t rss_max_bytes;
-    uint64_t rss_base_bytes; /**< a minute after the start, for the trend */
     uint64_t memory_bytes;   /**< what ConnPoolMemory bounds */
+    uint64_t rss_base_bytes; /**< a minute after the start, for the trend */
     uint64_t descriptors;
-    uint64_t refused_memory; /**< counter: refused by ConnPoolMemory */
-    uint64_t shrunk;         /**< counter: caches released by it */
-    cp_cache_stats_t cache;
     cp_histogram_t request_us; /**< our handlers, from end to end */
+    uint64_t shrunk;           /**< caches released by ConnPoolMemory */
+    uint64_t refused_memory;   /**< refused by it */
+    cp_cache_stats_t cache;
 } cp_process_stats_t;
 
 /** The loop of one child. */
 typedef struct cp_loop_stats_t {
-    uint64_t running;   /**< gauge, 0 or 1 */
-    uint64_t in_flight; /**< gauge */
-    uint64_t lag_us;    /**< gauge: how late the last wake-up was */
+    uint64_t running; /**< 0 or 1 */
     uint64_t restarts;
-    uint64_t iterations;
-    uint64_t heartbeat;   /**< CLOCK_MONOTONIC, us, of the last iteration */
+    uint64_t in_flight;
+    uint64_t lag_us;      /**< how late the last wake-up was */
     uint64_t inline_runs; /**< fetches run without a loop because it was lost */
+    uint64_t iterations;
+    uint64_t heartbeat; /**< CLOCK_MONOTONIC, us, of the last iteration */
 } cp_loop_stats_t;
 
 /** The batches of one child. */
@@ -191,50 +184,10 @@ typedef struct cp_batch_stats_t {
                             another because there is no loop */
 } cp_batch_stats_t;
 
-/** Any counter or gauge; delta may be negative for gauges. */
-static inline void cp_stats_add(uint64_t *cell, int64_t delta)
-{
-    __atomic_fetch_add(cell, (uint64_t)delta, __ATOMIC_RELAXED);
-}
-
-static inline uint64_t cp_stats_get(const uint64_t *cell)
-{
-    return __atomic_load_n(cell, __ATOMIC_RELAXED);
-}
-
-/** Record one duration in microseconds (negative counts as 0). */
-void cp_histogram_record(cp_histogram_t *h, apr_interval_time_t us);
-
-/** Exact number of recorded values. */
-uint64_t cp_histogram_count(const cp_histogram_t *h);
-
-/** The value in microseconds below which the share q (0..1) of all recorded
- * values lies: the bucket's middle, never above max. 0 when empty. */
-uint64_t cp_histogram_quantile(const cp_histogram_t *h, double q);
-
-/** How many values are at most `us`, to the precision of a bucket; grows with
- * us, and never exceeds the count. */
-uint64_t cp_histogram_below(const cp_histogram_t *h, uint64_t us);
-
-/** into += from, for any of the structs above; maxima, times and lag_us become
- * the larger one, waiting_since the oldest. from may be written meanwhile, into
- * only by this thread. */
-void cp_pool_stats_merge(cp_pool_stats_t *into, const cp_pool_stats_t *from);
-void cp_query_stats_merge(cp_query_stats_t *into, const cp_query_stats_t *from);
-void cp_upstream_stats_merge(cp_upstream_stats_t *into,
-                             const cp_upstream_stats_t *from);
-void cp_loop_stats_merge(cp_loop_stats_t *into, const cp_loop_stats_t *from);
-void cp_process_stats_merge(cp_process_stats_t *into,
-                            const cp_process_stats_t *from);
-void cp_batch_stats_merge(cp_batch_stats_t *into, const cp_batch_stats_t *from);
-
 /** Put a leak into its place, or none (since 0). Longer holders are cut. */
 void cp_leak_write(cp_leak_t *leak, uint64_t since, const char *holder);
 
 /** Copy the leak; false when there is none, or none that stays for so long. */
 int cp_leak_read(const cp_leak_t *leak, cp_leak_t *copy);
-
-/** A high-water mark: *cell becomes value if that is larger. */
-void cp_stats_raise(uint64_t *cell, uint64_t value);
 
 #endif

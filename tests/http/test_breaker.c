@@ -4,6 +4,8 @@
 
 #include "http/breaker.h"
 #include "base/log.h"
+#include "stats/metric.h"
+#include "stats/tables.h"
 #include "suites.h"
 
 enum {
@@ -302,9 +304,9 @@ START_TEST(of_many_children_the_worst_counts)
     cp_upstream_stats_t sum = {0};
 
     fail_times(LIMIT);
-    cp_upstream_stats_merge(&sum, &stats);
+    cp_metrics_merge(&cp_upstream_metrics, &sum, &stats);
     make(LIMIT);
-    cp_upstream_stats_merge(&sum, &(cp_upstream_stats_t){0});
+    cp_metrics_merge(&cp_upstream_metrics, &sum, &(cp_upstream_stats_t){0});
     ck_assert_int_eq(cp_breaker_state(&sum, now), CP_BREAKER_OPEN);
     ck_assert_int_eq(sum.breaker_opened, 1);
     ck_assert_int_eq(cp_breaker_state(&sum, now + 250 * MS),

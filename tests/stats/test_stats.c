@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "stats/metric.h"
 #include "stats/stats.h"
+#include "stats/tables.h"
 #include "suites.h"
 
 #define HOUR_US     (3600 * APR_USEC_PER_SEC)
@@ -192,8 +194,8 @@ START_TEST(merging_equals_recording_in_one)
         cp_histogram_record(&h, us);
         cp_histogram_record(&half[i % 2].us, us);
     }
-    cp_query_stats_merge(&merged, &half[0]);
-    cp_query_stats_merge(&merged, &half[1]);
+    cp_metrics_merge(&cp_query_metrics, &merged, &half[0]);
+    cp_metrics_merge(&cp_query_metrics, &merged, &half[1]);
     ck_assert_mem_eq(&merged.us, &h, sizeof(h));
 }
 END_TEST
@@ -263,12 +265,12 @@ static void check_merged(const void *merged, size_t cells,
     }
 }
 
-#define CHECK_MERGE(type, merge, exceptions)                                   \
+#define CHECK_MERGE(type, metrics, exceptions)                                 \
     do {                                                                       \
         static type both[2];                                                   \
                                                                                \
         number_cells(&both[0], &both[1], CELLS(type));                         \
-        merge(&both[0], &both[1]);                                             \
+        cp_metrics_merge(metrics, &both[0], &both[1]);                         \
         check_merged(&both[0], CELLS(type), exceptions);                       \
     } while (0)
 
@@ -278,7 +280,7 @@ START_TEST(merge_knows_every_cell)
         CELL(cp_pool_stats_t, busy_max, LARGER),
         CELL(cp_pool_stats_t, open_max, LARGER),
         CELL(cp_pool_stats_t, waiting_max, LARGER),
-        CELL(cp_pool_stats_t, wal_bytes, LARGER),
+        CELL(cp_pool_stats_t, driver_gauges[CP_GAUGES_HELD], LARGER),
         CELL(cp_pool_stats_t, waiting_since, OLDEST),
         CELL(cp_pool_stats_t, leaks, LEFT),
         CELL(cp_pool_stats_t, acquire_us.max, LARGER),
@@ -313,12 +315,104 @@ START_TEST(merge_knows_every_cell)
 
     static const exception_t batch[] = {{0, 0, ADDED}};
 
-    CHECK_MERGE(cp_batch_stats_t, cp_batch_stats_merge, batch);
-    CHECK_MERGE(cp_pool_stats_t, cp_pool_stats_merge, pool);
-    CHECK_MERGE(cp_query_stats_t, cp_query_stats_merge, query);
-    CHECK_MERGE(cp_upstream_stats_t, cp_upstream_stats_merge, upstream);
-    CHECK_MERGE(cp_loop_stats_t, cp_loop_stats_merge, loop);
-    CHECK_MERGE(cp_process_stats_t, cp_process_stats_merge, process);
+    CHECK_MERGE(cp_batch_stats_t, &cp_batch_metrics, batch);
+    CHECK_MERGE(cp_pool_stats_t, &cp_pool_metrics, pool);
+    CHECK_MERGE(cp_query_stats_t, &cp_query_metrics, query);
+    CHECK_MERGE(cp_upstream_stats_t, &cp_upstream_metrics, upstream);
+    CHECK_MERGE(cp_loop_stats_t, &cp_loop_metrics, loop);
+    CHECK_MERGE(cp_process_stats_t, &cp_process_metrics, process);
+}
+END_TEST
+
+/* Each byte of a struct belongs to one row, but for those of leaks, which stand
+ * last. */
+static void check_covered(const cp_metrics_t *metrics, size_t end)
+{
+    size_t offset = 0;
+
+    for (const cp_metric_t *row = cp_metrics_from(metrics, 0); row;
+         row = cp_metrics_from(metrics, offset)) {
+        ck_assert_msg(row->offset == offset, "no row begins at %zu", offset);
+        ck_assert_int_gt(cp_metric_cells(row), 0);
+        offset += row->size;
+    }
+    ck_assert_uint_eq(offset, end);
+}
+
+START_TEST(tables_have_a_row_for_each_member)
+{
+    check_covered(&cp_pool_metrics, offsetof(cp_pool_stats_t, leaks));
+    check_covered(&cp_query_metrics, sizeof(cp_query_stats_t));
+    check_covered(&cp_upstream_metrics, sizeof(cp_upstream_stats_t));
+    check_covered(&cp_loop_metrics, sizeof(cp_loop_stats_t));
+    check_covered(&cp_process_metrics, sizeof(cp_process_stats_t));
+    check_covered(&cp_batch_metrics, sizeof(cp_batch_stats_t));
+}
+END_TEST
+
+/* What is shown has a name and says what it is; families stand together. */
+static void check_names(const cp_metrics_t *metrics)
+{
+    for (int i = 0; i < metrics->count; i++) {
+        const cp_metric_t *row = &metrics->rows[i];
+        int is_first = 1;
+
+        ck_assert(row->json || !row->family);
+        ck_assert(!row->family || row->help);
+        ck_assert(!row->family || cp_metric_cells(row) == 1 || row->key);
+        for (int k = 0; k < i && row->family; k++) {
+            if (metrics->rows[k].family
+                && strcmp(metrics->rows[k].family, row->family) == 0) {
+                is_first = 0;
+            }
+        }
+        if (row->family && !is_first) {
+            ck_assert_str_eq(metrics->rows[i - 1].family, row->family);
+        }
+    }
+}
+
+START_TEST(tables_name_what_is_shown)
+{
+    check_names(&cp_pool_metrics);
+    check_names(&cp_query_metrics);
+    check_names(&cp_upstream_metrics);
+    check_names(&cp_loop_metrics);
+    check_names(&cp_process_metrics);
+    check_names(&cp_batch_metrics);
+}
+END_TEST
+
+START_TEST(what_vanishes_is_settled_and_nothing_else)
+{
+    cp_loop_stats_t loop = {1, 2, 3, 4, 5, 6, 7};
+    static cp_pool_stats_t pool;
+
+    cp_metrics_settle(&cp_loop_metrics, &loop);
+    ck_assert_uint_eq(
+        loop.running + loop.in_flight + loop.lag_us + loop.heartbeat, 0);
+    ck_assert_uint_eq(loop.restarts, 2);
+    ck_assert_uint_eq(loop.inline_runs, 5);
+    ck_assert_uint_eq(loop.iterations, 6);
+    memset(&pool, 1, sizeof(pool));
+    cp_metrics_settle(&cp_pool_metrics, &pool);
+    for (int i = 0; i < CP_POOL_PARTS; i++) {
+        ck_assert_uint_eq(pool.waiting_since[i] + pool.down[i], 0);
+        ck_assert_uint_eq(pool.driver_gauges[i], 0);
+    }
+    ck_assert_uint_ne(pool.busy_max, 0);
+    ck_assert_uint_ne(pool.hold_us.max, 0);
+}
+END_TEST
+
+START_TEST(a_gauge_below_zero_is_none)
+{
+    cp_loop_stats_t loop = {(uint64_t)-1, (uint64_t)-2, 3, 4, 5, 6, 7};
+
+    cp_metrics_floor(&cp_loop_metrics, &loop);
+    ck_assert_uint_eq(loop.running, 0);
+    ck_assert_uint_eq(loop.restarts, (uint64_t)-2);
+    ck_assert_uint_eq(loop.in_flight, 3);
 }
 END_TEST
 
@@ -328,7 +422,7 @@ START_TEST(nobody_waiting_is_no_time)
 
     from.waiting_since[0] = 70;
     into.waiting_since[1] = 80;
-    cp_pool_stats_merge(&into, &from);
+    cp_metrics_merge(&cp_pool_metrics, &into, &from);
     ck_assert_uint_eq(into.waiting_since[0], 70);
     ck_assert_uint_eq(into.waiting_since[1], 80);
 }
@@ -348,7 +442,7 @@ START_TEST(sums_go_on_beyond_2_to_the_63)
 
     into.rows = half - 1;
     from.rows = half - 2;
-    cp_query_stats_merge(&into, &from);
+    cp_metrics_merge(&cp_query_metrics, &into, &from);
     ck_assert_uint_eq(into.rows, UINT64_MAX - 2);
     cp_stats_raise(&counter, half);
     ck_assert_uint_eq(counter, half + 5);
@@ -415,9 +509,9 @@ START_TEST(merge_keeps_the_larger_maximum)
 
     cp_histogram_record(&into.us, 10);
     cp_histogram_record(&from.us, 4000);
-    cp_query_stats_merge(&into, &from);
+    cp_metrics_merge(&cp_query_metrics, &into, &from);
     ck_assert_uint_eq(into.us.max, 4000);
-    cp_loop_stats_merge(&calm, &late);
+    cp_metrics_merge(&cp_loop_metrics, &calm, &late);
     ck_assert_uint_eq(calm.lag_us, 8);
 }
 END_TEST
@@ -548,6 +642,10 @@ Suite *stats_suite(void)
     tcase_add_test(tc, quantile_is_never_above_the_maximum);
     tcase_add_test(tc, merging_equals_recording_in_one);
     tcase_add_test(tc, merge_knows_every_cell);
+    tcase_add_test(tc, tables_have_a_row_for_each_member);
+    tcase_add_test(tc, tables_name_what_is_shown);
+    tcase_add_test(tc, what_vanishes_is_settled_and_nothing_else);
+    tcase_add_test(tc, a_gauge_below_zero_is_none);
     tcase_add_test(tc, nobody_waiting_is_no_time);
     tcase_add_test(tc, sums_go_on_beyond_2_to_the_63);
     tcase_add_test(tc, a_histogram_holds_the_longest_durations);

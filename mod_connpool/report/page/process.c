@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What the page says of the processes: event loop, batches, memory, requests.
  */
+#include "report/page/process.h"
+
 #include "answers/encode.h"
 #include "base/clock.h"
-#include "report/html.h"
-#include "report/status.h"
-#include "stats/stats.h"
 #include "cache/provider.h"
+#include "report/gather.h"
+#include "report/page/html.h"
+#include "stats/histogram.h"
+#include "stats/stats.h"
 
 #include <apr_strings.h>
 
@@ -83,20 +86,19 @@ static void html_children(cp_buffer_t *buf, const connpool_status_t *report)
     apr_pool_t *p = report->p;
 
     connpool_html_begin_table(buf, "Children", columns);
-    for (int i = 0; i < report->processes->nelts; i++) {
-        const connpool_child_line_t *line = &APR_ARRAY_IDX(
-            report->processes, i, connpool_child_line_t);
-
+    EACH_LINE(report->processes, connpool_child_line_t, line)
+    {
         connpool_html_begin_row(buf, p, apr_itoa(p, (int)line->pid), NULL);
-        connpool_html_bytes(buf, p, "Resident memory", line->rss_bytes);
-        connpool_html_bytes(buf, p, "Peak", line->rss_max_bytes);
+        connpool_html_bytes(buf, p, "Resident memory", line->sum->rss_bytes);
+        connpool_html_bytes(buf, p, "Peak", line->sum->rss_max_bytes);
         connpool_html_cell(buf, "Growth since its first minute",
                            growth_text(p, line->growth_bytes));
         connpool_html_cell(
             buf, "Within ConnPoolMemory",
-            apr_pstrcat(p, connpool_bytes_text(p, line->memory_bytes), " of ",
-                        connpool_bytes_text(p, report->memory_bound), NULL));
-        connpool_html_number(buf, "Open descriptors", line->descriptors);
+            apr_pstrcat(p, connpool_bytes_text(p, line->sum->memory_bytes),
+                        " of ", connpool_bytes_text(p, report->memory_bound),
+                        NULL));
+        connpool_html_number(buf, "Open descriptors", line->sum->descriptors);
         connpool_html_end_row(buf);
     }
     connpool_html_end_table(buf);
@@ -113,9 +115,10 @@ static void html_requests(cp_buffer_t *buf, const connpool_status_t *report)
 
     connpool_html_begin_table(buf, "Requests", columns);
     connpool_html_begin_row(buf, report->p, "all handlers", NULL);
-    connpool_html_number(buf, "Answered", report->request.count);
+    connpool_html_number(buf, "Answered",
+                         cp_histogram_count(&report->process.request_us));
     connpool_html_spread(buf, report->p, "Time p50 / p99 / max",
-                         &report->request);
+                         &report->process.request_us);
     connpool_html_number(buf, "Refused for memory",
                          report->process.refused_memory);
     connpool_html_number(buf, "Caches released for memory",

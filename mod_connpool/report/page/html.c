@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "report/html.h"
+#include "report/page/html.h"
 
 #include "glue.h"
 #include "answers/encode.h"
-#include "report/status.h"
+#include "stats/histogram.h"
 
 #include <apr_lib.h>
 #include <apr_strings.h>
@@ -135,15 +135,18 @@ void connpool_html_bytes(cp_buffer_t *buf, apr_pool_t *p, const char *label,
 }
 
 void connpool_html_spread(cp_buffer_t *buf, apr_pool_t *p, const char *label,
-                          const connpool_spread_t *spread)
+                          const cp_histogram_t *h)
 {
+    cp_spread_t spread;
+
+    cp_histogram_spread(h, &spread);
     connpool_html_cell(
         buf, label,
-        spread->count == 0
+        spread.count == 0
             ? "\342\200\223"
-            : apr_pstrcat(p, connpool_duration_text(p, spread->p50), " / ",
-                          connpool_duration_text(p, spread->p99), " / ",
-                          connpool_duration_text(p, spread->max), NULL));
+            : apr_pstrcat(p, connpool_duration_text(p, spread.p50), " / ",
+                          connpool_duration_text(p, spread.p99), " / ",
+                          connpool_duration_text(p, spread.max), NULL));
 }
 
 void connpool_html_detailed(cp_buffer_t *buf, apr_pool_t *p, const char *label,

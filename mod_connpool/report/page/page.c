@@ -2,13 +2,18 @@
  *
  * The report as a page. It has no script, and its style sheet is a resource of
  * its own, so that it lives under the strictest content security policy. */
+#include "report/page/page.h"
+
 #include "glue.h"
 #include "answers/encode.h"
 #include "base/error.h"
+#include "base/gauge.h"
 #include "config/definitions.h"
 #include "http/breaker.h"
-#include "report/html.h"
-#include "report/status.h"
+#include "report/gather.h"
+#include "report/page/chart.h"
+#include "report/page/html.h"
+#include "report/page/process.h"
 #include "stats/stats.h"
 
 #include <apr_strings.h>
@@ -45,7 +50,7 @@ static const char *number_text(apr_pool_t *p, uint64_t value)
 static void html_busy(cp_buffer_t *buf, const connpool_status_t *report,
                       const connpool_pool_line_t *line)
 {
-    uint64_t busy = line->number[CONNPOOL_BUSY];
+    uint64_t busy = line->sum->busy;
     uint64_t limit = (uint64_t)line->max
                      * (uint64_t)(report->children ? report->children : 1);
 
@@ -68,8 +73,7 @@ static void html_waiting(cp_buffer_t *buf, apr_pool_t *p,
                              NULL);
     }
     connpool_html_detailed(buf, p, "Waiting",
-                           number_text(p, line->number[CONNPOOL_WAITING]),
-                           oldest);
+                           number_text(p, line->sum->waiting), oldest);
 }
 
 static const char *kind_and_server(const connpool_status_t *report,
@@ -91,10 +95,8 @@ static void html_pools(cp_buffer_t *buf, const connpool_status_t *report)
     apr_pool_t *p = report->p;
 
     connpool_html_begin_table(buf, "Pools", columns);
-    for (int i = 0; i < report->pools->nelts; i++) {
-        const connpool_pool_line_t *line = &APR_ARRAY_IDX(report->pools, i,
-                                                          connpool_pool_line_t);
-
+    EACH_LINE(report->pools, connpool_pool_line_t, line)
+    {
         connpool_html_begin_row(buf, p, line->name,
                                 kind_and_server(report, line));
         connpool_html_putf(
@@ -108,12 +110,12 @@ static void html_pools(cp_buffer_t *buf, const connpool_status_t *report)
                 p, "open %" APR_UINT64_T_FMT ", waiting %" APR_UINT64_T_FMT,
                 line->sum->open_max, line->sum->waiting_max));
         html_waiting(buf, p, line);
-        connpool_html_number(buf, "Acquired", line->number[CONNPOOL_ACQUIRED]);
-        connpool_html_number(buf, "Fallbacks",
-                             line->number[CONNPOOL_FALLBACKS]);
-        connpool_html_number(buf, "Timed out", line->number[CONNPOOL_TIMEOUTS]);
-        connpool_html_number(buf, "Rejected", line->number[CONNPOOL_REJECTED]);
-        connpool_html_spread(buf, p, "Wait p50 / p99 / max", &line->acquire);
+        connpool_html_number(buf, "Acquired", line->sum->acquired);
+        connpool_html_number(buf, "Fallbacks", line->sum->fallbacks);
+        connpool_html_number(buf, "Timed out", line->sum->timeouts);
+        connpool_html_number(buf, "Rejected", line->sum->rejected);
+        connpool_html_spread(buf, p, "Wait p50 / p99 / max",
+                             &line->sum->acquire_us);
         connpool_html_end_row(buf);
     }
     connpool_html_end_table(buf);
@@ -126,10 +128,8 @@ static void html_leaks(cp_buffer_t *buf, const connpool_status_t *report)
                                           "Held for", NULL};
     int is_open = 0;
 
-    for (int i = 0; i < report->pools->nelts; i++) {
-        const connpool_pool_line_t *pool = &APR_ARRAY_IDX(report->pools, i,
-                                                          connpool_pool_line_t);
-
+    EACH_LINE(report->pools, connpool_pool_line_t, pool)
+    {
         for (int k = 0; k < pool->leaks->nelts; k++) {
             const connpool_leak_line_t *leak = &APR_ARRAY_IDX(
                 pool->leaks, k, connpool_leak_line_t);
@@ -182,48 +182,59 @@ static void html_connections(cp_buffer_t *buf, const connpool_status_t *report)
     apr_pool_t *p = report->p;
 
     connpool_html_begin_table(buf, "Connections", columns);
-    for (int i = 0; i < report->pools->nelts; i++) {
-        const connpool_pool_line_t *line = &APR_ARRAY_IDX(report->pools, i,
-                                                          connpool_pool_line_t);
-
+    EACH_LINE(report->pools, connpool_pool_line_t, line)
+    {
         connpool_html_begin_row(buf, p, line->name, line->server);
-        connpool_html_number(buf, "Open", line->number[CONNPOOL_OPEN]);
-        connpool_html_number(buf, "Idle", line->number[CONNPOOL_IDLE]);
-        connpool_html_number(buf, "Created", line->number[CONNPOOL_CREATED]);
-        html_closed(buf, p, line->closed);
-        connpool_html_detailed(
-            buf, p, "Failed to open",
-            number_text(p, line->number[CONNPOOL_CREATE_FAILURES]),
-            failures_text(p, line->sum->failures));
+        connpool_html_number(buf, "Open", line->sum->open);
+        connpool_html_number(buf, "Idle", line->sum->idle);
+        connpool_html_number(buf, "Created", line->sum->created);
+        html_closed(buf, p, line->sum->closed);
+        connpool_html_detailed(buf, p, "Failed to open",
+                               number_text(p, line->sum->create_failures),
+                               failures_text(p, line->sum->failures));
         connpool_html_spread(buf, p, "Opened in p50 / p99 / max",
-                             &line->create);
-        connpool_html_spread(buf, p, "Held p50 / p99 / max", &line->hold);
+                             &line->sum->create_us);
+        connpool_html_spread(buf, p, "Held p50 / p99 / max",
+                             &line->sum->hold_us);
         connpool_html_number(buf, "Leaks suspected",
-                             line->number[CONNPOOL_LEAKS]);
-        connpool_html_number(buf, "Abandoned",
-                             line->number[CONNPOOL_ABANDONED]);
+                             line->sum->leaks_suspected);
+        connpool_html_number(buf, "Abandoned", line->sum->abandoned);
         connpool_html_end_row(buf);
     }
     connpool_html_end_table(buf);
 }
 
+static const char *gauge_text(apr_pool_t *p, const cp_gauge_t *gauge,
+                              uint64_t value)
+{
+    return strcmp(gauge->unit, "bytes") == 0 ? connpool_bytes_text(p, value)
+                                             : number_text(p, value);
+}
+
+/* With what only drivers can name. */
 static void html_memory(cp_buffer_t *buf, const connpool_status_t *report)
 {
-    static const char *const columns[] = {
-        "Pool", "Memory", "Page cache", "Schema", "Statements", "WAL", NULL};
     apr_pool_t *p = report->p;
+    const apr_array_header_t *gauges = report->gauges;
+    const char **columns = apr_pcalloc(p, sizeof(*columns)
+                                              * (size_t)(gauges->nelts + 3));
 
+    columns[0] = "Pool";
+    columns[1] = "Memory";
+    for (int i = 0; i < gauges->nelts; i++) {
+        columns[2 + i] = APR_ARRAY_IDX(gauges, i, cp_gauge_t).title;
+    }
     connpool_html_begin_table(buf, "Memory of idle connections", columns);
-    for (int i = 0; i < report->pools->nelts; i++) {
-        const connpool_pool_line_t *line = &APR_ARRAY_IDX(report->pools, i,
-                                                          connpool_pool_line_t);
-
+    EACH_LINE(report->pools, connpool_pool_line_t, line)
+    {
         connpool_html_begin_row(buf, p, line->name, line->server);
-        connpool_html_bytes(buf, p, "Memory", line->number[CONNPOOL_MEMORY]);
-        connpool_html_bytes(buf, p, "Page cache", line->sum->cache_bytes);
-        connpool_html_bytes(buf, p, "Schema", line->sum->schema_bytes);
-        connpool_html_bytes(buf, p, "Statements", line->sum->statement_bytes);
-        connpool_html_bytes(buf, p, "WAL", line->sum->wal_bytes);
+        connpool_html_bytes(buf, p, "Memory", line->sum->memory_bytes);
+        EACH_LINE(gauges, cp_gauge_t, gauge)
+        {
+            connpool_html_cell(
+                buf, gauge->title,
+                gauge_text(p, gauge, connpool_status_gauge(line, gauge)));
+        }
         connpool_html_end_row(buf);
     }
     connpool_html_end_table(buf);
@@ -239,17 +250,16 @@ static void html_queries(cp_buffer_t *buf, const connpool_status_t *report)
     apr_pool_t *p = report->p;
 
     connpool_html_begin_table(buf, "Queries", columns);
-    for (int i = 0; i < report->queries->nelts; i++) {
-        const connpool_query_line_t *line = &APR_ARRAY_IDX(
-            report->queries, i, connpool_query_line_t);
-
+    EACH_LINE(report->queries, connpool_query_line_t, line)
+    {
         connpool_html_begin_row(buf, p, line->name, line->server);
-        connpool_html_number(buf, "Runs", line->count);
-        connpool_html_detailed(buf, p, "Errors", number_text(p, line->errors),
+        connpool_html_number(buf, "Runs", line->sum->count);
+        connpool_html_detailed(buf, p, "Errors",
+                               number_text(p, line->sum->errors),
                                failures_text(p, line->sum->failures));
-        connpool_html_number(buf, "Rows", line->rows);
+        connpool_html_number(buf, "Rows", line->sum->rows);
         connpool_html_number(buf, "Slow", line->sum->slow);
-        connpool_html_spread(buf, p, "Time p50 / p99 / max", &line->us);
+        connpool_html_spread(buf, p, "Time p50 / p99 / max", &line->sum->us);
         connpool_html_end_row(buf);
     }
     connpool_html_end_table(buf);
@@ -268,10 +278,8 @@ static void html_caches(cp_buffer_t *buf, const connpool_status_t *report)
                                           "Coalesced",    "Bypassed", NULL};
     int lines = 0;
 
-    for (int i = 0; i < report->queries->nelts; i++) {
-        const connpool_query_line_t *line = &APR_ARRAY_IDX(
-            report->queries, i, connpool_query_line_t);
-
+    EACH_LINE(report->queries, connpool_query_line_t, line)
+    {
         if (!is_caching(line->sum)) {
             continue;
         }
@@ -296,12 +304,11 @@ static void html_caches(cp_buffer_t *buf, const connpool_status_t *report)
 
 static const char *statuses_text(apr_pool_t *p, const uint64_t *statuses)
 {
-    static const char *const classes[] = {"no answer", "1xx", "2xx",
-                                          "3xx",       "4xx", "5xx"};
     const char *details = NULL;
 
-    for (int i = 0; i < 6; i++) {
-        add_detail(p, &details, classes[i], statuses[i]);
+    add_detail(p, &details, "no answer", statuses[0]);
+    for (int i = 1; i < 6; i++) {
+        add_detail(p, &details, cp_status_class_name(i), statuses[i]);
     }
     return details;
 }
@@ -328,21 +335,20 @@ static void html_upstreams(cp_buffer_t *buf, const connpool_status_t *report)
     apr_pool_t *p = report->p;
 
     connpool_html_begin_table(buf, "Upstreams", columns);
-    for (int i = 0; i < report->upstreams->nelts; i++) {
-        const connpool_upstream_line_t *line = &APR_ARRAY_IDX(
-            report->upstreams, i, connpool_upstream_line_t);
-
+    EACH_LINE(report->upstreams, connpool_upstream_line_t, line)
+    {
         connpool_html_begin_row(buf, p, line->name, line->server);
         html_breaker(buf, p, line);
-        connpool_html_detailed(buf, p, "Fetches", number_text(p, line->count),
+        connpool_html_detailed(buf, p, "Fetches",
+                               number_text(p, line->sum->count),
                                statuses_text(p, line->sum->statuses));
-        connpool_html_number(buf, "Errors", line->errors);
-        connpool_html_number(buf, "Retries", line->retries);
-        connpool_html_number(buf, "Reused", line->reused);
+        connpool_html_number(buf, "Errors", line->sum->errors);
+        connpool_html_number(buf, "Retries", line->sum->retries);
+        connpool_html_number(buf, "Reused", line->sum->reused);
         connpool_html_number(buf, "Coalesced", line->sum->coalesced);
         connpool_html_number(buf, "TLS handshakes", line->sum->handshakes);
         connpool_html_bytes(buf, p, "Received", line->sum->bytes);
-        connpool_html_spread(buf, p, "Time p50 / p99 / max", &line->us);
+        connpool_html_spread(buf, p, "Time p50 / p99 / max", &line->sum->us);
         connpool_html_end_row(buf);
     }
     connpool_html_end_table(buf);
@@ -355,16 +361,12 @@ static void html_phases(cp_buffer_t *buf, const connpool_status_t *report)
 
     connpool_html_begin_table(
         buf, "Phases of fetches<small>p50 / p99 / max</small>", columns);
-    for (int i = 0; i < report->upstreams->nelts; i++) {
-        const connpool_upstream_line_t *line = &APR_ARRAY_IDX(
-            report->upstreams, i, connpool_upstream_line_t);
-
+    EACH_LINE(report->upstreams, connpool_upstream_line_t, line)
+    {
         connpool_html_begin_row(buf, report->p, line->name, line->server);
         for (int k = 0; k < CP_SPANS; k++) {
-            connpool_spread_t spread = connpool_spread_of(
-                &line->sum->span_us[k]);
-
-            connpool_html_spread(buf, report->p, columns[1 + k], &spread);
+            connpool_html_spread(buf, report->p, columns[1 + k],
+                                 &line->sum->span_us[k]);
         }
         connpool_html_end_row(buf);
     }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Pieces of the page that the report is shown as. */
-#ifndef MOD_CONNPOOL_HTML_H
-#define MOD_CONNPOOL_HTML_H
+#ifndef CONNPOOL_HTML_H
+#define CONNPOOL_HTML_H
 
 #include "answers/encode.h"
-#include "report/status.h"
+#include "stats/histogram.h"
 
 /** Markup as it is. */
 void connpool_html_put(cp_buffer_t *buf, const char *html);
@@ -43,7 +43,7 @@ void connpool_html_bytes(cp_buffer_t *buf, apr_pool_t *p, const char *label,
 
 /** "p50 / p99 / max", a dash when nothing was recorded. */
 void connpool_html_spread(cp_buffer_t *buf, apr_pool_t *p, const char *label,
-                          const connpool_spread_t *spread);
+                          const cp_histogram_t *h);
 
 /** A value and, in small print, what it is made of; details may be NULL. */
 void connpool_html_detailed(cp_buffer_t *buf, apr_pool_t *p, const char *label,

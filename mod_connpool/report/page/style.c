@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The page's style sheet. */
-#include "report/status.h"
+#include "report/page/style.h"
 
 const char connpool_status_style[] =
     ":root{color-scheme:light dark;--page:#f6f7f9;--card:#fff;--ink:#1c2430;"

@@ -3,11 +3,12 @@
  * The last ten minutes as charts: inline SVG whose colours come from the style
  * sheet, so that the page needs neither script nor inline style. A chart is as
  * wide as its place; its own units are intervals across and HEIGHT down. */
+#include "report/page/chart.h"
+
 #include "answers/encode.h"
 #include "base/clock.h"
 #include "child/child.h"
-#include "report/html.h"
-#include "report/status.h"
+#include "report/page/html.h"
 #include "stats/segment.h"
 
 #include <apr_strings.h>

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The lines of the report, gathered once per request and shown as a page, as
+ * JSON, to monitoring systems and in server-status. */
+#ifndef CONNPOOL_GATHER_H
+#define CONNPOOL_GATHER_H
+
+#include "glue.h"
+#include "base/gauge.h"
+#include "config/definitions.h"
+#include "http/breaker.h"
+#include "stats/stats.h"
+
+/* A connection that is held longer than leak=. */
+typedef struct connpool_leak_line_t {
+    const char *holder; /* what a client sent: escape it */
+    uint64_t held_us;
+    pid_t child;
+} connpool_leak_line_t;
+
+typedef struct connpool_pool_line_t {
+    const char *name;
+    const char *server; /* "host:port" of a virtual host, NULL: the main one */
+    const connpool_database_t *database; /* NULL: an upstream's */
+    const char *kind;
+    const char *state;
+    int max;                        /* per child */
+    const connpool_server_t *owner; /* where it is defined */
+    int max_together;          /* per child, of all of its kind and owner */
+    int entry;                 /* in the segment */
+    uint64_t oldest_wait_us;   /* 0: nobody waits */
+    apr_array_header_t *leaks; /* connpool_leak_line_t, of all children */
+    const cp_gauge_t *gauges;  /* names of driver_gauges; NULL: it has none */
+    const cp_pool_stats_t *sum;
+} connpool_pool_line_t;
+
+typedef struct connpool_query_line_t {
+    const char *name;
+    const char *server;
+    const cp_query_stats_t *sum;
+} connpool_query_line_t;
+
+typedef struct connpool_upstream_line_t {
+    const char *name;
+    const char *server;
+    cp_breaker_state_t breaker;
+    const cp_upstream_stats_t *sum;
+} connpool_upstream_line_t;
+
+/* One living child. */
+typedef struct connpool_child_line_t {
+    pid_t pid;
+    int64_t growth_bytes; /* since a minute after its start; 0: too young */
+    const cp_process_stats_t *sum;
+} connpool_child_line_t;
+
+typedef struct connpool_status_t {
+    apr_pool_t *p;
+    const connpool_server_t *viewer; /* the server that answers */
+    int is_main;
+    int children;
+    apr_array_header_t *gauges;    /* const cp_gauge_t, of all drivers */
+    apr_array_header_t *pools;     /* connpool_pool_line_t */
+    apr_array_header_t *queries;   /* connpool_query_line_t */
+    apr_array_header_t *upstreams; /* connpool_upstream_line_t */
+    apr_array_header_t *processes; /* connpool_child_line_t */
+    uint64_t memory_bound;         /* of each child */
+    cp_loop_stats_t loop;
+    cp_process_stats_t process;
+    cp_batch_stats_t batch;
+} connpool_status_t;
+
+/* for (each line of one of these arrays, as a pointer) */
+#define EACH_LINE(list, type, line)                                            \
+    for (const type *line = (const type *)(const void *)(list)->elts,          \
+                    *line##_end = line + (list)->nelts;                        \
+         line < line##_end; line++)
+
+/** The numbers of all children. The main server sees everything, a virtual
+ * host what it may use. Lives as long as the request. */
+connpool_status_t *connpool_status_gather(request_rec *r);
+
+/** What a pool has of a gauge of report->gauges: 0 when its driver has none. */
+uint64_t connpool_status_gauge(const connpool_pool_line_t *line,
+                               const cp_gauge_t *gauge);
+
+/** How many of a database's connections in a child one kind of work can get:
+ * all, less what is set aside for the writer. */
+int connpool_status_usable(const connpool_database_t *db);
+
+/** Whether a pool has no connection, and could not open one when it last tried.
+ */
+int connpool_status_is_down(const cp_pool_stats_t *sum);
+
+/** The loop belongs to the process, whichever server asks. */
+int connpool_status_loop_is_on(void);
+
+#endif

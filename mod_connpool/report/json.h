@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The report as JSON. */
+#ifndef CONNPOOL_JSON_H
+#define CONNPOOL_JSON_H
+
+#include "answers/encode.h"
+#include "report/gather.h"
+
+void connpool_status_write_json(cp_buffer_t *buf,
+                                const connpool_status_t *report);
+
+#endif

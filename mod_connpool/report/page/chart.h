@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The last ten minutes as charts. */
+#ifndef CONNPOOL_CHART_H
+#define CONNPOOL_CHART_H
+
+#include <apr_pools.h>
+
+#include "answers/encode.h"
+
+void connpool_status_write_charts(cp_buffer_t *buf, apr_pool_t *p);
+
+#endif
