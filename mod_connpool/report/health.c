@@ -12,7 +12,7 @@
 #include "http/breaker.h"
 #include "http/http.h"
 #include "report/access.h"
-#include "report/gather.h"
+#include "report/lines/gather.h"
 #include "report/report.h"
 #include "request/hold.h"
 #include "stats/condition.h"

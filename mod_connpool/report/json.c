@@ -11,7 +11,7 @@
 #include "cache/provider.h"
 #include "config/definitions.h"
 #include "http/breaker.h"
-#include "report/gather.h"
+#include "report/lines/gather.h"
 #include "stats/histogram.h"
 #include "stats/metric.h"
 #include "stats/stats.h"

@@ -4,7 +4,7 @@
 #define CONNPOOL_JSON_H
 
 #include "answers/encode.h"
-#include "report/gather.h"
+#include "report/lines/gather.h"
 
 void connpool_status_write_json(cp_buffer_t *buf,
                                 const connpool_status_t *report);

@@ -8,7 +8,7 @@
 #include "glue.h"
 #include "answers/encode.h"
 #include "base/gauge.h"
-#include "report/gather.h"
+#include "report/lines/gather.h"
 #include "report/openmetrics.h"
 #include "stats/metric.h"
 #include "stats/stats.h"
@@ -47,32 +47,41 @@ static connpool_families_t pool_families(const connpool_status_t *report)
     return families;
 }
 
-/* Drivers' gauges of one family: all from index `first` that are of its. */
+/* Drivers' gauges of the family of the one at index `first`, which is the first
+ * of them. */
 static void put_gauge_family(writer_t *w, const connpool_status_t *report,
                              const connpool_subject_t *pools, int first)
 {
     const cp_gauge_t *gauges = (const void *)report->gauges->elts;
     const connpool_pool_line_t *lines = (const void *)report->pools->elts;
+    cp_metric_t family = {.type = CP_METRIC_GAUGE,
+                          .family = gauges[first].metric,
+                          .help = gauges[first].help,
+                          .unit = gauges[first].unit,
+                          .label = "part"};
 
+    connpool_metrics_family(w, &family);
     for (int i = first; i < report->gauges->nelts; i++) {
-        cp_metric_t family = {.type = CP_METRIC_GAUGE,
-                              .family = gauges[i].metric,
-                              .help = gauges[i].help,
-                              .unit = gauges[i].unit,
-                              .label = "part",
-                              .value = gauges[i].label};
-
-        if (i == first) {
-            connpool_metrics_family(w, &family);
+        if (strcmp(gauges[i].metric, family.family) != 0) {
+            continue;
         }
-        for (int k = 0; k < report->pools->nelts
-                        && strcmp(gauges[i].metric, gauges[first].metric) == 0;
-             k++) {
+        family.value = gauges[i].label;
+        for (int k = 0; k < report->pools->nelts; k++) {
             connpool_metrics_sample(
                 w, &family, &pools[k],
                 connpool_status_gauge(&lines[k], &gauges[i]));
         }
     }
+}
+
+static int is_first_of_family(const cp_gauge_t *gauges, int i)
+{
+    for (int k = 0; k < i; k++) {
+        if (strcmp(gauges[k].metric, gauges[i].metric) == 0) {
+            return 0;
+        }
+    }
+    return 1;
 }
 
 static void put_gauges(writer_t *w, const connpool_status_t *report,
@@ -81,12 +90,7 @@ static void put_gauges(writer_t *w, const connpool_status_t *report,
     const cp_gauge_t *gauges = (const void *)report->gauges->elts;
 
     for (int i = 0; i < report->gauges->nelts; i++) {
-        int is_begun = 0;
-
-        for (int k = 0; k < i; k++) {
-            is_begun |= strcmp(gauges[k].metric, gauges[i].metric) == 0;
-        }
-        if (!is_begun) {
+        if (is_first_of_family(gauges, i)) {
             put_gauge_family(w, report, pools, i);
         }
     }

@@ -4,7 +4,7 @@
 #define CONNPOOL_METRICS_H
 
 #include "answers/encode.h"
-#include "report/gather.h"
+#include "report/lines/gather.h"
 
 /** The text format of Prometheus, or its successor OpenMetrics 1.0. */
 void connpool_status_write_metrics(cp_buffer_t *buf,

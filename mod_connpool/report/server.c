@@ -6,7 +6,7 @@
  * never an error. With ?auto one "Key: value" a line. */
 #include "glue.h"
 #include "config/definitions.h"
-#include "report/gather.h"
+#include "report/lines/gather.h"
 #include "report/report.h"
 #include "stats/stats.h"
 

@@ -10,7 +10,7 @@
 #include "base/gauge.h"
 #include "config/definitions.h"
 #include "http/breaker.h"
-#include "report/gather.h"
+#include "report/lines/gather.h"
 #include "report/page/chart.h"
 #include "report/page/html.h"
 #include "report/page/process.h"

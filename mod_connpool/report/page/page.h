@@ -4,7 +4,7 @@
 #define CONNPOOL_PAGE_H
 
 #include "answers/encode.h"
-#include "report/gather.h"
+#include "report/lines/gather.h"
 
 /** Seconds until the page is loaded again, unless ?refresh= says otherwise. */
 #define CONNPOOL_STATUS_REFRESH 5

@@ -6,7 +6,7 @@
 #include "answers/encode.h"
 #include "base/clock.h"
 #include "cache/provider.h"
-#include "report/gather.h"
+#include "report/lines/gather.h"
 #include "report/page/html.h"
 #include "stats/histogram.h"
 #include "stats/stats.h"

@@ -4,7 +4,7 @@
 #define CONNPOOL_PROCESS_H
 
 #include "answers/encode.h"
-#include "report/gather.h"
+#include "report/lines/gather.h"
 
 /** Its last tables. */
 void connpool_status_write_processes(cp_buffer_t *buf,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Gathers the report from the shared segment, so that it covers all children.
  * Only names from the configuration come into it: no path, SQL or URL. */
-#include "report/gather.h"
+#include "report/lines/gather.h"
 
 #include "glue.h"
 #include "base/clock.h"
