@@ -4,7 +4,7 @@
 
 #include "glue.h"
 #include "answers/encode.h"
-#include "config/definitions.h"
+#include "config/setting.h"
 #include "request/output.h"
 
 #include <http_protocol.h>

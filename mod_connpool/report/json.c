@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/gauge.h"
 #include "cache/provider.h"
-#include "config/definitions.h"
+#include "config/setting.h"
 #include "http/breaker.h"
 #include "report/lines/gather.h"
 #include "stats/histogram.h"

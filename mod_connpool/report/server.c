@@ -5,7 +5,7 @@
  * A guest in somebody else's page: HTML 4.01 in ISO-8859-1, so ASCII only, and
  * never an error. With ?auto one "Key: value" a line. */
 #include "glue.h"
-#include "config/definitions.h"
+#include "config/setting.h"
 #include "report/lines/gather.h"
 #include "report/report.h"
 #include "stats/stats.h"

@@ -6,7 +6,8 @@
 
 #include "glue.h"
 #include "base/gauge.h"
-#include "config/definitions.h"
+#include "config/database.h"
+#include "config/setting.h"
 #include "http/breaker.h"
 #include "stats/stats.h"
 

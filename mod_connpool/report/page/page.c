@@ -8,7 +8,7 @@
 #include "answers/encode.h"
 #include "base/error.h"
 #include "base/gauge.h"
-#include "config/definitions.h"
+#include "config/setting.h"
 #include "http/breaker.h"
 #include "report/lines/gather.h"
 #include "report/page/chart.h"
