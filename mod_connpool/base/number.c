@@ -196,7 +196,7 @@ static const char *show_with_unit(apr_pool_t *p, apr_int64_t value,
                         best->name);
 }
 
-const char *cp_params_show_duration(apr_pool_t *p, apr_interval_time_t value)
+static const char *show_duration(apr_pool_t *p, apr_interval_time_t value)
 {
     return show_with_unit(p, value, duration_units, "0s");
 }
@@ -217,8 +217,8 @@ const char *cp_params_duration(apr_pool_t *p, const char *word,
                       apr_psprintf(p,
                                    "a duration from %s to %s "
                                    "(units ms, s, min, h)",
-                                   cp_params_show_duration(p, min),
-                                   cp_params_show_duration(p, max)));
+                                   show_duration(p, min),
+                                   show_duration(p, max)));
     }
     *pvalue = value;
     return NULL;

@@ -44,9 +44,6 @@ const char *cp_params_choice(apr_pool_t *p, const char *word,
 const char *cp_params_option(apr_pool_t *p, const char *word, const char **pkey,
                              const char **pvalue);
 
-/** "30s", "2min", "250ms": a duration as an administrator would write it. */
-const char *cp_params_show_duration(apr_pool_t *p, apr_interval_time_t value);
-
 /** "512K", "8M": a size as an administrator would write it. */
 const char *cp_params_show_size(apr_pool_t *p, apr_int64_t value);
 
