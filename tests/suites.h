@@ -9,6 +9,7 @@
 #define SUITE(name) Suite *name##_suite(void) __attribute__((weak))
 
 SUITE(number);
+SUITE(utf8);
 SUITE(option);
 SUITE(scan);
 SUITE(value);

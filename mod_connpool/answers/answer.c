@@ -2,7 +2,7 @@
  * Whole answers. */
 #include "answers/answer.h"
 
-#include "answers/encode.h"
+#include "base/buffer.h"
 
 #include <stdlib.h>
 #include <string.h>

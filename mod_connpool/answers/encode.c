@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "answers/encode.h"
 
+#include "base/buffer.h"
+#include "base/utf8.h"
 #include "database/value.h"
 
 #include <float.h>
@@ -14,7 +16,6 @@
 #include <apr_strings.h>
 
 enum {
-    BUFFER_MIN = 1024,    /* malloc keeps such pieces ready for each thread */
     SCALAR_MAX = 40,      /* the longest number, literal or escape, with room */
     BLOB_CHUNK = 3 << 20, /* apr_base64 counts in int; a multiple of 3 */
 };
@@ -41,61 +42,7 @@ const char *cp_format_content_type(cp_format_t format)
     }
 }
 
-/*** The buffer ***/
-
-static void grow(cp_buffer_t *buf, apr_size_t more)
-{
-    apr_size_t needed, capacity = buf->capacity ? buf->capacity : BUFFER_MIN;
-    if (__builtin_add_overflow(buf->size, more, &needed)) {
-        abort();
-    }
-    while (capacity < needed
-           && !__builtin_mul_overflow(capacity, 2, &capacity)) {
-    }
-    buf->data = realloc(buf->data, capacity);
-    if (!buf->data || capacity < needed) {
-        abort();
-    }
-    buf->capacity = capacity;
-}
-
-static inline void reserve(cp_buffer_t *buf, apr_size_t more)
-{
-    if (__builtin_expect(buf->capacity - buf->size < more, 0)) {
-        grow(buf, more);
-    }
-}
-
 /* The put_ functions write into room that was reserved. */
-static inline void put(cp_buffer_t *buf, const char *data, apr_size_t size)
-{
-    memcpy(buf->data + buf->size, data, size);
-    buf->size += size;
-}
-
-static inline void put_char(cp_buffer_t *buf, char c)
-{
-    buf->data[buf->size++] = c;
-}
-
-void cp_buffer_reserve(cp_buffer_t *buf, apr_size_t more)
-{
-    reserve(buf, more);
-}
-
-void cp_buffer_append(cp_buffer_t *buf, const char *data, apr_size_t size)
-{
-    if (size > 0) {
-        reserve(buf, size);
-        put(buf, data, size);
-    }
-}
-
-void cp_buffer_free(cp_buffer_t *buf)
-{
-    free(buf->data);
-    memset(buf, 0, sizeof(*buf));
-}
 
 /*** Numbers ***/
 
@@ -132,14 +79,14 @@ static void put_digits(cp_buffer_t *buf, uint64_t n)
     char digits[20];
     char *end = digits + sizeof(digits);
     char *start = digits_before(end, n);
-    put(buf, start, (apr_size_t)(end - start));
+    cp_buffer_put(buf, start, (apr_size_t)(end - start));
 }
 
 static void put_integer(cp_buffer_t *buf, apr_int64_t integer)
 {
     uint64_t n = (uint64_t)integer;
     if (integer < 0) {
-        put_char(buf, '-');
+        cp_buffer_put_char(buf, '-');
         n = -n; /* unsigned: exact for -2^63, too */
     }
     put_digits(buf, n);
@@ -150,12 +97,12 @@ static void put_decimal(cp_buffer_t *buf, uint64_t n, uint64_t power,
                         int decimals)
 {
     put_digits(buf, n / power);
-    put_char(buf, '.');
+    cp_buffer_put_char(buf, '.');
     /* The 1 in front keeps the zeros that begin the fraction. */
     char digits[20];
     char *end = digits + sizeof(digits);
     digits_before(end, power + n % power);
-    put(buf, end - decimals, (apr_size_t)decimals);
+    cp_buffer_put(buf, end - decimals, (apr_size_t)decimals);
 }
 
 /* Prices, coordinates, measurements: at most six decimals and 15 digits. A
@@ -194,16 +141,16 @@ static void put_any_real(cp_buffer_t *buf, double real)
     int is_whole = 1;
     for (const char *c = text; *c;) {
         apr_size_t run = strspn(c, "0123456789+-");
-        put(buf, c, run);
+        cp_buffer_put(buf, c, run);
         c += run;
         if (*c) {
             is_whole = 0;
-            put_char(buf, *c == 'e' ? 'e' : '.');
+            cp_buffer_put_char(buf, *c == 'e' ? 'e' : '.');
             c += strcspn(c, "0123456789+-");
         }
     }
     if (is_whole) {
-        put(buf, ".0", 2);
+        cp_buffer_put(buf, ".0", 2);
     }
 }
 
@@ -216,12 +163,12 @@ static void put_real(cp_buffer_t *buf, double real)
     }
     apr_size_t start = buf->size;
     if (signbit(real)) {
-        put_char(buf, '-');
+        cp_buffer_put_char(buf, '-');
     }
     uint64_t whole = (uint64_t)magnitude;
     if ((double)whole == magnitude) {
         put_digits(buf, whole);
-        put(buf, ".0", 2);
+        cp_buffer_put(buf, ".0", 2);
     }
     else if (!put_short_decimal(buf, magnitude)) {
         buf->size = start;
@@ -307,20 +254,20 @@ static const unsigned char *put_escape(cp_buffer_t *buf, const unsigned char *c,
     if (*c >= 0x80) {
         int length = cp_utf8_next((const char *)c, (apr_size_t)(end - c));
         if (length < 0) {
-            put(buf, "\xef\xbf\xbd", 3); /* U+FFFD */
+            cp_buffer_put(buf, "\xef\xbf\xbd", 3); /* U+FFFD */
             return c - length;
         }
-        put(buf, c[2] == 0xa8 ? "\\u2028" : "\\u2029", 6);
+        cp_buffer_put(buf, c[2] == 0xa8 ? "\\u2028" : "\\u2029", 6);
         return c + length;
     }
-    put_char(buf, '\\');
+    cp_buffer_put_char(buf, '\\');
     if (short_escapes[*c]) {
-        put_char(buf, short_escapes[*c]);
+        cp_buffer_put_char(buf, short_escapes[*c]);
     }
     else {
-        put(buf, "u00", 3);
-        put_char(buf, hex[*c >> 4]);
-        put_char(buf, hex[*c & 15]);
+        cp_buffer_put(buf, "u00", 3);
+        cp_buffer_put_char(buf, hex[*c >> 4]);
+        cp_buffer_put_char(buf, hex[*c & 15]);
     }
     return c + 1;
 }
@@ -329,13 +276,13 @@ void cp_encode_json_string(cp_buffer_t *buf, const char *data, apr_size_t size)
 {
     const unsigned char *c = (const unsigned char *)data;
     const unsigned char *end = c + size;
-    reserve(buf, size + 2);
-    put_char(buf, '"');
+    cp_buffer_reserve(buf, size + 2);
+    cp_buffer_put_char(buf, '"');
     while ((c = put_clean_run(buf, c, end)) < end) {
-        reserve(buf, SCALAR_MAX + (apr_size_t)(end - c));
+        cp_buffer_reserve(buf, SCALAR_MAX + (apr_size_t)(end - c));
         c = put_escape(buf, c, end);
     }
-    put_char(buf, '"');
+    cp_buffer_put_char(buf, '"');
 }
 
 static int needs_quotes(const char *data, apr_size_t size)
@@ -357,23 +304,24 @@ static void encode_csv_text(cp_buffer_t *buf, const char *data, apr_size_t size)
 {
     int is_quoted = needs_quotes(data, size);
     const char *end = data + size;
-    reserve(buf, size + 2);
+    cp_buffer_reserve(buf, size + 2);
     if (is_quoted) {
-        put_char(buf, '"');
+        cp_buffer_put_char(buf, '"');
     }
     while (data < end) {
         int length = cp_utf8_next(data, (apr_size_t)(end - data));
         if (length > 0 && *data != '"') {
-            put(buf, data, (apr_size_t)length);
+            cp_buffer_put(buf, data, (apr_size_t)length);
             data += length;
             continue;
         }
-        reserve(buf, SCALAR_MAX + (apr_size_t)(end - data));
-        put(buf, length < 0 ? "\xef\xbf\xbd" : "\"\"", length < 0 ? 3 : 2);
+        cp_buffer_reserve(buf, SCALAR_MAX + (apr_size_t)(end - data));
+        cp_buffer_put(buf, length < 0 ? "\xef\xbf\xbd" : "\"\"",
+                      length < 0 ? 3 : 2);
         data += abs(length);
     }
     if (is_quoted) {
-        put_char(buf, '"');
+        cp_buffer_put_char(buf, '"');
     }
 }
 
@@ -383,7 +331,8 @@ static void encode_base64(cp_buffer_t *buf, const char *data, apr_size_t size)
 {
     while (size > 0) {
         int chunk = size < BLOB_CHUNK ? (int)size : BLOB_CHUNK;
-        reserve(buf, (apr_size_t)chunk / 3 * 4 + 5); /* its NUL included */
+        cp_buffer_reserve(buf,
+                          (apr_size_t)chunk / 3 * 4 + 5); /* its NUL included */
         buf->size += (apr_size_t)apr_base64_encode_binary(
                          buf->data + buf->size, (const unsigned char *)data,
                          chunk)
@@ -424,12 +373,12 @@ static inline void encode_json(cp_buffer_t *buf, const cp_value_t *value)
     case CP_NULL:
         break;
     }
-    put(buf, "null", 4);
+    cp_buffer_put(buf, "null", 4);
 }
 
 static void encode_csv(cp_buffer_t *buf, const cp_value_t *value)
 {
-    reserve(buf, SCALAR_MAX);
+    cp_buffer_reserve(buf, SCALAR_MAX);
     switch (value->storage) {
     case CP_INTEGER:
         put_integer(buf, value->as.integer);
@@ -611,8 +560,8 @@ void cp_encode_row(cp_encoder_t *enc, cp_buffer_t *buf,
     int cells = format == CP_FORMAT_VALUE ? enc->columns > 0 : enc->columns;
     for (int i = 0; i < cells; i++) {
         const lead_t *lead = &enc->leads[i];
-        reserve(buf, lead->size + SCALAR_MAX);
-        put(buf, lead->data, lead->size);
+        cp_buffer_reserve(buf, lead->size + SCALAR_MAX);
+        cp_buffer_put(buf, lead->data, lead->size);
         if (format == CP_FORMAT_CSV) {
             encode_csv(buf, &values[i]);
         }

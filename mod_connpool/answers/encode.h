@@ -5,6 +5,7 @@
 
 #include <apr_pools.h>
 
+#include "base/buffer.h"
 #include "database/value.h"
 
 typedef enum cp_format_t {
@@ -19,18 +20,6 @@ typedef enum cp_format_t {
 
 extern const char *const cp_format_names[CP_FORMATS + 1];
 const char *cp_format_content_type(cp_format_t format);
-
-/** A growing byte buffer: malloc'd, doubled, owned by its holder. */
-typedef struct cp_buffer_t {
-    char *data;
-    apr_size_t size;
-    apr_size_t capacity;
-} cp_buffer_t;
-
-/** Make room for `more` bytes behind size. Aborts like APR when memory ends. */
-void cp_buffer_reserve(cp_buffer_t *buf, apr_size_t more);
-void cp_buffer_append(cp_buffer_t *buf, const char *data, apr_size_t size);
-void cp_buffer_free(cp_buffer_t *buf);
 
 typedef struct cp_encoder_t cp_encoder_t;
 

@@ -2,8 +2,8 @@
 #include "answers/entry.h"
 
 #include "answers/answer.h"
-#include "answers/encode.h"
 #include "answers/key.h"
+#include "base/buffer.h"
 #include "base/hash.h"
 
 #include <stdint.h>

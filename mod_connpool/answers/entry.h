@@ -7,8 +7,8 @@
 #include <apr_time.h>
 
 #include "answers/answer.h"
-#include "answers/encode.h"
 #include "answers/key.h"
+#include "base/buffer.h"
 
 /** Wall clock (us), so that machines can share entries. */
 typedef struct cp_entry_times_t {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "answers/key.h"
 
-#include "answers/encode.h"
+#include "base/buffer.h"
 #include "base/hash.h"
 #include "database/value.h"
 

@@ -4,7 +4,7 @@
 #ifndef CP_KEY_H
 #define CP_KEY_H
 
-#include "answers/encode.h"
+#include "base/buffer.h"
 #include "database/value.h"
 
 /** Begins as {0}; ends with cp_key_free. */

@@ -2,8 +2,8 @@
 #include "answers/store.h"
 
 #include "answers/answer.h"
-#include "answers/encode.h"
 #include "answers/key.h"
+#include "base/buffer.h"
 #include "base/hash.h"
 
 #include <pthread.h>

@@ -9,9 +9,9 @@
 
 #include "glue.h"
 #include "answers/answer.h"
-#include "answers/encode.h"
 #include "answers/entry.h"
 #include "answers/key.h"
+#include "base/buffer.h"
 #include "base/log.h"
 #include "child/child.h"
 #include "config/option.h"

@@ -5,9 +5,9 @@
 
 #include "glue.h"
 #include "answers/answer.h"
-#include "answers/encode.h"
 #include "answers/entry.h"
 #include "answers/key.h"
+#include "base/buffer.h"
 
 /** An entry with all that goes with it, too, is never larger: what memcached
  * takes. */

@@ -69,12 +69,4 @@ const char *cp_value_parse(apr_pool_t *p, const cp_param_spec_t *spec,
 const char *cp_value_in_range(apr_pool_t *p, const cp_param_spec_t *spec,
                               const cp_value_t *value);
 
-/** 1 if the bytes are well-formed UTF-8 (no surrogates, no overlong forms). */
-int cp_utf8_is_valid(const char *data, apr_size_t size);
-
-/** Bytes of the well-formed UTF-8 sequence at data; or, negative, the bytes of
- * the maximal ill-formed subsequence there (what one U+FFFD stands for).
- * size >= 1. */
-int cp_utf8_next(const char *data, apr_size_t size);
-
 #endif

@@ -3,6 +3,7 @@
 #include "http/job.h"
 
 #include "base/bell.h"
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "http/http.h"
 
@@ -48,8 +49,8 @@ void cp_job_unref(cp_job_t *job)
     cp_bell_unref(job->bell);
     curl_slist_free_all(job->headers);
     pthread_mutex_destroy(&job->lock);
-    free(job->text.data);
-    free(job->body.data);
+    cp_buffer_free(&job->text);
+    cp_buffer_free(&job->body);
     free(job->location);
     free(job);
 }
@@ -79,29 +80,6 @@ static size_t fail(cp_job_t *job, cp_job_fault_t fault)
 {
     job->fault = fault;
     return 0;
-}
-
-static int append(cp_bytes_t *bytes, const char *data, size_t size)
-{
-    if (bytes->size + size > bytes->capacity) {
-        size_t capacity = bytes->capacity ? bytes->capacity : 1024;
-        char *grown;
-
-        while (capacity < bytes->size + size) {
-            capacity *= 2;
-        }
-        grown = realloc(bytes->data, capacity);
-        if (!grown) {
-            return 0;
-        }
-        bytes->data = grown;
-        bytes->capacity = capacity;
-    }
-    if (size > 0) {
-        memcpy(bytes->data + bytes->size, data, size);
-    }
-    bytes->size += size;
-    return 1;
 }
 
 /* ---- Head ---- */
@@ -244,9 +222,10 @@ static cp_job_fault_t add_header(cp_job_t *job, const char *line, size_t size)
     while (end > value && (end[-1] == ' ' || end[-1] == '\t')) {
         end--;
     }
-    if (!append(&job->text, line, name_size) || !append(&job->text, "", 1)
-        || !append(&job->text, value, (size_t)(end - value))
-        || !append(&job->text, "", 1)) {
+    if (!cp_buffer_try_append(&job->text, line, name_size)
+        || !cp_buffer_try_append(&job->text, "", 1)
+        || !cp_buffer_try_append(&job->text, value, (size_t)(end - value))
+        || !cp_buffer_try_append(&job->text, "", 1)) {
         return CP_FAULT_HEADERS;
     }
     line = job->text.data + start;
@@ -306,7 +285,7 @@ static int add_length(cp_job_t *job)
     size = snprintf(line, sizeof(line), "Content-Length%c%lld", '\0',
                     (long long)job->content_length);
     job->header_count++;
-    return append(&job->text, line, (size_t)size + 1);
+    return cp_buffer_try_append(&job->text, line, (size_t)size + 1);
 }
 
 static cp_job_fault_t end_head(cp_job_t *job)
@@ -422,7 +401,7 @@ static size_t on_body(char *data, size_t unit, size_t count, void *baton)
     is_full = !is_first && job->body.size + size > CP_JOB_WINDOW;
     job->is_paused = is_full;
     if (!is_full) {
-        is_kept = append(&job->body, data, size);
+        is_kept = cp_buffer_try_append(&job->body, data, size);
         job->has_news = 1;
     }
     pthread_mutex_unlock(&job->lock);

@@ -16,6 +16,7 @@
 #include <apr_ring.h>
 
 #include "base/bell.h"
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "http/http.h"
@@ -80,12 +81,6 @@ typedef enum cp_job_end_t {
     CP_END_STOPPED,   /**< the loop was stopped */
 } cp_job_end_t;
 
-typedef struct cp_bytes_t {
-    char *data;
-    size_t size;
-    size_t capacity;
-} cp_bytes_t;
-
 /** What the waiter asks of the loop; bits, guarded by the inbox's lock. */
 #define CP_ORDER_SUBMIT  1
 #define CP_ORDER_CANCEL  2
@@ -106,7 +101,7 @@ struct cp_job_t {
 
     /* Runner's until has_head is published, then the waiter's (read only). */
     int status;
-    cp_bytes_t text; /* name NUL value NUL name NUL value NUL ... */
+    cp_buffer_t text; /* name NUL value NUL name NUL value NUL ... */
     int header_count;
     char connection[256]; /* the Connection header: names more to leave out */
 
@@ -127,7 +122,7 @@ struct cp_job_t {
     pthread_mutex_t lock; /* guards the next block */
     int has_news;         /* something below changed since the waiter looked */
     int has_head;
-    cp_bytes_t body;
+    cp_buffer_t body;
     int is_paused;
     int is_abandoned; /* the waiter has left: the runner frees the handle */
     cp_job_end_t end;

@@ -2,6 +2,7 @@
  * One fetch, seen from the thread that asks for it: attempts, redirects, the
  * time limits, and what went wrong. */
 #include "base/bell.h"
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "http/http.h"
@@ -37,7 +38,7 @@ struct cp_transfer_t {
     cp_clock_t began;
     cp_clock_t deadline;
     CURLU *url;
-    cp_bytes_t body; /* taken out of the job, to be delivered */
+    cp_buffer_t body; /* taken out of the job, to be delivered */
     int redirects;
     int is_fresh; /* a retry: not over a socket that is open already */
     int is_alone; /* its thread waits for nothing else */
@@ -216,11 +217,11 @@ typedef struct news_t {
 } news_t;
 
 /* Swap what is there out of the job, so that the sink can take its time. */
-static news_t take_news(cp_transfer_t *t, cp_bytes_t *body)
+static news_t take_news(cp_transfer_t *t, cp_buffer_t *body)
 {
     cp_job_t *job = t->job;
     news_t news;
-    cp_bytes_t empty;
+    cp_buffer_t empty;
 
     pthread_mutex_lock(&job->lock);
     news.has_head = job->has_head;
@@ -255,7 +256,7 @@ static apr_status_t deliver_head(cp_transfer_t *t)
     return rv == APR_SUCCESS ? rv : error_cancelled(t, "head not wanted");
 }
 
-static apr_status_t deliver_body(cp_transfer_t *t, const cp_bytes_t *body)
+static apr_status_t deliver_body(cp_transfer_t *t, const cp_buffer_t *body)
 {
     apr_status_t rv;
 
@@ -682,7 +683,7 @@ apr_status_t cp_transfer_end(cp_transfer_t *t, cp_fetch_result_t *result,
     }
     curl_url_cleanup(t->url);
     cp_bell_unref(t->bell);
-    free(t->body.data);
+    cp_buffer_free(&t->body);
     free(t);
     return rv;
 }

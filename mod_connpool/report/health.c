@@ -2,8 +2,8 @@
  * The handler connpool-health, for load balancers: can the pools serve? What
  * it knows of the past, the one child that takes this second's sample keeps. */
 #include "glue.h"
-#include "answers/encode.h"
 #include "answers/put.h"
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "child/child.h"

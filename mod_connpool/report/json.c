@@ -4,8 +4,8 @@
 #include "report/json.h"
 
 #include "glue.h"
-#include "answers/encode.h"
 #include "answers/put.h"
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/gauge.h"
 #include "cache/provider.h"

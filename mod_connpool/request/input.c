@@ -4,6 +4,7 @@
 #include "request/input.h"
 
 #include "glue.h"
+#include "base/utf8.h"
 #include "config/query.h"
 #include "database/value.h"
 

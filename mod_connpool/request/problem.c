@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Answers that say what is wrong. */
 #include "glue.h"
-#include "answers/encode.h"
 #include "answers/put.h"
+#include "base/buffer.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "request/account.h"

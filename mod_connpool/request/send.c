@@ -2,7 +2,7 @@
  * Answers that are complete before they are sent. */
 #include "glue.h"
 #include "answers/answer.h"
-#include "answers/encode.h"
+#include "base/buffer.h"
 #include "request/output.h"
 
 #include <apr_strings.h>

@@ -5,6 +5,8 @@
 #include "answers/encode.h"
 #include "answers/json.h"
 #include "answers/put.h"
+#include "base/buffer.h"
+#include "base/utf8.h"
 #include "database/value.h"
 #include "request/output.h"
 #include "serve/serve.h"

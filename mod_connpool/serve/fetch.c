@@ -2,7 +2,7 @@
  * The handler connpool-fetch: GET an upstream, stream its answer on. Over
  * HTTP/2 it is collected first, see spool.c. */
 #include "glue.h"
-#include "answers/encode.h"
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "config/definitions.h"

@@ -5,8 +5,8 @@
 
 #include "glue.h"
 #include "answers/answer.h"
-#include "answers/encode.h"
 #include "base/bell.h"
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "child/child.h"

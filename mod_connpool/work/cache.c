@@ -14,11 +14,11 @@
 
 #include "glue.h"
 #include "answers/answer.h"
-#include "answers/encode.h"
 #include "answers/entry.h"
 #include "answers/flight.h"
 #include "answers/key.h"
 #include "answers/store.h"
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"

@@ -3,9 +3,9 @@
  * the leader, and the others wait for what that brings (cp_flight.h). */
 #include "glue.h"
 #include "answers/answer.h"
-#include "answers/encode.h"
 #include "answers/flight.h"
 #include "answers/key.h"
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "child/child.h"

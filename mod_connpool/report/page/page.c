@@ -5,7 +5,7 @@
 #include "report/page/page.h"
 
 #include "glue.h"
-#include "answers/encode.h"
+#include "base/buffer.h"
 #include "base/error.h"
 #include "base/gauge.h"
 #include "config/setting.h"

@@ -3,7 +3,7 @@
 #ifndef CONNPOOL_PAGE_H
 #define CONNPOOL_PAGE_H
 
-#include "answers/encode.h"
+#include "base/buffer.h"
 #include "report/lines/gather.h"
 
 /** Seconds until the page is loaded again, unless ?refresh= says otherwise. */

@@ -3,7 +3,7 @@
 #ifndef CONNPOOL_PROCESS_H
 #define CONNPOOL_PROCESS_H
 
-#include "answers/encode.h"
+#include "base/buffer.h"
 #include "report/lines/gather.h"
 
 /** Its last tables. */
