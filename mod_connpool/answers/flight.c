@@ -34,7 +34,6 @@ struct cp_flight_t {
 struct cp_flight_table_t {
     pthread_mutex_t lock; /* guards everything below and all flights */
     cp_flight_t *buckets[BUCKETS];
-    cp_flight_state_t state;
     int is_stopped;
     cp_hash_key_t secret; /* constant */
 };
@@ -97,7 +96,6 @@ static cp_flight_t *add(cp_flight_table_t *table, const void *key,
     memcpy(flight->key, key, size);
     flight->next = *place;
     *place = flight;
-    table->state.flights++;
     return flight;
 }
 
@@ -109,7 +107,6 @@ static void take_out(cp_flight_t *flight)
         place = &(*place)->next;
     }
     *place = flight->next;
-    flight->table->state.flights--;
 }
 
 /* Whoever leaves a flight does it through here, last of all. */
@@ -126,12 +123,6 @@ static void end_if_empty(cp_flight_t *flight)
     free(flight);
 }
 
-static void count_waiting(cp_flight_t *flight, int delta)
-{
-    flight->waiting += delta;
-    flight->table->state.waiting += delta;
-}
-
 cp_flight_role_t cp_flight_join(cp_flight_table_t *table, const void *key,
                                 apr_size_t size, cp_flight_t **pflight)
 {
@@ -145,7 +136,7 @@ cp_flight_role_t cp_flight_join(cp_flight_table_t *table, const void *key,
         flight = add(table, key, size, hash);
     }
     if (flight->has_leader || table->is_stopped) {
-        count_waiting(flight, 1);
+        flight->waiting++;
     }
     else {
         flight->has_leader = 1;
@@ -257,7 +248,7 @@ apr_status_t cp_flight_wait(cp_flight_t *flight, cp_clock_t deadline,
         }
     } while (rv == APR_INCOMPLETE);
 
-    count_waiting(flight, -1);
+    flight->waiting--;
     if (rv == APR_TIMEUP) {
         cp_error_set(err, CP_ERR_DEADLINE, rv, "no answer in time",
                      "the same work, done for another request, did not end in "
@@ -343,12 +334,20 @@ void cp_flight_stop(cp_flight_table_t *table)
     pthread_mutex_unlock(&table->lock);
 }
 
-cp_flight_state_t cp_flight_state(cp_flight_table_t *table)
+#ifdef CONNPOOL_TESTING
+cp_flight_test_state_t cp_flight_test_state(cp_flight_table_t *table)
 {
-    cp_flight_state_t state;
+    cp_flight_test_state_t state = {0};
 
     pthread_mutex_lock(&table->lock);
-    state = table->state;
+    for (int i = 0; i < BUCKETS; i++) {
+        for (cp_flight_t *flight = table->buckets[i]; flight;
+             flight = flight->next) {
+            state.flights++;
+            state.waiting += flight->waiting;
+        }
+    }
     pthread_mutex_unlock(&table->lock);
     return state;
 }
+#endif

@@ -71,11 +71,13 @@ int cp_flight_waiters(cp_flight_t *flight);
  * still land. */
 void cp_flight_stop(cp_flight_table_t *table);
 
-typedef struct cp_flight_state_t {
+#ifdef CONNPOOL_TESTING
+typedef struct cp_flight_test_state_t {
     int flights; /**< that one may join */
-    int waiting; /**< in all flights */
-} cp_flight_state_t;
+    int waiting; /**< in all of them */
+} cp_flight_test_state_t;
 
-cp_flight_state_t cp_flight_state(cp_flight_table_t *table);
+cp_flight_test_state_t cp_flight_test_state(cp_flight_table_t *table);
+#endif
 
 #endif

@@ -214,19 +214,6 @@ int cp_store_put(cp_store_t *store, const cp_key_t *key, cp_answer_t *answer,
     return kept != NULL;
 }
 
-void cp_store_remove(cp_store_t *store, const cp_key_t *key)
-{
-    uint64_t hash = hash_of(store, key);
-    kept_t *kept;
-
-    pthread_mutex_lock(&store->lock);
-    kept = find(store, &key->bytes, hash);
-    if (kept) {
-        drop(store, kept);
-    }
-    pthread_mutex_unlock(&store->lock);
-}
-
 void cp_store_shrink(cp_store_t *store, apr_size_t bytes)
 {
     pthread_mutex_lock(&store->lock);

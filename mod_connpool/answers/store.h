@@ -35,8 +35,6 @@ cp_answer_t *cp_store_get(cp_store_t *store, const cp_key_t *key,
 int cp_store_put(cp_store_t *store, const cp_key_t *key, cp_answer_t *answer,
                  const cp_store_tag_t *tag);
 
-void cp_store_remove(cp_store_t *store, const cp_key_t *key);
-
 /** Let go of answers until at most that many bytes are held. */
 void cp_store_shrink(cp_store_t *store, apr_size_t bytes);
 

@@ -28,7 +28,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-    cp_flight_state_t state = cp_flight_state(table);
+    cp_flight_test_state_t state = cp_flight_test_state(table);
 
     ck_assert_int_eq(state.flights, 0);
     ck_assert_int_eq(state.waiting, 0);
@@ -128,7 +128,7 @@ START_TEST(first_leads_and_all_others_get_the_same_answer)
         start(&waiters[i], "a", CP_CLOCK_NEVER, NULL);
         ck_assert_int_eq(cp_flight_waiters(flight), i + 1);
     }
-    ck_assert_int_eq(cp_flight_state(table).waiting, WAITERS);
+    ck_assert_int_eq(cp_flight_test_state(table).waiting, WAITERS);
     cp_flight_land(flight, answer, NULL);
     for (int i = 0; i < WAITERS; i++) {
         end(&waiters[i]);
@@ -157,7 +157,7 @@ START_TEST(keys_are_compared_by_all_their_bytes)
                      CP_FLIGHT_LEADS);
     ck_assert_int_eq(cp_flight_join(table, "", 0, &flights[3]),
                      CP_FLIGHT_LEADS);
-    ck_assert_int_eq(cp_flight_state(table).flights, 4);
+    ck_assert_int_eq(cp_flight_test_state(table).flights, 4);
     for (int i = 0; i < 4; i++) {
         land_error(flights[i], CP_ERR_STORAGE);
     }
@@ -308,7 +308,7 @@ END_TEST
 START_TEST(hand_over_without_anybody_ends_the_flight)
 {
     cp_flight_hand_over(lead("a"));
-    ck_assert_int_eq(cp_flight_state(table).flights, 0);
+    ck_assert_int_eq(cp_flight_test_state(table).flights, 0);
     cp_flight_hand_over(lead("a"));
 }
 END_TEST
@@ -358,7 +358,7 @@ START_TEST(last_to_leave_a_flight_without_leader_ends_it)
     cp_flight_hand_over(flight);
     ck_assert_int_eq(cp_flight_wait(late, 0, NULL, NULL, &got, &err),
                      APR_TIMEUP);
-    ck_assert_int_eq(cp_flight_state(table).flights, 0);
+    ck_assert_int_eq(cp_flight_test_state(table).flights, 0);
 }
 END_TEST
 
