@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Members of the JSON objects that reports are made of. */
-#ifndef MOD_CONNPOOL_JSON_H
-#define MOD_CONNPOOL_JSON_H
+#ifndef CP_PUT_H
+#define CP_PUT_H
 
 #include <stdint.h>
 

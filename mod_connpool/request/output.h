@@ -51,15 +51,6 @@ int connpool_send_whole(request_rec *r, const char *content_type,
 int connpool_send_tagged(request_rec *r, const char *content_type,
                          const char *etag, cp_buffer_t *body);
 
-/** Go on with a hash, 0 at first; and the tag that it makes: prefix is "", or
- * "W/" when answers with the same tag may differ in what does not matter. */
-apr_uint64_t connpool_hash(apr_uint64_t hash, const char *data,
-                           apr_size_t size);
-const char *connpool_etag(apr_pool_t *p, const char *prefix, apr_uint64_t hash);
-
-/** A strong entity tag of the body. */
-const char *connpool_body_etag(apr_pool_t *p, const cp_buffer_t *body);
-
 /** Send an answer that others may have, too: its type, its ETag, 304 and HEAD
  * handled. The caller keeps its reference, and may give it back at once. */
 int connpool_send_shared(request_rec *r, cp_answer_t *answer,

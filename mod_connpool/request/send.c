@@ -2,57 +2,13 @@
  * Answers that are complete before they are sent. */
 #include "glue.h"
 #include "answers/answer.h"
+#include "answers/etag.h"
 #include "base/buffer.h"
 #include "request/output.h"
 
 #include <apr_strings.h>
 #include <http_core.h>
 #include <http_protocol.h>
-
-/* The word is spread first, lest like changes in two places cancel out. All
- * steps can be undone: bodies that differ in one word only never meet. */
-static apr_uint64_t mix(apr_uint64_t hash, apr_uint64_t word)
-{
-    word *= APR_UINT64_C(0x9e3779b97f4a7c15);
-    word ^= word >> 32;
-    word *= APR_UINT64_C(0xbf58476d1ce4e5b9);
-    hash ^= word;
-    return (hash << 27 | hash >> 37) * APR_UINT64_C(0x94d049bb133111eb);
-}
-
-apr_uint64_t connpool_hash(apr_uint64_t hash, const char *data, apr_size_t size)
-{
-    apr_uint64_t word = 0;
-    apr_size_t i = 0;
-
-    hash = mix(hash, size);
-    for (; size - i >= sizeof(word); i += sizeof(word)) {
-        memcpy(&word, data + i, sizeof(word));
-        hash = mix(hash, word);
-    }
-    if (i < size) {
-        word = 0;
-        memcpy(&word, data + i, size - i);
-        hash = mix(hash, word);
-    }
-    return hash;
-}
-
-const char *connpool_etag(apr_pool_t *p, const char *prefix, apr_uint64_t hash)
-{
-    char hex[2 * sizeof(hash) + 1];
-
-    hash ^= hash >> 32;
-    ap_bin2hex(&hash, sizeof(hash), hex);
-    return apr_pstrcat(p, prefix, "\"", hex, "\"", NULL);
-}
-
-/* Strong: equal bytes, equal tag. A plain hash is enough, nobody gains by
- * forging his own cache's key. */
-const char *connpool_body_etag(apr_pool_t *p, const cp_buffer_t *body)
-{
-    return connpool_etag(p, "", connpool_hash(0, body->data, body->size));
-}
 
 int connpool_condition_answer(request_rec *r, int status)
 {

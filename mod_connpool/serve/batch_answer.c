@@ -3,6 +3,7 @@
 #include "glue.h"
 #include "answers/answer.h"
 #include "answers/encode.h"
+#include "answers/etag.h"
 #include "answers/json.h"
 #include "answers/put.h"
 #include "base/buffer.h"

@@ -15,6 +15,7 @@
 #include "glue.h"
 #include "answers/answer.h"
 #include "answers/entry.h"
+#include "answers/etag.h"
 #include "answers/flight.h"
 #include "answers/key.h"
 #include "answers/store.h"

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Entity tags: names of bodies, made of their bytes. */
+#ifndef CP_ETAG_H
+#define CP_ETAG_H
+
+#include <apr_pools.h>
+
+#include "base/buffer.h"
+
+/** Go on with a hash, 0 at first; and the tag that it makes: prefix is "", or
+ * "W/" when answers with the same tag may differ in what does not matter. */
+apr_uint64_t connpool_hash(apr_uint64_t hash, const char *data,
+                           apr_size_t size);
+const char *connpool_etag(apr_pool_t *p, const char *prefix, apr_uint64_t hash);
+
+/** A strong entity tag of the body. */
+const char *connpool_body_etag(apr_pool_t *p, const cp_buffer_t *body);
+
+#endif
