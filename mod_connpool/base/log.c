@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -46,4 +47,14 @@ int cp_log_allowed(cp_log_limit_t *limit, apr_interval_time_t every,
     }
     *psuppressed = __atomic_exchange_n(&limit->suppressed, 0, __ATOMIC_RELAXED);
     return 1;
+}
+
+const char *cp_log_repeats(char *buffer, size_t size, uint64_t suppressed)
+{
+    if (suppressed == 0) {
+        return "";
+    }
+    snprintf(buffer, size, " (%" PRIu64 " more like this since the last line)",
+             suppressed);
+    return buffer;
 }

@@ -42,4 +42,8 @@ typedef struct cp_log_limit_t {
 int cp_log_allowed(cp_log_limit_t *limit, apr_interval_time_t every,
                    uint64_t *psuppressed);
 
+/** The tail of such a line: " (3 more like this since the last line)", written
+ * into the buffer; "" for 0. */
+const char *cp_log_repeats(char *buffer, size_t size, uint64_t suppressed);
+
 #endif

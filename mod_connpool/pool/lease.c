@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Borrowing and giving back. */
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "pool/connection.h"
+#include "pool/gate.h"
+#include "pool/leak.h"
+#include "pool/pool.h"
+#include "pool/slot.h"
+#include "stats/stats.h"
+
+#include <apr_strings.h>
+
+#define COMPLAINT_EVERY apr_time_from_sec(10)
+#define OVERFLOW_EVERY  apr_time_from_sec(60)
+#define OWN_LIMIT       (-1) /* beside the indices of the shared gates */
+
+/* --- refusals --- */
+
+/* The load at the limit that refuses: the pool's own, or a shared gate. */
+static const char *describe_load(cp_pool_t *pool, int limit, char *buffer,
+                                 size_t size)
+{
+    int open = __atomic_load_n(&pool->open, __ATOMIC_RELAXED);
+    cp_gate_state_t own = cp_gate_state(pool->gate);
+    cp_gate_state_t shared;
+    const char *name;
+
+    if (limit == OWN_LIMIT) {
+        apr_snprintf(buffer, size, "(open %d/%d, busy %d, waiting %d)", open,
+                     pool->config.max, own.inside, own.waiting);
+        return buffer;
+    }
+    shared = cp_gate_state(pool->config.shared_gates[limit]);
+    name = pool->config.shared_names[limit];
+    apr_snprintf(buffer, size,
+                 "at %s (inside %d/%d, waiting %d; open %d/%d, busy %d)",
+                 name ? name : "a shared limit", shared.inside, shared.capacity,
+                 shared.waiting, open, pool->config.max, own.inside);
+    return buffer;
+}
+
+/* "no connection within 2000 ms (open 10/10, busy 10, waiting 4); last error:
+ * ...": everything that the next question would ask for. */
+static apr_status_t refuse(cp_pool_t *pool, int limit, apr_status_t rv,
+                           cp_error_t *err)
+{
+    int is_timeout = rv == APR_TIMEUP;
+    int is_down = __atomic_load_n(&pool->is_down, __ATOMIC_RELAXED);
+    char last_error[sizeof(pool->last_error)] = "";
+    char what[64];
+    char load[160];
+    char tail[64];
+    uint64_t suppressed;
+
+    if (is_down) {
+        cp_pool_last_error(pool, last_error, sizeof(last_error));
+    }
+    cp_stats_add(is_timeout ? &pool->stats->timeouts : &pool->stats->rejected,
+                 1);
+    if (is_timeout) {
+        apr_snprintf(what, sizeof(what),
+                     "no connection within %" APR_TIME_T_FMT " ms",
+                     apr_time_as_msec(pool->config.acquire));
+    }
+    else {
+        apr_cpystrn(what, rv == APR_EOF ? "shutting down" : "queue is full",
+                    sizeof(what));
+    }
+    cp_error_set(err, CP_ERR_CAPACITY, rv, "no connection is free",
+                 "pool %s: %s %s%s%s", pool->label, what,
+                 describe_load(pool, limit, load, sizeof(load)),
+                 last_error[0] ? "; last error: " : "", last_error);
+    if (cp_log_allowed(is_timeout ? &pool->timeout_log : &pool->rejection_log,
+                       COMPLAINT_EVERY, &suppressed)) {
+        cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0, "%s%s", err->detail,
+               cp_log_repeats(tail, sizeof(tail), suppressed));
+    }
+    return rv;
+}
+
+/* --- gates --- */
+
+static apr_status_t enter_shared_gate(cp_pool_t *pool, cp_gate_t *gate,
+                                      cp_clock_t deadline)
+{
+    apr_status_t rv;
+
+    if (cp_gate_try_enter(gate)) {
+        return APR_SUCCESS;
+    }
+    if (cp_clock_left(deadline) == 0) {
+        return cp_gate_enter(gate, deadline); /* does not wait */
+    }
+    cp_stats_add(&pool->stats->waiting, 1);
+    cp_stats_raise(&pool->stats->waiting_max,
+                   cp_stats_get(&pool->stats->waiting));
+    rv = cp_gate_enter(gate, deadline);
+    cp_stats_add(&pool->stats->waiting, -1);
+    return rv;
+}
+
+static void leave_gates(cp_pool_t *pool, int shared_entered)
+{
+    while (shared_entered-- > 0) {
+        if (pool->config.shared_gates[shared_entered]) {
+            cp_gate_leave(pool->config.shared_gates[shared_entered]);
+        }
+    }
+    cp_gate_leave(pool->gate);
+}
+
+/* On failure *limit tells which gate did not let us in. */
+static apr_status_t enter_gates(cp_pool_t *pool, cp_clock_t deadline,
+                                int *limit)
+{
+    apr_status_t rv = cp_gate_enter(pool->gate, deadline);
+
+    *limit = OWN_LIMIT;
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    for (int i = 0; i < CP_POOL_SHARED_GATES; i++) {
+        if (pool->config.shared_gates[i]) {
+            rv = enter_shared_gate(pool, pool->config.shared_gates[i],
+                                   deadline);
+        }
+        if (rv != APR_SUCCESS) {
+            leave_gates(pool, i);
+            *limit = i;
+            return rv;
+        }
+    }
+    return APR_SUCCESS;
+}
+
+/* The same without waiting. Nobody waits at a gate that has a permit free. */
+static int try_gates(cp_pool_t *pool)
+{
+    if (!cp_gate_try_enter(pool->gate)) {
+        return 0;
+    }
+    for (int i = 0; i < CP_POOL_SHARED_GATES; i++) {
+        cp_gate_t *gate = pool->config.shared_gates[i];
+
+        if (gate && !cp_gate_try_enter(gate)) {
+            leave_gates(pool, i);
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* --- acquire --- */
+
+/* Fill conn with a live connection: the slot's own, an idle one, a new one. */
+static apr_status_t obtain(cp_pool_t *pool, cp_connection_t *conn,
+                           cp_clock_t deadline, cp_error_t *err)
+{
+    for (;;) {
+        if (conn->handle) {
+            cp_connection_weed_out(pool, conn, deadline);
+        }
+        if (conn->handle) {
+            return APR_SUCCESS;
+        }
+        if (cp_pool_is_stopped(pool)) {
+            return refuse(pool, OWN_LIMIT, APR_EOF, err);
+        }
+        if (cp_connection_adopt(pool, conn, 1)) {
+            continue;
+        }
+        conn->has_place = cp_connection_reserve(pool);
+        if (conn->has_place) {
+            return cp_connection_open(pool, conn, deadline, err);
+        }
+        /* All places are taken, so one that is only good for closing lies
+         * idle: it makes room. */
+        cp_connection_adopt(pool, conn, 0);
+    }
+}
+
+/* A permit keeps the pool from being destroyed meanwhile. */
+static void return_slot(cp_pool_t *pool, cp_slot_t *slot,
+                        const cp_connection_t *conn)
+{
+    if (cp_slot_vacate(slot, conn)) {
+        cp_pool_list_leaks(pool);
+    }
+    cp_slots_give(pool, slot);
+}
+
+static apr_status_t borrow_pooled(cp_pool_t *pool, cp_lease_t *lease,
+                                  const char *holder, cp_clock_t deadline,
+                                  cp_error_t *err)
+{
+    cp_slot_t *slot;
+    cp_connection_t conn = {0};
+    apr_status_t rv = cp_slots_take(pool, &slot);
+
+    if (rv != APR_SUCCESS) {
+        return cp_error_set(err, CP_ERR_INTERNAL, rv, "out of memory",
+                            "pool '%s': apr_reslist_acquire failed",
+                            pool->config.name);
+    }
+    cp_slot_occupy(slot, holder, cp_clock_now());
+    if (slot->conn.handle) {
+        conn = cp_connection_take(pool, slot);
+    }
+    rv = obtain(pool, &conn, deadline, err);
+    if (rv != APR_SUCCESS) {
+        return_slot(pool, slot, &conn);
+        return rv;
+    }
+    slot->conn = conn;
+    lease->pool = pool;
+    lease->slot = slot;
+    cp_stats_add(&pool->stats->acquired, 1);
+    cp_stats_add(&pool->stats->busy, 1);
+    cp_stats_raise(&pool->stats->busy_max, cp_stats_get(&pool->stats->busy));
+    return APR_SUCCESS;
+}
+
+/* Through the gates, which are left again on failure. */
+static apr_status_t borrow_inside(cp_pool_t *pool, cp_lease_t *lease,
+                                  const char *holder, cp_clock_t deadline,
+                                  cp_error_t *err)
+{
+    apr_status_t rv = borrow_pooled(pool, lease, holder, deadline, err);
+
+    if (rv != APR_SUCCESS) {
+        leave_gates(pool, CP_POOL_SHARED_GATES);
+    }
+    return rv;
+}
+
+/* One connection beside the exhausted pool, closed after its one use. */
+static apr_status_t borrow_overflow(cp_pool_t *pool, cp_lease_t *lease,
+                                    const char *holder, cp_clock_t deadline,
+                                    cp_error_t *err)
+{
+    cp_slot_t *slot = cp_slot_create(1);
+    apr_status_t rv;
+
+    if (!slot) {
+        return cp_error_set(err, CP_ERR_INTERNAL, APR_ENOMEM, "out of memory",
+                            "pool '%s'", pool->config.name);
+    }
+    rv = cp_connection_open(pool, &slot->conn, deadline, err);
+    if (rv != APR_SUCCESS) {
+        cp_slot_free(slot);
+        return rv;
+    }
+    cp_slot_occupy(slot, holder, cp_clock_now());
+    cp_slot_register(pool, slot);
+    lease->pool = pool;
+    lease->slot = slot;
+    cp_stats_add(&pool->stats->fallbacks, 1);
+    return APR_SUCCESS;
+}
+
+static int overflow_reserve(cp_pool_t *pool)
+{
+    if (__atomic_add_fetch(&pool->overflows, 1, __ATOMIC_RELAXED)
+        <= pool->config.overflow_max) {
+        return 1;
+    }
+    __atomic_sub_fetch(&pool->overflows, 1, __ATOMIC_RELAXED);
+    return 0;
+}
+
+/* The pool is exhausted: open a connection beside it. */
+static apr_status_t fall_back(cp_pool_t *pool, cp_lease_t *lease,
+                              const char *holder, cp_clock_t deadline,
+                              cp_error_t *err)
+{
+    uint64_t suppressed;
+    char tail[64];
+    apr_status_t rv;
+
+    rv = borrow_overflow(pool, lease, holder, deadline, err);
+    if (rv != APR_SUCCESS) {
+        __atomic_sub_fetch(&pool->overflows, 1, __ATOMIC_RELAXED);
+        return rv;
+    }
+    if (cp_log_allowed(&pool->overflow_log, OVERFLOW_EVERY, &suppressed)) {
+        cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
+               "pool %s is exhausted (max %d): falling back to one-shot "
+               "connections, at most %d at once%s",
+               pool->label, pool->config.max, pool->config.overflow_max,
+               cp_log_repeats(tail, sizeof(tail), suppressed));
+    }
+    return APR_SUCCESS;
+}
+
+apr_status_t cp_pool_acquire(cp_pool_t *pool, cp_lease_t *lease,
+                             const char *holder, cp_error_t *err)
+{
+    cp_clock_t start = cp_clock_now();
+    cp_clock_t deadline = cp_clock_add(start, pool->config.acquire);
+    apr_status_t rv;
+    int limit;
+
+    lease->slot = NULL;
+    cp_error_clear(err);
+    rv = enter_gates(pool, deadline, &limit);
+    /* Once for all that the driver does now, lest graces add up. */
+    deadline = cp_pool_driver_deadline(deadline);
+    if (rv == APR_SUCCESS) {
+        rv = borrow_inside(pool, lease, holder, deadline, err);
+    }
+    else if (rv == APR_EOF || cp_pool_is_stopped(pool)) {
+        rv = refuse(pool, OWN_LIMIT, rv, err);
+    }
+    else if (overflow_reserve(pool)) {
+        rv = fall_back(pool, lease, holder, deadline, err);
+    }
+    else {
+        rv = refuse(pool, limit, rv, err);
+    }
+    cp_histogram_record(&pool->stats->acquire_us, cp_clock_now() - start);
+    return rv;
+}
+
+apr_status_t cp_pool_try_acquire(cp_pool_t *pool, cp_lease_t *lease,
+                                 const char *holder, cp_error_t *err)
+{
+    cp_clock_t start = cp_clock_now();
+    apr_status_t rv;
+
+    lease->slot = NULL;
+    cp_error_clear(err);
+    if (cp_pool_is_stopped(pool)) {
+        return refuse(pool, OWN_LIMIT, APR_EOF, err);
+    }
+    if (!try_gates(pool)) {
+        return APR_EAGAIN;
+    }
+    rv = borrow_inside(
+        pool, lease, holder,
+        cp_pool_driver_deadline(cp_clock_add(start, pool->config.acquire)),
+        err);
+    cp_histogram_record(&pool->stats->acquire_us, cp_clock_now() - start);
+    return rv;
+}
+
+void *cp_lease_connection(const cp_lease_t *lease)
+{
+    return lease->slot ? lease->slot->conn.handle : NULL;
+}
+
+int cp_lease_is_overflow(const cp_lease_t *lease)
+{
+    return lease->slot && lease->slot->is_overflow;
+}
+
+/* --- release --- */
+
+static void return_overflow(cp_pool_t *pool, cp_slot_t *slot)
+{
+    cp_slot_unregister(pool, slot);
+    /* Nobody else sees it any more. */
+    if (slot->leak_reported) {
+        cp_pool_list_leaks(pool);
+    }
+    cp_slot_free(slot);
+    __atomic_sub_fetch(&pool->overflows, 1, __ATOMIC_RELAXED);
+}
+
+static void return_pooled(cp_pool_t *pool, cp_slot_t *slot,
+                          const cp_connection_t *conn)
+{
+    if (conn->handle) {
+        cp_pool_count_idle(pool, 1);
+    }
+    return_slot(pool, slot, conn);
+    cp_stats_add(&pool->stats->busy, -1);
+    cp_stats_add(&pool->stats->released, 1);
+    leave_gates(pool, CP_POOL_SHARED_GATES);
+}
+
+/* May the connection that comes back be kept? CP_CLOSE_REASONS when it may. */
+static cp_close_reason_t why_not_keep(cp_pool_t *pool, const cp_slot_t *slot,
+                                      const cp_connection_t *conn,
+                                      const char *why_broken)
+{
+    cp_close_reason_t reason;
+
+    if (!why_broken) {
+        reason = slot->is_overflow ? CP_CLOSE_OVERFLOW
+                                   : cp_connection_why_not_reusable(
+                                       pool, conn, conn->last_used);
+        if (reason != CP_CLOSE_REASONS) {
+            return reason;
+        }
+        if (!pool->driver->reset
+            || pool->driver->reset(pool->driver_ctx, conn->handle)
+                   == APR_SUCCESS) {
+            return CP_CLOSE_REASONS;
+        }
+        why_broken = "it could not be reset";
+    }
+    cp_log(CP_LOG_MARK, CP_LOG_INFO, 0,
+           "pool '%s': a connection is discarded: %s", pool->config.name,
+           why_broken);
+    return CP_CLOSE_DISCARDED;
+}
+
+static void give_back(cp_lease_t *lease, const char *why_broken)
+{
+    cp_pool_t *pool = lease->pool;
+    cp_slot_t *slot = lease->slot;
+    cp_connection_t conn = slot->conn;
+    cp_close_reason_t reason;
+
+    lease->slot = NULL;
+    conn.last_used = cp_clock_now();
+    cp_histogram_record(&pool->stats->hold_us,
+                        conn.last_used - slot->busy_since);
+    reason = why_not_keep(pool, slot, &conn, why_broken);
+    if (reason != CP_CLOSE_REASONS) {
+        cp_connection_close(pool, &conn, reason);
+    }
+    if (slot->is_overflow) {
+        return_overflow(pool, slot);
+    }
+    else {
+        return_pooled(pool, slot, &conn);
+    }
+}
+
+void cp_pool_release(cp_lease_t *lease)
+{
+    if (!lease->slot) {
+        cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
+               "pool '%s': a connection was released twice",
+               lease->pool ? lease->pool->config.name : "?");
+        return;
+    }
+    give_back(lease, NULL);
+}
+
+void cp_pool_discard(cp_lease_t *lease, const char *why)
+{
+    if (lease->slot) {
+        give_back(lease, why);
+    }
+}
