@@ -8,6 +8,7 @@
 #include "database/sqlite/sqlite.h"
 #include "http/breaker.h"
 #include "http/http.h"
+#include "http/upstream.h"
 #include "pool/driver.h"
 #include "pool/gate.h"
 #include "pool/pool.h"

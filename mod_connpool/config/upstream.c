@@ -7,7 +7,7 @@
 #include "config/config.h"
 #include "config/option.h"
 #include "config/setting.h"
-#include "http/http.h"
+#include "http/upstream.h"
 
 #include <apr_lib.h>
 #include <apr_strings.h>

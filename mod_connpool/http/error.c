@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What went wrong in a transfer, in words for clients and for the log. */
+#include "http/error.h"
+
 #include "base/error.h"
+#include "http/handle.h"
 #include "http/job.h"
 
 apr_status_t cp_http_error(cp_error_t *err, const cp_upstream_t *upstream,

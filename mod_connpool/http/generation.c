@@ -5,6 +5,7 @@
 #include "base/bell.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "http/handle.h"
 #include "http/job.h"
 #include "http/loop.h"
 #include "stats/stats.h"
@@ -115,7 +116,7 @@ static curl_socket_t open_socket(void *baton, curlsocktype purpose,
                                  struct curl_sockaddr *address)
 {
     cp_job_t *job = baton;
-    cp_generation_t *gen = job->generation;
+    cp_generation_t *gen = job->owner;
     curl_socket_t fd = cp_http_open_socket(&job->guard, purpose, address);
 
     if (fd == CURL_SOCKET_BAD) {
@@ -204,10 +205,11 @@ static void trim_idle_sockets(cp_generation_t *gen)
 /* Waiters are woken once for all that one round of events has brought. */
 static void on_news(cp_job_t *job)
 {
+    cp_generation_t *gen = job->owner;
+
     if (!job->is_touched) {
         job->is_touched = 1;
-        APR_RING_INSERT_TAIL(&job->generation->touched, job, cp_job_t,
-                             in_touched);
+        APR_RING_INSERT_TAIL(&gen->touched, job, cp_job_t, in_touched);
     }
 }
 
@@ -421,6 +423,7 @@ static void wait_for_events(cp_generation_t *gen)
     }
 }
 
+#ifdef CONNPOOL_TESTING
 static void stall_for_test(cp_generation_t *gen)
 {
     apr_interval_time_t stall = __atomic_exchange_n(&gen->stall, 0,
@@ -430,6 +433,7 @@ static void stall_for_test(cp_generation_t *gen)
         apr_sleep(stall);
     }
 }
+#endif
 
 /* Give every job back, those that came too late for this life included. */
 static void give_up_jobs(cp_generation_t *gen, cp_job_end_t end)
@@ -469,7 +473,9 @@ void *cp_generation_run(void *data)
         wait_for_events(gen);
         collect_finished(gen);
         wake_waiters(gen);
+#ifdef CONNPOOL_TESTING
         stall_for_test(gen);
+#endif
     }
     give_up_jobs(gen, cp_generation_order(gen) == ORDER_STOP ? CP_END_STOPPED
                                                              : CP_END_LOST);

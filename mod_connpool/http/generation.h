@@ -15,12 +15,14 @@ typedef enum cp_order_t {
     ORDER_RUN,
     ORDER_STOP,    /**< the child ends */
     ORDER_ABANDON, /**< it was stuck, and nobody listens any more */
-    ORDER_DIE,     /**< a test wants it to fail */
+#ifdef CONNPOOL_TESTING
+    ORDER_DIE, /**< a test wants it to fail */
+#endif
 } cp_order_t;
 
 typedef APR_RING_HEAD(cp_job_ring_t, cp_job_t) cp_job_ring_t;
 
-struct cp_generation_t {
+typedef struct cp_generation_t {
     int refs; /* atomic */
 
     /* Constant while the thread runs. */
@@ -34,7 +36,9 @@ struct cp_generation_t {
     int order; /* cp_order_t */
     int has_ended;
     cp_clock_t heartbeat;
-    apr_interval_time_t stall; /* for tests: sleep so long, once */
+#ifdef CONNPOOL_TESTING
+    apr_interval_time_t stall; /* sleep so long, once */
+#endif
 
     pthread_mutex_t lock; /* guards the next block */
     cp_job_ring_t inbox;
@@ -53,13 +57,14 @@ struct cp_generation_t {
     int *sockets;  /* all that curl holds open */
     int socket_count;
     int socket_room;
-};
+} cp_generation_t;
 
 /** A generation with one reference and no thread yet, or NULL. */
 cp_generation_t *cp_generation_create(const cp_loop_config_t *config,
                                       cp_loop_stats_t *stats);
 
 void cp_generation_ref(cp_generation_t *gen);
+void cp_generation_unref(cp_generation_t *gen);
 
 /** The body of the thread: takes a cp_generation_t and one reference of it. */
 void *cp_generation_run(void *gen);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The runner without a loop: the calling thread drives the transfer itself, in
  * a multi handle of the connection's own, which also keeps its socket. */
+#include "http/inline.h"
+
+#include "http/handle.h"
 #include "http/job.h"
 
 static CURLM *own_multi(cp_conn_t *conn)

@@ -5,7 +5,8 @@
 #include "base/bell.h"
 #include "base/buffer.h"
 #include "base/clock.h"
-#include "http/http.h"
+#include "http/fetch.h"
+#include "http/handle.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,8 +44,8 @@ void cp_job_unref(cp_job_t *job)
     if (__atomic_sub_fetch(&job->refs, 1, __ATOMIC_ACQ_REL) > 0) {
         return;
     }
-    if (job->generation) {
-        cp_generation_unref(job->generation);
+    if (job->owner) {
+        job->release(job->owner);
     }
     cp_bell_unref(job->bell);
     curl_slist_free_all(job->headers);

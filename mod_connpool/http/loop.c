@@ -177,7 +177,12 @@ void cp_loop_stop(cp_loop_t *loop)
     let_go(loop, gen, has_ended(gen));
 }
 
-/* ---- For fetches ---- */
+/* ---- For transfers ---- */
+
+static void release(void *generation)
+{
+    cp_generation_unref(generation);
+}
 
 apr_status_t cp_loop_submit(cp_loop_t *loop, cp_job_t *job)
 {
@@ -194,10 +199,11 @@ apr_status_t cp_loop_submit(cp_loop_t *loop, cp_job_t *job)
     if (!gen) {
         return is_stopped ? APR_EOF : APR_EAGAIN;
     }
-    job->generation = gen; /* dropped with the job */
+    job->owner = gen;
+    job->release = release;
     if (!cp_generation_push(gen, job, CP_ORDER_SUBMIT)) {
         is_stopped = cp_generation_order(gen) == ORDER_STOP;
-        job->generation = NULL;
+        job->owner = NULL;
         cp_generation_unref(gen);
         return is_stopped ? APR_EOF : APR_EAGAIN;
     }
@@ -207,17 +213,19 @@ apr_status_t cp_loop_submit(cp_loop_t *loop, cp_job_t *job)
 
 void cp_loop_order(cp_job_t *job, int orders)
 {
-    cp_generation_push(job->generation, job, orders);
+    cp_generation_push(job->owner, job, orders);
 }
 
 int cp_loop_is_lost(const cp_job_t *job)
 {
-    return is_lost(job->generation);
+    return is_lost(job->owner);
 }
 
 void cp_loop_left(cp_job_t *job)
 {
-    cp_stats_add(&job->generation->stats->in_flight, -1);
+    cp_generation_t *gen = job->owner;
+
+    cp_stats_add(&gen->stats->in_flight, -1);
 }
 
 void cp_loop_count_inline(cp_loop_t *loop)

@@ -36,6 +36,32 @@ void cp_loop_supervise(cp_loop_t *loop);
  * join it; at most about 2 s, then it is left behind. */
 void cp_loop_stop(cp_loop_t *loop);
 
+/* For transfers. */
+
+typedef struct cp_job_t cp_job_t;
+
+/** What the waiter asks of the loop; bits, guarded by the inbox's lock. */
+#define CP_ORDER_SUBMIT  1
+#define CP_ORDER_CANCEL  2
+#define CP_ORDER_UNPAUSE 4
+
+/** Hand the job to the loop.
+ * @return APR_SUCCESS; APR_EAGAIN without a living thread; APR_EOF when stopped
+ */
+apr_status_t cp_loop_submit(cp_loop_t *loop, cp_job_t *job);
+
+/** Send orders for a job that was submitted. Ignored once it has ended. */
+void cp_loop_order(cp_job_t *job, int orders);
+
+/** The thread that runs the job cannot be relied upon any more. */
+int cp_loop_is_lost(const cp_job_t *job);
+
+/** A job has left the wait, in whatever way. */
+void cp_loop_left(cp_job_t *job);
+
+/** A fetch ran inline because the loop was lost. */
+void cp_loop_count_inline(cp_loop_t *loop);
+
 #ifdef CONNPOOL_TESTING
 /** A running generation with a fresh heartbeat? */
 int cp_loop_test_is_alive(cp_loop_t *loop);

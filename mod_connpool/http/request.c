@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What goes out: the URL and the headers of one request. */
+#include "http/request.h"
+
 #include "base/error.h"
-#include "http/http.h"
-#include "http/job.h"
+#include "http/error.h"
+#include "http/fetch.h"
+#include "http/handle.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,516 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0
  * One fetch, seen from the thread that asks for it: attempts, redirects, the
- * time limits, and what went wrong. */
+ * time it has, and what went wrong. */
+#include "http/transfer.h"
+
 #include "base/bell.h"
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "http/http.h"
+#include "http/attempt.h"
+#include "http/error.h"
+#include "http/fetch.h"
+#include "http/handle.h"
 #include "http/job.h"
 #include "http/loop.h"
+#include "http/request.h"
 #include "stats/stats.h"
 
 #include <stdlib.h>
-#include <string.h>
-
-#include <apr_strings.h>
-
-/* Between two looks at cancellation and at the loop's health. */
-#define SLICE apr_time_from_msec(100)
-
-/* For one round of all transfers that a thread drives itself. */
-#define INLINE_ROUND apr_time_from_msec(10)
-#define INLINE_LEAST apr_time_from_msec(1)
-
-/* How long a leaving waiter gives the loop to hand the handle back. */
-#define HAND_BACK apr_time_from_msec(20)
-
-struct cp_transfer_t {
-    cp_upstream_t *upstream;
-    cp_conn_t *conn;
-    cp_loop_t *loop; /* NULL: inline */
-    cp_bell_t *bell; /* holds a reference */
-    cp_fetch_request_t request;
-    cp_fetch_sink_t sink;
-    cp_fetch_result_t result;
-    cp_error_t err;
-    apr_status_t rv; /* of the fetch, or of the attempt when it is left */
-    cp_clock_t began;
-    cp_clock_t deadline;
-    CURLU *url;
-    cp_buffer_t body; /* taken out of the job, to be delivered */
-    int redirects;
-    int is_fresh; /* a retry: not over a socket that is open already */
-    int is_alone; /* its thread waits for nothing else */
-    int is_over;
-    /* Of the attempt. */
-    cp_job_t *job;
-    cp_clock_t connect_deadline;
-    cp_clock_t ask_at;   /* next question to is_cancelled */
-    cp_clock_t patience; /* the loop is to hand back by then; 0: not asked */
-    int is_head_out;     /* the sink has got the head */
-    int is_inline;
-    int is_lost;    /* together with its loop */
-    int is_leaving; /* rv is final, the runner is to let go of the handle */
-};
-
-static apr_status_t error(cp_transfer_t *t, cp_error_class_t cls,
-                          apr_status_t rv, const char *cause)
-{
-    return cp_http_error(&t->err, t->upstream, cls, rv, cause);
-}
-
-static apr_status_t error_deadline(cp_transfer_t *t, const char *cause)
-{
-    return error(t, CP_ERR_DEADLINE, APR_TIMEUP, cause);
-}
-
-static apr_status_t error_cancelled(cp_transfer_t *t, const char *cause)
-{
-    return error(t, CP_ERR_CANCELLED, APR_EOF, cause);
-}
-
-static apr_status_t error_memory(cp_transfer_t *t)
-{
-    return error(t, CP_ERR_INTERNAL, APR_ENOMEM, "out of memory");
-}
-
-/* ---- The attempt's beginning ---- */
-
-/* The waiter keeps the limits itself, to the millisecond. curl's come a little
- * later: a second fence, for handles that were left behind as well. */
-static long curl_limit(cp_clock_t deadline)
-{
-    apr_interval_time_t left = cp_clock_left(deadline);
-
-    return cp_http_milliseconds(left == CP_CLOCK_NEVER ? left
-                                                       : left + HAND_BACK);
-}
-
-static void configure(cp_transfer_t *t, cp_job_t *job, const char *url)
-{
-    CURL *easy = job->easy;
-
-    curl_easy_setopt(easy, CURLOPT_URL, url);
-    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, curl_limit(t->deadline));
-    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
-                     curl_limit(t->connect_deadline));
-    if (t->request.is_one_shot) {
-        curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
-    }
-    if (t->is_fresh || t->request.is_one_shot) {
-        curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
-    }
-    job->is_head = strcmp(t->request.method, "HEAD") == 0;
-    job->follows_redirects = t->upstream->config.redirects > 0;
-    cp_job_attach(job);
-}
-
-static apr_status_t prepare(cp_transfer_t *t)
-{
-    cp_conn_t *conn = t->conn;
-    apr_status_t rv;
-    char *url;
-
-    t->is_head_out = 0;
-    t->is_leaving = 0;
-    t->is_lost = 0;
-    t->patience = 0;
-    t->connect_deadline = t->upstream->config.connect > 0
-                              ? cp_clock_after(t->upstream->config.connect)
-                              : CP_CLOCK_NEVER;
-    if (t->connect_deadline > t->deadline) {
-        t->connect_deadline = t->deadline;
-    }
-    if (!conn->easy && !(conn->easy = curl_easy_init())) {
-        return error_memory(t);
-    }
-    t->job = cp_job_create(conn->easy, t->upstream, t->bell);
-    if (!t->job || curl_url_get(t->url, CURLUPART_URL, &url, 0) != CURLUE_OK) {
-        return error_memory(t);
-    }
-    rv = cp_http_build_headers(&t->job->headers, t->upstream, &t->request,
-                               &t->err);
-    if (rv == APR_SUCCESS) {
-        configure(t, t->job, url);
-    }
-    curl_free(url);
-    return rv;
-}
-
-static apr_status_t start_inline(cp_transfer_t *t)
-{
-    if (t->loop) {
-        cp_loop_count_inline(t->loop);
-    }
-    t->result.ran_inline = 1;
-    if (!cp_inline_start(t->conn, t->job)) {
-        return error_memory(t);
-    }
-    t->is_inline = 1;
-    cp_bell_count_inline(t->bell, 1);
-    return APR_SUCCESS;
-}
-
-static apr_status_t start(cp_transfer_t *t)
-{
-    apr_status_t rv = t->loop ? cp_loop_submit(t->loop, t->job) : APR_ENOTIMPL;
-
-    t->is_inline = 0;
-    if (rv == APR_EOF) {
-        return error_cancelled(t, "the event loop was stopped");
-    }
-    return rv == APR_SUCCESS ? rv : start_inline(t);
-}
-
-/* ---- Waiting ---- */
-
-/* The earliest of all limits that run now, with what to say when it passes. */
-static cp_clock_t next_limit(cp_transfer_t *t, const char **pcause)
-{
-    cp_job_t *job = t->job;
-    cp_clock_t limit = t->deadline;
-    cp_clock_t other = CP_CLOCK_NEVER;
-    const char *cause = "the upstream took too long to connect to";
-
-    *pcause = "the upstream took too long to answer";
-    if (__atomic_load_n(&job->phase, __ATOMIC_RELAXED) == CP_PHASE_CONNECT) {
-        other = t->connect_deadline;
-    }
-    else if (t->upstream->config.read > 0) {
-        cause = "the upstream fell silent";
-        other = __atomic_load_n(&job->active_at, __ATOMIC_RELAXED)
-                + t->upstream->config.read;
-    }
-    if (other <= limit) {
-        *pcause = cause;
-        limit = other;
-    }
-    return limit;
-}
-
-static apr_status_t check_limits(cp_transfer_t *t, cp_clock_t *puntil)
-{
-    const cp_fetch_sink_t *sink = &t->sink;
-    cp_clock_t now = cp_clock_now();
-    const char *cause;
-    cp_clock_t limit = next_limit(t, &cause);
-
-    if (now >= limit) {
-        return error_deadline(t, cause);
-    }
-    if (now >= t->ask_at) {
-        t->ask_at = now + SLICE;
-        if (sink->is_cancelled && sink->is_cancelled(sink->baton)) {
-            return error_cancelled(t, "nobody waits for it any more");
-        }
-    }
-    *puntil = t->ask_at < limit ? t->ask_at : limit;
-    return APR_SUCCESS;
-}
-
-/* What the runner has for us. */
-typedef struct news_t {
-    int has_head;
-    int was_paused;
-    cp_job_end_t end;
-} news_t;
-
-/* Swap what is there out of the job, so that the sink can take its time. */
-static news_t take_news(cp_transfer_t *t, cp_buffer_t *body)
-{
-    cp_job_t *job = t->job;
-    news_t news;
-    cp_buffer_t empty;
-
-    pthread_mutex_lock(&job->lock);
-    news.has_head = job->has_head;
-    news.was_paused = job->is_paused;
-    news.end = job->end;
-    empty = *body;
-    empty.size = 0;
-    *body = job->body;
-    job->body = empty;
-    job->is_paused = 0;
-    job->has_news = 0;
-    pthread_mutex_unlock(&job->lock);
-    return news;
-}
-
-/* ---- Delivery ---- */
-
-static apr_status_t deliver_head(cp_transfer_t *t)
-{
-    const cp_job_t *job = t->job;
-    int count;
-    cp_http_header_t *headers = cp_job_headers(job, &count);
-    apr_status_t rv;
-
-    if (!headers) {
-        return error_memory(t);
-    }
-    t->is_head_out = 1;
-    t->result.status = job->status;
-    rv = t->sink.head(t->sink.baton, job->status, headers, count);
-    free(headers);
-    return rv == APR_SUCCESS ? rv : error_cancelled(t, "head not wanted");
-}
-
-static apr_status_t deliver_body(cp_transfer_t *t, const cp_buffer_t *body)
-{
-    apr_status_t rv;
-
-    if (body->size == 0) {
-        return APR_SUCCESS;
-    }
-    t->result.bytes += (apr_int64_t)body->size;
-    rv = t->sink.body(t->sink.baton, body->data, body->size);
-    return rv == APR_SUCCESS ? rv : error_cancelled(t, "body not wanted");
-}
-
-/* Let a transfer that waited for us run again. */
-static void go_on(cp_transfer_t *t, const news_t *news, int was_working)
-{
-    cp_job_t *job = t->job;
-
-    if (news->was_paused || was_working) {
-        /* Our own slowness is not the upstream's silence. */
-        __atomic_store_n(&job->active_at, cp_clock_now(), __ATOMIC_RELAXED);
-    }
-    if (news->was_paused && t->is_inline) {
-        cp_inline_unpause(t->conn, job);
-    }
-    else if (news->was_paused) {
-        cp_loop_order(job, CP_ORDER_UNPAUSE);
-    }
-}
-
-static int is_broken(const news_t *news, const cp_job_t *job)
-{
-    return news->end != CP_END_NONE
-           && (news->end != CP_END_CURL || job->code != CURLE_OK);
-}
-
-/* Take and pass on what the job has brought.
- * @return APR_INCOMPLETE while it goes on, with the next limit; APR_SUCCESS
- * when it has ended, see job->end, or is lost; or why we do not want to, or may
- * not, wait any longer */
-static apr_status_t follow(cp_transfer_t *t, cp_clock_t *puntil)
-{
-    news_t news = take_news(t, &t->body);
-    apr_status_t rv = APR_SUCCESS;
-
-    if (is_broken(&news, t->job)) {
-        return APR_SUCCESS;
-    }
-    if (news.has_head && !t->is_head_out) {
-        rv = deliver_head(t);
-    }
-    if (rv == APR_SUCCESS) {
-        rv = deliver_body(t, &t->body);
-    }
-    if (rv != APR_SUCCESS || news.end != CP_END_NONE) {
-        return rv;
-    }
-    go_on(t, &news, t->body.size > 0);
-    rv = check_limits(t, puntil);
-    if (rv != APR_SUCCESS) {
-        return rv;
-    }
-    t->is_lost = !t->is_inline && cp_loop_is_lost(t->job);
-    return t->is_lost ? APR_SUCCESS : APR_INCOMPLETE;
-}
-
-/* A share of the thread's time for a transfer that it drives itself. */
-static void work(cp_transfer_t *t, cp_clock_t until)
-{
-    apr_interval_time_t share = INLINE_ROUND / cp_bell_count_inline(t->bell, 0);
-    apr_interval_time_t left = cp_clock_left(until);
-
-    if (share < INLINE_LEAST) {
-        share = INLINE_LEAST;
-    }
-    if (!t->job->has_news) {
-        cp_inline_work(t->conn, t->job,
-                       t->is_alone || left < share ? left : share);
-    }
-}
-
-/* ---- The attempt's end ---- */
-
-/* Is the handle back? A loop that does not hand it back in time, or is lost,
- * keeps it: then no more may be read of the job than the waiter's own, and
- * *pend is CP_END_NONE. */
-static int is_handed_back(cp_transfer_t *t, cp_job_end_t *pend)
-{
-    cp_job_t *job = t->job;
-    int is_left_behind;
-
-    pthread_mutex_lock(&job->lock);
-    if (job->end == CP_END_NONE && t->patience == 0) {
-        pthread_mutex_unlock(&job->lock);
-        t->patience = cp_clock_after(HAND_BACK);
-        cp_loop_order(job, CP_ORDER_CANCEL);
-        pthread_mutex_lock(&job->lock);
-    }
-    *pend = job->end;
-    is_left_behind = *pend == CP_END_NONE
-                     && (cp_loop_is_lost(job)
-                         || cp_clock_left(t->patience) == 0);
-    if (is_left_behind) {
-        job->is_abandoned = 1;
-        t->conn->easy = NULL;
-    }
-    pthread_mutex_unlock(&job->lock);
-    return *pend != CP_END_NONE || is_left_behind;
-}
-
-/* Get the handle back from the runner, to end the attempt with rv; 0: not yet.
- */
-static int leave(cp_transfer_t *t, apr_status_t rv, cp_job_end_t *pend)
-{
-    t->is_leaving = 1;
-    t->rv = rv;
-    if (t->is_inline) {
-        cp_inline_stop(t->conn, t->job);
-        cp_bell_count_inline(t->bell, -1);
-        *pend = t->job->end;
-        return 1;
-    }
-    if (!is_handed_back(t, pend)) {
-        return 0;
-    }
-    cp_loop_left(t->job);
-    return 1;
-}
-
-/* The runner has ended the transfer, and not well. */
-static apr_status_t explain(cp_transfer_t *t)
-{
-    const char *cause;
-
-    if (t->job->code != CURLE_OPERATION_TIMEDOUT) {
-        return cp_http_explain(t->job, t->upstream, &t->err);
-    }
-    next_limit(t, &cause);
-    return error_deadline(t, cause);
-}
-
-/* curl's times all begin with the transfer; 0: the phase did not happen. */
-static apr_interval_time_t between(CURL *easy, CURLINFO from, CURLINFO to)
-{
-    curl_off_t began = 0, ended = 0;
-
-    curl_easy_getinfo(easy, from, &began);
-    curl_easy_getinfo(easy, to, &ended);
-    return ended == 0 ? -1 : ended > began ? ended - began : 0;
-}
-
-static void note_spans(cp_transfer_t *t)
-{
-    CURL *easy = t->job->easy;
-    apr_interval_time_t *us = t->result.span_us;
-    curl_off_t lookup = 0;
-
-    if (!t->result.reused) {
-        curl_easy_getinfo(easy, CURLINFO_NAMELOOKUP_TIME_T, &lookup);
-        us[CP_SPAN_LOOKUP] = lookup;
-        us[CP_SPAN_TCP] = between(easy, CURLINFO_NAMELOOKUP_TIME_T,
-                                  CURLINFO_CONNECT_TIME_T);
-        us[CP_SPAN_TLS] = between(easy, CURLINFO_CONNECT_TIME_T,
-                                  CURLINFO_APPCONNECT_TIME_T);
-        t->result.handshakes += us[CP_SPAN_TLS] >= 0;
-    }
-    us[CP_SPAN_FIRST_BYTE] = between(easy, CURLINFO_PRETRANSFER_TIME_T,
-                                     CURLINFO_STARTTRANSFER_TIME_T);
-}
-
-static void note_reuse(cp_transfer_t *t)
-{
-    long connects = 1;
-
-    curl_easy_getinfo(t->job->easy, CURLINFO_NUM_CONNECTS, &connects);
-    t->result.reused = connects == 0;
-    note_spans(t);
-}
-
-/* What the whole fetch does after an attempt. */
-typedef enum next_t {
-    NEXT_RETURN,
-    NEXT_REDIRECT,
-    NEXT_RETRY,
-    NEXT_INLINE,
-} next_t;
-
-static next_t judge_curl(cp_transfer_t *t, apr_status_t *prv)
-{
-    const cp_job_t *job = t->job;
-
-    note_reuse(t);
-    t->result.answered |= job->status != 0 || job->fault != CP_FAULT_NONE;
-    if (job->code != CURLE_OK) {
-        *prv = explain(t);
-        return cp_http_is_retryable(t->job)
-                       && t->result.retries < t->upstream->config.retries
-                       && cp_clock_left(t->deadline) > 0
-                   ? NEXT_RETRY
-                   : NEXT_RETURN;
-    }
-    if (job->location) {
-        return NEXT_REDIRECT;
-    }
-    if (!t->is_head_out) {
-        *prv = error(t, CP_ERR_UPSTREAM, APR_SUCCESS,
-                     "the upstream closed the connection within its head");
-    }
-    return NEXT_RETURN;
-}
-
-/* The attempt is over with rv; the handle is ours again, or left behind. */
-static next_t judge(cp_transfer_t *t, cp_job_end_t end, apr_status_t *prv)
-{
-    int is_lost = t->is_lost || end == CP_END_LOST;
-
-    if (is_lost && !t->is_head_out) {
-        return NEXT_INLINE;
-    }
-    if (is_lost) {
-        *prv = error(t, CP_ERR_UPSTREAM, APR_SUCCESS,
-                     "the event loop was lost");
-        return NEXT_RETURN;
-    }
-    if (*prv != APR_SUCCESS) {
-        return NEXT_RETURN;
-    }
-    if (end == CP_END_STOPPED) {
-        *prv = error_cancelled(t, "the event loop was stopped");
-        return NEXT_RETURN;
-    }
-    return judge_curl(t, prv);
-}
-
-static apr_status_t redirect(cp_transfer_t *t)
-{
-    if (t->redirects++ >= t->upstream->config.redirects) {
-        return error(t, CP_ERR_UPSTREAM, APR_SUCCESS,
-                     "the upstream redirects too often");
-    }
-    return cp_http_redirect(t->url, t->upstream, t->job->location, &t->err);
-}
-
-static void drop_job(cp_transfer_t *t)
-{
-    /* The handle must not keep pointers into a job that goes. */
-    if (t->conn->easy) {
-        curl_easy_reset(t->conn->easy);
-    }
-    if (t->job) {
-        cp_job_unref(t->job);
-        t->job = NULL;
-    }
-}
-
-/* ---- The fetch ---- */
 
 static void finish(cp_transfer_t *t)
 {
@@ -521,25 +27,31 @@ static void finish(cp_transfer_t *t)
 /* One hop, one try. */
 static void begin_attempt(cp_transfer_t *t)
 {
-    t->rv = prepare(t);
-    if (t->rv == APR_SUCCESS) {
-        t->rv = start(t);
-    }
+    t->rv = cp_attempt_begin(t);
     if (t->rv != APR_SUCCESS) {
-        drop_job(t);
+        cp_attempt_drop(t);
         finish(t);
     }
 }
 
+static apr_status_t redirect(cp_transfer_t *t)
+{
+    if (t->redirects++ >= t->upstream->config.redirects) {
+        return cp_http_error(&t->err, t->upstream, CP_ERR_UPSTREAM, APR_SUCCESS,
+                             "the upstream redirects too often");
+    }
+    return cp_http_redirect(t->url, t->upstream, t->job->location, &t->err);
+}
+
 static void end_attempt(cp_transfer_t *t, cp_job_end_t end)
 {
-    next_t next = judge(t, end, &t->rv);
+    cp_next_t next = cp_attempt_judge(t, end, &t->rv);
 
     if (next == NEXT_REDIRECT) {
         t->rv = redirect(t);
         next = t->rv == APR_SUCCESS ? NEXT_REDIRECT : NEXT_RETURN;
     }
-    drop_job(t);
+    cp_attempt_drop(t);
     switch (next) {
     case NEXT_RETURN:
         finish(t);
@@ -602,7 +114,7 @@ apr_status_t cp_transfer_start(cp_transfer_t **ptransfer,
     }
     t->began = cp_clock_now();
     t->deadline = total > 0 ? cp_clock_after(total) : CP_CLOCK_NEVER;
-    t->ask_at = t->began + SLICE;
+    t->ask_at = t->began + CP_ATTEMPT_SLICE;
     t->rv = cp_http_build_url(&t->url, upstream, request, &t->err);
     if (t->rv == APR_SUCCESS) {
         begin_attempt(t);
@@ -620,17 +132,17 @@ apr_status_t cp_transfer_advance(cp_transfer_t *t, cp_clock_t *puntil)
     cp_job_end_t end;
 
     while (!t->is_over) {
-        apr_status_t rv = t->is_leaving ? t->rv : follow(t, &until);
+        apr_status_t rv = t->is_leaving ? t->rv : cp_attempt_follow(t, &until);
 
         if (rv == APR_INCOMPLETE && t->is_inline && !has_worked) {
             has_worked = 1;
-            work(t, until);
+            cp_attempt_work(t, until);
         }
         else if (rv == APR_INCOMPLETE) {
             *puntil = t->is_inline ? 0 : until;
             return APR_EAGAIN;
         }
-        else if (leave(t, rv, &end)) {
+        else if (cp_attempt_leave(t, rv, &end)) {
             end_attempt(t, end);
         }
         else {
@@ -656,14 +168,15 @@ void cp_transfer_finish(cp_transfer_t *t)
 /* Nobody wants the rest. Others of the bell may have rung meanwhile. */
 static void give_up(cp_transfer_t *t)
 {
-    apr_status_t rv = error_cancelled(t, "the fetch was given up");
+    apr_status_t rv = cp_http_error(&t->err, t->upstream, CP_ERR_CANCELLED,
+                                    APR_EOF, "the fetch was given up");
     cp_job_end_t end;
 
-    while (!leave(t, rv, &end)) {
+    while (!cp_attempt_leave(t, rv, &end)) {
         cp_bell_wait(t->bell, t->patience);
     }
     cp_bell_ring(t->bell);
-    drop_job(t);
+    cp_attempt_drop(t);
     finish(t);
 }
 
@@ -686,21 +199,4 @@ apr_status_t cp_transfer_end(cp_transfer_t *t, cp_fetch_result_t *result,
     cp_buffer_free(&t->body);
     free(t);
     return rv;
-}
-
-apr_status_t cp_fetch_run(cp_upstream_t *upstream, void *conn, cp_loop_t *loop,
-                          const cp_fetch_request_t *request,
-                          const cp_fetch_sink_t *sink,
-                          cp_fetch_result_t *result, cp_error_t *err)
-{
-    cp_transfer_t *t;
-
-    if (cp_transfer_start(&t, upstream, conn, loop, request, sink, NULL)
-        != APR_SUCCESS) {
-        memset(result, 0, sizeof(*result));
-        return cp_http_error(err, upstream, CP_ERR_INTERNAL, APR_ENOMEM,
-                             "out of memory");
-    }
-    cp_transfer_finish(t);
-    return cp_transfer_end(t, result, err);
 }

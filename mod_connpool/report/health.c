@@ -12,7 +12,7 @@
 #include "config/upstream.h"
 #include "database/sqlite/sqlite.h"
 #include "http/breaker.h"
-#include "http/http.h"
+#include "http/fetch.h"
 #include "report/access.h"
 #include "report/lines/gather.h"
 #include "report/report.h"

@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "config/definitions.h"
-#include "http/http.h"
+#include "http/fetch.h"
 #include "request/account.h"
 #include "request/output.h"
 #include "serve/serve.h"

@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "child/child.h"
 #include "config/definitions.h"
-#include "http/http.h"
+#include "http/fetch.h"
 #include "request/account.h"
 #include "request/hold.h"
 #include "request/output.h"

@@ -9,7 +9,8 @@
 #include "base/error.h"
 #include "config/definitions.h"
 #include "http/breaker.h"
-#include "http/http.h"
+#include "http/fetch.h"
+#include "http/transfer.h"
 #include "request/hold.h"
 
 /** Add those of the request's headers that the upstream is to see. */

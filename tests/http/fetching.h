@@ -6,7 +6,13 @@
 
 #include <pthread.h>
 
+#include "base/clock.h"
+#include "base/error.h"
+#include "http/fetch.h"
 #include "http/http.h"
+#include "http/loop.h"
+#include "http/transfer.h"
+#include "http/upstream.h"
 #include "http/stub_upstream.h"
 
 /** The outcome of one fetch. */

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A fetch and its attempt, as the two files of transfers share them. */
+#ifndef CP_ATTEMPT_H
+#define CP_ATTEMPT_H
+
+#include <curl/curl.h>
+
+#include "base/bell.h"
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "http/fetch.h"
+#include "http/handle.h"
+#include "http/job.h"
+#include "http/loop.h"
+#include "http/transfer.h"
+
+/** Between two looks at cancellation and at the loop's health. */
+#define CP_ATTEMPT_SLICE apr_time_from_msec(100)
+
+struct cp_transfer_t {
+    cp_upstream_t *upstream;
+    cp_conn_t *conn;
+    cp_loop_t *loop; /* NULL: inline */
+    cp_bell_t *bell; /* holds a reference */
+    cp_fetch_request_t request;
+    cp_fetch_sink_t sink;
+    cp_fetch_result_t result;
+    cp_error_t err;
+    apr_status_t rv; /* of the fetch, or of the attempt when it is left */
+    cp_clock_t began;
+    cp_clock_t deadline;
+    CURLU *url;
+    cp_buffer_t body; /* taken out of the job, to be delivered */
+    int redirects;
+    int is_fresh; /* a retry: not over a socket that is open already */
+    int is_alone; /* its thread waits for nothing else */
+    int is_over;
+    /* Of the attempt. */
+    cp_job_t *job;
+    cp_clock_t connect_deadline;
+    cp_clock_t ask_at;   /* next question to is_cancelled */
+    cp_clock_t patience; /* the loop is to hand back by then; 0: not asked */
+    int is_head_out;     /* the sink has got the head */
+    int is_inline;
+    int is_lost;    /* together with its loop */
+    int is_leaving; /* rv is final, the runner is to let go of the handle */
+};
+
+/** Start one. On failure it is to be dropped. */
+apr_status_t cp_attempt_begin(cp_transfer_t *t);
+
+/** Take and pass on what the job has brought.
+ * @return APR_INCOMPLETE while it goes on, with the next limit; APR_SUCCESS
+ * when it has ended, see job->end, or is lost; or why we do not want to, or may
+ * not, wait any longer */
+apr_status_t cp_attempt_follow(cp_transfer_t *t, cp_clock_t *puntil);
+
+/** A share of the thread's time for a transfer that it drives itself. */
+void cp_attempt_work(cp_transfer_t *t, cp_clock_t until);
+
+/** Get the handle back from the runner, to end the attempt with rv; 0: not yet.
+ */
+int cp_attempt_leave(cp_transfer_t *t, apr_status_t rv, cp_job_end_t *pend);
+
+/** What the whole fetch does after an attempt. */
+typedef enum cp_next_t {
+    NEXT_RETURN,
+    NEXT_REDIRECT,
+    NEXT_RETRY,
+    NEXT_INLINE,
+} cp_next_t;
+
+/** The attempt is over with rv; the handle is ours again, or left behind. */
+cp_next_t cp_attempt_judge(cp_transfer_t *t, cp_job_end_t end,
+                           apr_status_t *prv);
+
+/** Let go of its job. */
+void cp_attempt_drop(cp_transfer_t *t);
+
+#endif

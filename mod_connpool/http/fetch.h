@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * One fetch: what to ask for, how the answer comes back, what became of it. */
+#ifndef CP_FETCH_H
+#define CP_FETCH_H
+
+#include <apr_errno.h>
+#include <apr_time.h>
+
+#include "stats/stats.h"
+
+typedef struct cp_http_header_t {
+    const char *name;
+    const char *value;
+} cp_http_header_t;
+
+/** What to ask for. What it points to is borrowed until the fetch is over. */
+typedef struct cp_fetch_request_t {
+    const char *method;    /**< "GET" or "HEAD" */
+    const char *path_info; /**< appended to the URL's path, already encoded as
+                                it came; NULL or "": none */
+    const char *query;     /**< appended with ? or &; NULL or "": none */
+    const cp_http_header_t *headers; /**< to send */
+    int header_count;
+    apr_interval_time_t total; /**< shorter total deadline, 0: the upstream's */
+    int is_one_shot;           /**< a socket of its own, then closed */
+} cp_fetch_request_t;
+
+/** How the answer comes back: all in the thread that runs or advances the
+ * fetch, which must not be ended from here. */
+typedef struct cp_fetch_sink_t {
+    /** Status line and headers are complete. headers are valid for the call.
+     * Hop-by-hop headers, Set-Cookie, Content-Encoding and what speaks for our
+     * own host (HSTS, Alt-Svc) are left out. Content-Length is there when it
+     * was declared for the very bytes that go to body. Not APR_SUCCESS: stop.
+     */
+    apr_status_t (*head)(void *baton, int status,
+                         const cp_http_header_t *headers, int count);
+    /** Decompressed bytes of the body. Not APR_SUCCESS: stop. */
+    apr_status_t (*body)(void *baton, const char *data, apr_size_t size);
+    /** Asked about every 100 ms while waiting: nobody wants it any more? */
+    int (*is_cancelled)(void *baton);
+    void *baton;
+} cp_fetch_sink_t;
+
+typedef struct cp_fetch_result_t {
+    int status;        /**< of the upstream, 0 before its head */
+    apr_int64_t bytes; /**< of the body, decompressed */
+    int answered;      /**< something came, if only what is not passed on */
+    int reused;        /**< ran over a socket that was open already */
+    int retries;
+    int ran_inline; /**< without the loop */
+    int handshakes; /**< of TLS */
+    /** Of the last attempt; -1 for a phase that did not happen. The queue is
+     * for the caller to fill in. */
+    apr_interval_time_t span_us[CP_SPANS];
+    apr_interval_time_t us;
+} cp_fetch_result_t;
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Upstreams: where a fetch may go, as the administrator has written it. */
+#ifndef CP_UPSTREAM_H
+#define CP_UPSTREAM_H
+
+#include <apr_pools.h>
+#include <apr_time.h>
+
+/** What the administrator wrote of an upstream. Strings are borrowed and must
+ * outlive it. */
+typedef struct cp_upstream_config_t {
+    const char *name;
+    const char *url;               /**< scheme://host[:port][/path][?query] */
+    apr_interval_time_t connect;   /**< name look-up, TCP and TLS together */
+    apr_interval_time_t read;      /**< longest silence, first byte included */
+    apr_interval_time_t total;     /**< everything */
+    apr_interval_time_t keepalive; /**< reuse only sockets idle for less;
+                                        below a second: keep none */
+    apr_interval_time_t lifetime;  /**< reuse only sockets younger; 0: all */
+    apr_int64_t max_body;          /**< bytes after decompression */
+    int redirects;                 /**< followed at most, same origin only */
+    int retries;                   /**< after a failure before the first byte */
+    int http2;
+    int allow_private;   /**< names may resolve to non-public addresses */
+    int allow_plaintext; /**< plain http: to public addresses */
+    const char *ca;      /**< PEM file, NULL: the system's */
+    const char *cert;    /**< client certificate and key, NULL: none */
+    const char *key;
+} cp_upstream_config_t;
+
+typedef struct cp_upstream_t cp_upstream_t;
+
+/** Check the URL lexically, for configtest: NULL or a sentence (no user info,
+ * http or https, a host, a port in range, no fragment).
+ * On success *porigin is "scheme://host:port" for the per-host limit. */
+const char *cp_upstream_check_url(apr_pool_t *p, const char *url,
+                                  const char **porigin);
+
+apr_status_t cp_upstream_create(cp_upstream_t **pupstream,
+                                const cp_upstream_config_t *config,
+                                apr_pool_t *p);
+
+#endif
