@@ -10,7 +10,7 @@
 #include "child/child.h"
 #include "config/definitions.h"
 #include "database/sqlite/sqlite.h"
-#include "http/http.h"
+#include "http/job/client.h"
 #include "lifecycle.h"
 #include "pool/pool.h"
 #include "stats/segment.h"

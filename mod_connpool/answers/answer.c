@@ -2,7 +2,7 @@
  * Whole answers. */
 #include "answers/answer.h"
 
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 
 #include <stdlib.h>
 #include <string.h>

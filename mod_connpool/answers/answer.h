@@ -5,7 +5,7 @@
 
 #include <apr_time.h>
 
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 
 /** Made by one thread, and not changed any more once a second one knows it.
  * Freed with its last reference. Bound to no pool. */

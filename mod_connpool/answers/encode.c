@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "answers/encode.h"
 
-#include "base/buffer.h"
-#include "base/utf8.h"
+#include "base/bytes/buffer.h"
+#include "base/bytes/utf8.h"
 #include "database/value.h"
 
 #include <float.h>

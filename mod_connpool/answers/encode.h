@@ -5,7 +5,7 @@
 
 #include <apr_pools.h>
 
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "database/value.h"
 
 typedef enum cp_format_t {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "answers/etag.h"
 
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 
 #include <string.h>
 

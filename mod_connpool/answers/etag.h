@@ -5,7 +5,7 @@
 
 #include <apr_pools.h>
 
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 
 /** Go on with a hash, 0 at first; and the tag that it makes: prefix is "", or
  * "W/" when answers with the same tag may differ in what does not matter. */

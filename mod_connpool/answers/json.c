@@ -2,7 +2,7 @@
  * The grammar of JSON, a function for each of its rules. */
 #include "answers/json.h"
 
-#include "base/utf8.h"
+#include "base/bytes/utf8.h"
 
 #include <string.h>
 

@@ -2,7 +2,7 @@
 #include "answers/put.h"
 
 #include "answers/encode.h"
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 
 #include <string.h>
 

@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 
 /** Text as it is. */
 void connpool_json_put(cp_buffer_t *buf, const char *text);

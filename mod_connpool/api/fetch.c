@@ -5,7 +5,7 @@
 #include "api/api.h"
 #include "base/error.h"
 #include "config/definitions.h"
-#include "http/fetch.h"
+#include "http/job/fetch.h"
 #include "mod_connpool.h"
 #include "request/output.h"
 #include "work/fetch.h"

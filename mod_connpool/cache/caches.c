@@ -3,9 +3,9 @@
 #include "cache/caches.h"
 
 #include "glue.h"
-#include "answers/flight.h"
-#include "answers/key.h"
-#include "answers/store.h"
+#include "answers/shared/flight.h"
+#include "answers/shared/key.h"
+#include "answers/shared/store.h"
 #include "cache/provider.h"
 #include "child/child.h"
 #include "child/memory.h"

@@ -2,8 +2,8 @@
  * The caches of this child: where answers are kept, and who waits for which. */
 
 #include "glue.h"
-#include "answers/flight.h"
-#include "answers/store.h"
+#include "answers/shared/flight.h"
+#include "answers/shared/store.h"
 
 #ifndef CONNPOOL_CACHES_H
 #define CONNPOOL_CACHES_H

@@ -9,9 +9,9 @@
 
 #include "glue.h"
 #include "answers/answer.h"
-#include "answers/entry.h"
-#include "answers/key.h"
-#include "base/buffer.h"
+#include "answers/shared/entry.h"
+#include "answers/shared/key.h"
+#include "base/bytes/buffer.h"
 #include "base/log.h"
 #include "child/child.h"
 #include "config/option.h"

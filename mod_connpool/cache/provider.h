@@ -5,9 +5,9 @@
 
 #include "glue.h"
 #include "answers/answer.h"
-#include "answers/entry.h"
-#include "answers/key.h"
-#include "base/buffer.h"
+#include "answers/shared/entry.h"
+#include "answers/shared/key.h"
+#include "base/bytes/buffer.h"
 
 /** An entry with all that goes with it, too, is never larger: what memcached
  * takes. */

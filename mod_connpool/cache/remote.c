@@ -7,8 +7,8 @@
  *
  * After a call that failed nothing is asked for a second, after one that was
  * late for longer, and then one request tries for all. */
-#include "answers/key.h"
-#include "base/buffer.h"
+#include "answers/shared/key.h"
+#include "base/bytes/buffer.h"
 #include "base/clock.h"
 #include "base/thread.h"
 #include "cache/provider.h"

@@ -6,7 +6,7 @@
 
 #include "glue.h"
 #include "answers/encode.h"
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "database/sqlite/scan.h"

@@ -7,7 +7,7 @@
 #include "config/config.h"
 #include "config/option.h"
 #include "config/setting.h"
-#include "http/upstream.h"
+#include "http/upstream/upstream.h"
 
 #include <apr_lib.h>
 #include <apr_strings.h>

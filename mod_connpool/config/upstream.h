@@ -6,7 +6,7 @@
 #include "glue.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "http/upstream.h"
+#include "http/upstream/upstream.h"
 #include "pool/pool.h"
 
 typedef struct connpool_upstream_t {

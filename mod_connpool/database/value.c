@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "database/value.h"
 
-#include "base/utf8.h"
+#include "base/bytes/utf8.h"
 
 #include <locale.h>
 #include <math.h>

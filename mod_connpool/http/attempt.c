@@ -2,17 +2,17 @@
  * One attempt of a fetch: one hop, one try, with its time limits. */
 #include "http/attempt.h"
 
-#include "base/bell.h"
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "http/error.h"
-#include "http/fetch.h"
-#include "http/handle.h"
 #include "http/inline.h"
-#include "http/job.h"
+#include "http/job/bell.h"
+#include "http/job/error.h"
+#include "http/job/fetch.h"
+#include "http/job/handle.h"
+#include "http/job/job.h"
+#include "http/job/request.h"
 #include "http/loop.h"
-#include "http/request.h"
 #include "stats/stats.h"
 
 #include <stdlib.h>

@@ -5,15 +5,16 @@
 
 #include <curl/curl.h>
 
-#include "base/bell.h"
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "http/fetch.h"
-#include "http/handle.h"
-#include "http/job.h"
+#include "http/job/bell.h"
+#include "http/job/fetch.h"
+#include "http/job/handle.h"
+#include "http/job/job.h"
 #include "http/loop.h"
 #include "http/transfer.h"
+#include "http/upstream/upstream.h"
 
 /** Between two looks at cancellation and at the loop's health. */
 #define CP_ATTEMPT_SLICE apr_time_from_msec(100)

@@ -2,12 +2,12 @@
  * The loop's thread: it drives all transfers of a generation. */
 #include "http/generation.h"
 
-#include "base/bell.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "http/handle.h"
-#include "http/job.h"
+#include "http/job/bell.h"
+#include "http/job/job.h"
 #include "http/loop.h"
+#include "http/upstream/guard.h"
 #include "stats/stats.h"
 
 #include <errno.h>

@@ -6,7 +6,7 @@
 #define CP_GENERATION_H
 
 #include "base/clock.h"
-#include "http/job.h"
+#include "http/job/job.h"
 #include "http/loop.h"
 #include "stats/stats.h"
 

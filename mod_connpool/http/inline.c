@@ -3,8 +3,8 @@
  * a multi handle of the connection's own, which also keeps its socket. */
 #include "http/inline.h"
 
-#include "http/handle.h"
-#include "http/job.h"
+#include "http/job/handle.h"
+#include "http/job/job.h"
 
 static CURLM *own_multi(cp_conn_t *conn)
 {

@@ -5,8 +5,8 @@
 
 #include <apr_time.h>
 
-#include "http/handle.h"
-#include "http/job.h"
+#include "http/job/handle.h"
+#include "http/job/job.h"
 
 int cp_inline_start(cp_conn_t *conn, cp_job_t *job);
 

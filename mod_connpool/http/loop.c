@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "base/thread.h"
 #include "http/generation.h"
-#include "http/job.h"
+#include "http/job/job.h"
 #include "stats/stats.h"
 
 #include <stdlib.h>

@@ -3,17 +3,17 @@
  * time it has, and what went wrong. */
 #include "http/transfer.h"
 
-#include "base/bell.h"
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "http/attempt.h"
-#include "http/error.h"
-#include "http/fetch.h"
-#include "http/handle.h"
-#include "http/job.h"
+#include "http/job/bell.h"
+#include "http/job/error.h"
+#include "http/job/fetch.h"
+#include "http/job/job.h"
+#include "http/job/request.h"
 #include "http/loop.h"
-#include "http/request.h"
+#include "http/upstream/upstream.h"
 #include "stats/stats.h"
 
 #include <stdlib.h>

@@ -6,12 +6,12 @@
 
 #include <apr_errno.h>
 
-#include "base/bell.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "http/fetch.h"
+#include "http/job/bell.h"
+#include "http/job/fetch.h"
 #include "http/loop.h"
-#include "http/upstream.h"
+#include "http/upstream/upstream.h"
 
 /** A fetch under way. It belongs to one thread, which may have several. */
 typedef struct cp_transfer_t cp_transfer_t;

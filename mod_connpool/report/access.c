@@ -3,7 +3,7 @@
 #include "report/access.h"
 
 #include "glue.h"
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "config/setting.h"
 #include "request/output.h"
 

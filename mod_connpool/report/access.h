@@ -4,7 +4,7 @@
 #define CONNPOOL_ACCESS_H
 
 #include "glue.h"
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 
 /** What status and health ask first: method, access. *pargs is set when the
  * request may be answered; else the result is the handler's. */

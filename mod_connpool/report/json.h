@@ -3,7 +3,7 @@
 #ifndef CONNPOOL_JSON_H
 #define CONNPOOL_JSON_H
 
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "report/lines/gather.h"
 
 void connpool_status_write_json(cp_buffer_t *buf,

@@ -6,7 +6,7 @@
 #include "report/metrics.h"
 
 #include "glue.h"
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "base/gauge.h"
 #include "report/lines/gather.h"
 #include "report/openmetrics.h"

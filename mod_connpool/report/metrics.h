@@ -3,7 +3,7 @@
 #ifndef CONNPOOL_METRICS_H
 #define CONNPOOL_METRICS_H
 
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "report/lines/gather.h"
 
 /** The text format of Prometheus, or its successor OpenMetrics 1.0. */

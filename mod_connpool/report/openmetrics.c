@@ -3,7 +3,7 @@
  * grew out of. */
 #include "report/openmetrics.h"
 
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "stats/histogram.h"
 #include "stats/metric.h"
 

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "stats/metric.h"
 
 /** Where the text is going, and in which of the two dialects. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The handler connpool-status: which format a client gets. */
 #include "glue.h"
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "report/access.h"
 #include "report/json.h"
 #include "report/lines/gather.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The body of a request, as bytes and as JSON. */
 #include "glue.h"
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "request/input.h"
 
 #include <jansson.h>

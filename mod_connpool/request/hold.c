@@ -11,7 +11,7 @@
 #include "child/child.h"
 #include "child/memory.h"
 #include "config/definitions.h"
-#include "http/http.h"
+#include "http/job/client.h"
 #include "pool/pool.h"
 #include "request/account.h"
 #include "request/output.h"

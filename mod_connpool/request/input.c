@@ -4,7 +4,7 @@
 #include "request/input.h"
 
 #include "glue.h"
-#include "base/utf8.h"
+#include "base/bytes/utf8.h"
 #include "config/query.h"
 #include "database/value.h"
 

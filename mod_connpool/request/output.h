@@ -5,7 +5,7 @@
 
 #include "glue.h"
 #include "answers/answer.h"
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "base/error.h"
 #include "base/log.h"
 

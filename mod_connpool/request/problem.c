@@ -2,7 +2,7 @@
  * Answers that say what is wrong. */
 #include "glue.h"
 #include "answers/put.h"
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "request/account.h"

@@ -3,7 +3,7 @@
 #include "glue.h"
 #include "answers/answer.h"
 #include "answers/etag.h"
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "request/output.h"
 
 #include <apr_strings.h>

@@ -3,7 +3,7 @@
  * block for as long as mod_http2 likes, so none may happen while a connection
  * is held. */
 #include "glue.h"
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "base/error.h"
 #include "child/child.h"
 #include "request/output.h"

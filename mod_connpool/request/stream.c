@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Bytes on their way out, and answers whose length nobody knows. */
 #include "glue.h"
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "request/account.h"
 #include "request/output.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The handler connpool-batch. */
 #include "glue.h"
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "base/clock.h"
 #include "config/definitions.h"
 #include "request/output.h"

@@ -2,11 +2,11 @@
  * The handler connpool-fetch: GET an upstream, stream its answer on. Over
  * HTTP/2 it is collected first, see spool.c. */
 #include "glue.h"
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "config/definitions.h"
-#include "http/fetch.h"
+#include "http/job/fetch.h"
 #include "request/account.h"
 #include "request/output.h"
 #include "serve/serve.h"

@@ -4,7 +4,7 @@
 #define CONNPOOL_SERVE_H
 
 #include "glue.h"
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "config/definitions.h"
 #include "work/batch.h"
 #include "work/cache.h"

@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "config/definitions.h"
 #include "database/value.h"
-#include "http/fetch.h"
+#include "http/job/fetch.h"
 #include "work/fetch.h"
 
 /** Bytes of all answers of a batch: an item that would exceed them fails. */

@@ -9,17 +9,17 @@
  *  coalesce=on   not kept: who asks while the query runs gets its answer
  *
  * With each of them a key is worked for by one request of a child at a time,
- * and the others wait for what it brings (answers/flight.h). */
+ * and the others wait for what it brings (answers/shared/flight.h). */
 #include "work/cache.h"
 
 #include "glue.h"
 #include "answers/answer.h"
-#include "answers/entry.h"
 #include "answers/etag.h"
-#include "answers/flight.h"
-#include "answers/key.h"
-#include "answers/store.h"
-#include "base/buffer.h"
+#include "answers/shared/entry.h"
+#include "answers/shared/flight.h"
+#include "answers/shared/key.h"
+#include "answers/shared/store.h"
+#include "base/bytes/buffer.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"

@@ -4,13 +4,13 @@
 #define CONNPOOL_WORK_FETCH_H
 
 #include "glue.h"
-#include "base/bell.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "config/definitions.h"
-#include "http/breaker.h"
-#include "http/fetch.h"
+#include "http/job/bell.h"
+#include "http/job/fetch.h"
 #include "http/transfer.h"
+#include "http/upstream/breaker.h"
 #include "request/hold.h"
 
 /** Add those of the request's headers that the upstream is to see. */

@@ -6,7 +6,7 @@
 #include "glue.h"
 #include "answers/answer.h"
 #include "answers/encode.h"
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "base/error.h"
 #include "config/definitions.h"
 #include "database/sqlite/sqlite.h"

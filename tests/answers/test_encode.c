@@ -10,7 +10,7 @@
 #include <apr_strings.h>
 
 #include "answers/encode.h"
-#include "base/utf8.h"
+#include "base/bytes/utf8.h"
 #include "suites.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array[0]))

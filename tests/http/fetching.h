@@ -8,11 +8,11 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "http/fetch.h"
-#include "http/http.h"
+#include "http/job/fetch.h"
+#include "http/job/client.h"
 #include "http/loop.h"
 #include "http/transfer.h"
-#include "http/upstream.h"
+#include "http/upstream/upstream.h"
 #include "http/stub_upstream.h"
 
 /** The outcome of one fetch. */

@@ -12,7 +12,7 @@
 #include "config/setting.h"
 #include "config/upstream.h"
 #include "database/sqlite/gauge.h"
-#include "http/breaker.h"
+#include "http/upstream/breaker.h"
 #include "stats/metric.h"
 #include "stats/segment.h"
 #include "stats/stats.h"

@@ -8,7 +8,7 @@
 #include "base/gauge.h"
 #include "config/database.h"
 #include "config/setting.h"
-#include "http/breaker.h"
+#include "http/upstream/breaker.h"
 #include "stats/stats.h"
 
 /* A connection that is held longer than leak=. */

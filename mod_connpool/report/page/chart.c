@@ -5,7 +5,7 @@
  * wide as its place; its own units are intervals across and HEIGHT down. */
 #include "report/page/chart.h"
 
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "base/clock.h"
 #include "child/child.h"
 #include "report/page/html.h"

@@ -3,10 +3,9 @@
 #ifndef CONNPOOL_CHART_H
 #define CONNPOOL_CHART_H
 
-#include "base/buffer.h"
-
 #include <apr_pools.h>
 
+#include "base/bytes/buffer.h"
 
 void connpool_status_write_charts(cp_buffer_t *buf, apr_pool_t *p);
 

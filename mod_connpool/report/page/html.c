@@ -2,7 +2,7 @@
 #include "report/page/html.h"
 
 #include "glue.h"
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "stats/histogram.h"
 
 #include <apr_lib.h>

@@ -3,7 +3,7 @@
 #ifndef CONNPOOL_HTML_H
 #define CONNPOOL_HTML_H
 
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "stats/histogram.h"
 
 /** Markup as it is. */

@@ -5,11 +5,11 @@
 #include "report/page/page.h"
 
 #include "glue.h"
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "base/error.h"
 #include "base/gauge.h"
 #include "config/setting.h"
-#include "http/breaker.h"
+#include "http/upstream/breaker.h"
 #include "report/lines/gather.h"
 #include "report/page/chart.h"
 #include "report/page/html.h"

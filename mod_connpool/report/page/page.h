@@ -3,7 +3,7 @@
 #ifndef CONNPOOL_PAGE_H
 #define CONNPOOL_PAGE_H
 
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "report/lines/gather.h"
 
 /** Seconds until the page is loaded again, unless ?refresh= says otherwise. */

@@ -3,7 +3,7 @@
  */
 #include "report/page/process.h"
 
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "base/clock.h"
 #include "cache/provider.h"
 #include "report/lines/gather.h"

@@ -3,7 +3,7 @@
 #ifndef CONNPOOL_PROCESS_H
 #define CONNPOOL_PROCESS_H
 
-#include "base/buffer.h"
+#include "base/bytes/buffer.h"
 #include "report/lines/gather.h"
 
 /** Its last tables. */

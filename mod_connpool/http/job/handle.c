@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Easy handles: what is set on each, and how a pool opens and closes them. */
+#include "http/job/handle.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "http/job/client.h"
+#include "http/upstream/guard.h"
+#include "http/upstream/upstream.h"
+#include "pool/driver.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <apr_strings.h>
+
+#define USER_AGENT "mod_connpool/0.1"
+
+/* A compressed chunk can grow a thousandfold while a transfer is paused, and
+ * curl keeps the result: this bounds it to about 8 MB. Not for HTTP/2, where
+ * libcurl 7.88 writes a whole frame of 16 KB into the buffer, even over its
+ * end.
+ */
+#define RECEIVE_BUFFER       8192L
+#define RECEIVE_BUFFER_HTTP2 16384L
+
+/* How long a parsed CA file is kept: a replaced one takes effect after it. */
+#define CA_CACHE_SECONDS 3600L
+
+apr_status_t cp_http_global_init(void)
+{
+    /* Counted by curl, and never undone: other modules use it as well. */
+    return curl_global_init(CURL_GLOBAL_ALL) == CURLE_OK ? APR_SUCCESS
+                                                         : APR_EGENERAL;
+}
+
+const char *cp_http_version(apr_pool_t *p)
+{
+    const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
+
+    return apr_psprintf(p, "libcurl %s, %s, %s resolver", info->version,
+                        info->ssl_version ? info->ssl_version : "no TLS",
+                        info->features & CURL_VERSION_ASYNCHDNS ? "threaded"
+                                                                : "blocking");
+}
+
+static void configure_tls(CURL *easy, const cp_upstream_config_t *config)
+{
+    curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
+    curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
+    curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, CA_CACHE_SECONDS);
+    if (config->ca) {
+        /* This file instead of the system's authorities, not beside them. */
+        curl_easy_setopt(easy, CURLOPT_CAINFO, config->ca);
+        curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+    }
+    if (config->cert) {
+        curl_easy_setopt(easy, CURLOPT_SSLCERT, config->cert);
+        curl_easy_setopt(easy, CURLOPT_SSLKEY,
+                         config->key ? config->key : config->cert);
+    }
+}
+
+static long whole_seconds(apr_interval_time_t interval)
+{
+    return interval < APR_USEC_PER_SEC ? 1 : (long)apr_time_sec(interval);
+}
+
+static void configure_reuse(CURL *easy, const cp_upstream_config_t *config)
+{
+    /* curl counts whole seconds: less than one is no reuse at all, neither of
+     * our own sockets nor of those that another upstream has kept. */
+    long is_single = config->keepalive < APR_USEC_PER_SEC;
+
+    curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, is_single);
+    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, is_single);
+    curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN,
+                     whole_seconds(config->keepalive));
+    curl_easy_setopt(easy, CURLOPT_MAXLIFETIME_CONN,
+                     config->lifetime > 0 ? whole_seconds(config->lifetime)
+                                          : 0L /* no limit */);
+    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
+                     config->http2 ? (long)CURL_HTTP_VERSION_2TLS
+                                   : (long)CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(easy, CURLOPT_PIPEWAIT, (long)config->http2);
+}
+
+void cp_http_configure(CURL *easy, const cp_upstream_t *upstream,
+                       cp_guard_t *guard)
+{
+    memset(guard, 0, sizeof(*guard));
+    guard->upstream = upstream;
+    /* Cookies, HSTS and Alt-Svc stay off: each would need to be switched on. */
+    curl_easy_reset(easy);
+    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+    curl_easy_setopt(easy, CURLOPT_PROXY, "");
+    curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
+    curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+    curl_easy_setopt(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
+    curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
+    curl_easy_setopt(easy, CURLOPT_USERAGENT, USER_AGENT);
+    curl_easy_setopt(easy, CURLOPT_BUFFERSIZE,
+                     upstream->config.http2 ? RECEIVE_BUFFER_HTTP2
+                                            : RECEIVE_BUFFER);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, cp_http_open_socket);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, guard);
+    configure_tls(easy, &upstream->config);
+    configure_reuse(easy, &upstream->config);
+}
+
+/* What a fetch does itself, curl must do for who calls curl_easy_perform. */
+static void configure_lent(CURL *easy, const cp_upstream_config_t *config)
+{
+    curl_easy_setopt(easy, CURLOPT_URL, config->url);
+    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
+                     (long)apr_time_as_msec(config->connect));
+    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
+                     (long)apr_time_as_msec(config->total));
+    curl_easy_setopt(easy, CURLOPT_MAXFILESIZE_LARGE,
+                     (curl_off_t)config->max_body);
+}
+
+void *cp_http_easy(cp_upstream_t *upstream, void *conn)
+{
+    cp_conn_t *c = conn;
+
+    if (!c->easy) {
+        c->easy = curl_easy_init();
+    }
+    if (c->easy) {
+        cp_http_configure(c->easy, upstream, &c->guard);
+        configure_lent(c->easy, &upstream->config);
+        c->is_lent = 1;
+    }
+    return c->easy;
+}
+
+static apr_status_t http_open(void *ctx, cp_clock_t deadline, void **pconn,
+                              cp_error_t *err)
+{
+    cp_conn_t *conn = calloc(1, sizeof(*conn));
+
+    *pconn = NULL;
+    if (!conn || !(conn->easy = curl_easy_init())) {
+        free(conn);
+        return cp_error_set(err, CP_ERR_INTERNAL, APR_ENOMEM, "out of memory",
+                            "no memory for an HTTP handle");
+    }
+    *pconn = conn;
+    return APR_SUCCESS;
+}
+
+/* A socket that died is noticed, and replaced, by curl when it is reused. */
+static apr_status_t http_check(void *ctx, void *conn, cp_clock_t deadline)
+{
+    return APR_SUCCESS;
+}
+
+/* What curl_easy_reset leaves in place, and a stranger may have set. */
+static apr_status_t http_reset(void *ctx, void *data)
+{
+    cp_conn_t *conn = data;
+
+    if (conn->is_lent && conn->easy) {
+        curl_easy_setopt(conn->easy, CURLOPT_SHARE, NULL);
+        curl_easy_setopt(conn->easy, CURLOPT_COOKIELIST, "ALL");
+        curl_easy_reset(conn->easy);
+    }
+    conn->is_lent = 0;
+    return APR_SUCCESS;
+}
+
+static void http_close(void *ctx, void *data)
+{
+    cp_conn_t *conn = data;
+
+    if (conn->easy) {
+        curl_easy_cleanup(conn->easy);
+    }
+    if (conn->own) {
+        curl_multi_cleanup(conn->own);
+    }
+    free(conn);
+}
+
+const cp_driver_t cp_http_driver = {
+    .kind = "http",
+    .open = http_open,
+    .check = http_check,
+    .reset = http_reset,
+    .close = http_close,
+};

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Easy handles: what is set on each, and how a connection keeps one. */
+#ifndef CP_HANDLE_H
+#define CP_HANDLE_H
+
+#include <curl/curl.h>
+
+#include "http/upstream/guard.h"
+#include "http/upstream/upstream.h"
+
+/** A connection of cp_http_driver. The handle is NULL when the loop still
+ * holds it; the next use makes a new one. */
+typedef struct cp_conn_t {
+    CURL *easy;
+    CURLM *own; /**< runs the handle, and keeps its socket, without loop */
+    cp_guard_t guard; /**< for cp_http_easy */
+    int is_lent;      /**< cp_http_easy has shown the handle to strangers */
+} cp_conn_t;
+
+/** Reset the handle and set every option that does not depend on a request. */
+void cp_http_configure(CURL *easy, const cp_upstream_t *upstream,
+                       cp_guard_t *guard);
+
+/** Rounded up, at least 1, for curl's options and poll. */
+static inline long cp_http_milliseconds(apr_interval_time_t interval)
+{
+    apr_int64_t ms = interval / 1000 + (interval % 1000 != 0);
+
+    return ms < 1 ? 1 : ms > 0x7fffffff ? 0x7fffffff : (long)ms;
+}
+
+#endif

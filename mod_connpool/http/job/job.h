@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A job is one transfer. Two sides work on it: the runner drives the easy
+ * handle (the loop's thread, or the waiter itself), the waiter is the thread of
+ * the cp_transfer_t. Everything that the runner may touch belongs to the job
+ * and lives until both have dropped it; so a waiter can leave at its deadline.
+ */
+#ifndef CP_JOB_H
+#define CP_JOB_H
+
+#include <pthread.h>
+
+#include <curl/curl.h>
+
+#include <apr_ring.h>
+
+#include "base/bytes/buffer.h"
+#include "base/clock.h"
+#include "http/job/bell.h"
+#include "http/job/fetch.h"
+#include "http/upstream/guard.h"
+#include "http/upstream/upstream.h"
+
+/** Bytes of body that wait for the caller before the transfer is paused. */
+#define CP_JOB_WINDOW (256 * 1024)
+
+/** Bytes of all headers of one job, interim answers and trailers included. */
+#define CP_JOB_HEADERS_MAX (64 * 1024)
+
+/** How far the transfer is: decides which time limit runs. */
+typedef enum cp_job_phase_t {
+    CP_PHASE_CONNECT,
+    CP_PHASE_ANSWER, /**< request sent, no head yet */
+    CP_PHASE_BODY,
+} cp_job_phase_t;
+
+/** Why one of our callbacks stopped the transfer. */
+typedef enum cp_job_fault_t {
+    CP_FAULT_NONE,
+    CP_FAULT_HEADERS,  /**< more than CP_JOB_HEADERS_MAX */
+    CP_FAULT_HEAD,     /**< head malformed */
+    CP_FAULT_ENCODING, /**< a coding that was not asked for */
+    CP_FAULT_SIZE,     /**< body over max_body */
+    CP_FAULTS
+} cp_job_fault_t;
+
+/** How the runner ended its work. */
+typedef enum cp_job_end_t {
+    CP_END_NONE,      /**< it has not */
+    CP_END_CURL,      /**< the transfer is over, see code */
+    CP_END_CANCELLED, /**< the waiter asked for it */
+    CP_END_LOST,      /**< the loop ended by a fault */
+    CP_END_STOPPED,   /**< the loop was stopped */
+} cp_job_end_t;
+
+typedef struct cp_job_t cp_job_t;
+struct cp_job_t {
+    int refs; /* atomic */
+
+    /* Set before the start, constant afterwards. */
+    CURL *easy;
+    struct curl_slist *headers;
+    apr_int64_t max_body;
+    int is_head;
+    int follows_redirects;
+    void *owner;                    /* the runner; NULL when run inline */
+    void (*release)(void *owner);   /* drops the job's reference to it */
+    cp_bell_t *bell;                /* rings for has_news; holds a reference */
+    void (*on_news)(cp_job_t *job); /* see that the waiter looks; NULL inline */
+
+    /* Runner's until has_head is published, then the waiter's (read only). */
+    int status;
+    cp_buffer_t text; /* name NUL value NUL name NUL value NUL ... */
+    int header_count;
+    char connection[256]; /* the Connection header: names more to leave out */
+
+    /* Runner's until `end` is published, then the waiter's. */
+    cp_guard_t guard;
+    size_t header_bytes;
+    apr_int64_t content_length; /* -1: not declared */
+    int is_coded; /* that is not the length of what is passed on */
+    apr_int64_t body_bytes;
+    cp_job_fault_t fault;
+    char *location; /* of a redirect that is to be followed */
+    char curl_error[CURL_ERROR_SIZE];
+
+    /* Atomic: written by the runner, read by the waiter. */
+    int phase; /* cp_job_phase_t */
+    cp_clock_t active_at;
+
+    pthread_mutex_t lock; /* guards the next block */
+    int has_news;         /* something below changed since the waiter looked */
+    int has_head;
+    cp_buffer_t body;
+    int is_paused;
+    int is_abandoned; /* the waiter has left: the runner frees the handle */
+    cp_job_end_t end;
+    CURLcode code;
+
+    APR_RING_ENTRY(cp_job_t) in_inbox; /* while orders != 0; inbox's lock */
+    int orders;
+    APR_RING_ENTRY(cp_job_t) in_active; /* these four: loop's thread only */
+    APR_RING_ENTRY(cp_job_t) in_touched;
+    int is_active;
+    int is_touched;
+};
+
+/** A job with one reference, or NULL without memory. */
+cp_job_t *cp_job_create(CURL *easy, const cp_upstream_t *upstream,
+                        cp_bell_t *bell);
+void cp_job_ref(cp_job_t *job);
+void cp_job_unref(cp_job_t *job);
+
+/** Install the job's callbacks in its handle. */
+void cp_job_attach(cp_job_t *job);
+
+/** What of the head is to be passed on, once has_head is seen: an array to be
+ * freed, pointing into the job. NULL without memory. */
+cp_http_header_t *cp_job_headers(const cp_job_t *job, int *pcount);
+
+/** The runner is done, and the handle in no multi any more: tell the waiter, or
+ * free the handle when it has left. Does not drop the runner's reference. */
+void cp_job_finish(cp_job_t *job, cp_job_end_t end, CURLcode code);
+
+#endif
