@@ -47,7 +47,6 @@ struct cp_sentinel_t {
     cp_clock_t retry_at; /* after a failure */
     cp_error_t failure;
     int is_log_lost; /* the log was removed while it was open */
-    uint64_t opens;
 };
 
 /* --- the files --- */
@@ -181,7 +180,6 @@ static apr_status_t open_it(cp_sentinel_t *sentinel, cp_error_t *err)
         *err = sentinel->failure;
         return err->rv;
     }
-    sentinel->opens++;
     if (!find_paths(sentinel)) {
         return refuse(sentinel, "there is no file", err);
     }
@@ -369,14 +367,4 @@ void cp_sentinel_weigh(cp_sentinel_t *sentinel, cp_sqlite_weight_t *sum)
         cp_sqlite_weigh(sentinel->conn, sum);
     }
     pthread_mutex_unlock(&sentinel->lock);
-}
-
-uint64_t cp_sentinel_opens(cp_sentinel_t *sentinel)
-{
-    uint64_t opens;
-
-    pthread_mutex_lock(&sentinel->lock);
-    opens = sentinel->opens;
-    pthread_mutex_unlock(&sentinel->lock);
-    return opens;
 }

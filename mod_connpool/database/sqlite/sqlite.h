@@ -126,9 +126,6 @@ void cp_sentinel_rest(cp_sentinel_t *sentinel, apr_interval_time_t idle);
 /** Add what it holds. Adds nothing while it is in use. */
 void cp_sentinel_weigh(cp_sentinel_t *sentinel, cp_sqlite_weight_t *sum);
 
-/** How often it was opened. */
-uint64_t cp_sentinel_opens(cp_sentinel_t *sentinel);
-
 /* --- writes --- */
 
 /** Enter the server-wide lock of the database (a writer connection; it is left
