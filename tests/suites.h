@@ -19,6 +19,7 @@ SUITE(address);
 SUITE(clock);
 SUITE(gate);
 SUITE(pool);
+SUITE(rate);
 SUITE(stats);
 SUITE(segment);
 SUITE(condition);
