@@ -13,7 +13,7 @@ PROVE   ?= prove
 JOBS    ?= 2
 
 # The core links without httpd: the unit tests are made of it.
-CORE_FOLDERS := base base/bytes stats pool database database/sqlite http \
+CORE_FOLDERS := base base/bytes stats pool pool/rate database database/sqlite http \
                 http/upstream http/job answers answers/shared
 SOURCES      := $(sort $(shell find mod_connpool -name '*.c'))
 CORE         := $(sort $(wildcard $(CORE_FOLDERS:%=mod_connpool/%/*.c)))

@@ -115,7 +115,7 @@ static void stop_all(void)
 /* A graceful stop gives requests GracefulShutdownTimeout, and then the MPM
  * would wait for a thread that hangs until it kills the child. After a graceful
  * restart they may take as long as they like. */
-void connpool_child_end_grace(void)
+static void end_grace(void)
 {
     cp_clock_t end = __atomic_load_n(&connpool_child.grace_end,
                                      __ATOMIC_RELAXED);
@@ -204,7 +204,7 @@ void connpool_child_init(apr_pool_t *pchild, server_rec *main_server)
     connpool_coalesce_start(pchild);
     connpool_child.is_started = 1;
     apr_pool_pre_cleanup_register(pchild, NULL, child_exit);
-    connpool_maintenance_start(main_server);
+    connpool_maintenance_start(main_server, end_grace);
 }
 
 void connpool_child_stopping(apr_pool_t *pchild, int graceful)

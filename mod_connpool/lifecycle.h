@@ -15,12 +15,9 @@ void connpool_child_stopping(apr_pool_t *pchild, int graceful);
 void connpool_child_status(server_rec *s, pid_t pid, ap_generation_t gen,
                            int slot, mpm_child_status status);
 
-/** From the maintenance thread: end what hangs when a graceful stop's time is
- * over. */
-void connpool_child_end_grace(void);
-
-/** The maintenance thread (maintain.c). */
-void connpool_maintenance_start(server_rec *s);
+/** The maintenance thread (maintain.c); watch is called several times a second.
+ */
+void connpool_maintenance_start(server_rec *s, void (*watch)(void));
 void connpool_maintenance_stop(void);
 
 #endif

@@ -27,6 +27,7 @@ static struct {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     int is_stopping; /* lock */
+    void (*watch)(void);
 } maintenance;
 
 /* Sleep until `until` or until asked to stop; true goes on. */
@@ -102,19 +103,20 @@ static void *maintenance_main(void *data)
 #endif
             cp_loop_supervise(connpool_child.loop);
         }
-        connpool_child_end_grace();
+        maintenance.watch();
     } while (maintenance_pause(cp_clock_after(
         connpool_child.loop ? SUPERVISE_EVERY : CONNPOOL_UPKEEP_EVERY)));
     return NULL;
 }
 
-void connpool_maintenance_start(server_rec *s)
+void connpool_maintenance_start(server_rec *s, void (*watch)(void))
 {
     int rc;
 
     pthread_mutex_init(&maintenance.lock, NULL);
     cp_clock_init_condition(&maintenance.wake);
     maintenance.is_stopping = 0;
+    maintenance.watch = watch;
     rc = cp_thread_start(&maintenance.thread, maintenance_main, NULL);
     maintenance.is_running = rc == 0;
     if (rc != 0) {

@@ -38,7 +38,7 @@ extern module AP_MODULE_DECLARE_DATA connpool_module
 static int timed(int (*work)(request_rec *r), request_rec *r)
 {
     cp_clock_t began = cp_clock_now();
-    int status = work(r);
+    int status = connpool_answer_rate(r) ? OK : work(r);
 
     cp_histogram_record(
         &cp_segment_process(connpool_child.segment, connpool_child.slot)

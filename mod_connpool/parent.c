@@ -7,15 +7,19 @@
  * retained data, and hold no pointer into this module. */
 #include "glue.h"
 #include "base/number.h"
+#include "cache/provider.h"
 #include "child/child.h"
-#include "config/definitions.h"
+#include "config/database.h"
+#include "config/query.h"
+#include "config/setting.h"
+#include "config/upstream.h"
 #include "database/sqlite/sqlite.h"
 #include "http/job/client.h"
 #include "lifecycle.h"
 #include "pool/pool.h"
+#include "pool/rate/rate.h"
 #include "stats/segment.h"
 #include "stats/stats.h"
-#include "cache/provider.h"
 
 #include <stdlib.h>
 
@@ -32,6 +36,7 @@
 #define LOCK_TYPE      "connpool"
 #define SPARE_ENTRIES  4
 #define SPARE_CHILDREN 8
+#define RATE_BUCKETS   65536 /* 1.2 MB */
 
 /* A module that was replaced by another build must not go on in a segment that
  * the old one laid out. */
@@ -44,6 +49,8 @@ typedef struct retained_t {
     cp_segment_t *segment;
     fingerprint_t fingerprint; /* of who laid the segment out */
     apr_hash_t *locks;         /* path -> connpool_lock_t */
+    cp_rate_t *rates;          /* NULL: not yet wanted */
+    apr_size_t rates_size;     /* as whoever made them laid them out */
 } retained_t;
 
 /* --- the parent: shared segment --- */
@@ -252,6 +259,37 @@ static apr_status_t set_up_locks(retained_t *retained, server_rec *s)
     return setup.rv;
 }
 
+/* --- the parent: how often others may come --- */
+
+/* Clients keep what they have used over restarts, too. */
+static apr_status_t set_up_rates(retained_t *retained, server_rec *s)
+{
+    apr_size_t size = cp_rate_size(RATE_BUCKETS);
+    apr_status_t rv = APR_SUCCESS;
+    apr_shm_t *shm;
+
+    connpool_child.rates = NULL;
+    if (!connpool_wants_rates()) {
+        return APR_SUCCESS;
+    }
+    if (!retained->rates || retained->rates_size != size) {
+        rv = apr_shm_create(&shm, size, NULL, s->process->pool);
+        retained->rates = rv == APR_SUCCESS ? cp_rate_init(
+                              apr_shm_baseaddr_get(shm), RATE_BUCKETS)
+                                            : NULL;
+        retained->rates_size = size;
+    }
+    connpool_child.rates = retained->rates;
+    if (!connpool_child.rates) {
+        ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_CRIT, rv, s,
+                     "cannot make a shared segment of %" APR_SIZE_T_FMT
+                     " bytes for ConnPoolRateLimit",
+                     size);
+        return APR_ENOMEM;
+    }
+    return APR_SUCCESS;
+}
+
 /* --- the parent: what the log should say at start --- */
 
 static int is_below(const char *path, const char *root)
@@ -390,6 +428,7 @@ int connpool_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
     ap_add_version_component(pconf, "mod_connpool/" CONNPOOL_VERSION);
     if (set_up_segment(retained, main_server) != APR_SUCCESS
         || set_up_locks(retained, main_server) != APR_SUCCESS
+        || set_up_rates(retained, main_server) != APR_SUCCESS
         || connpool_provider_init(pconf, ptemp, main_server) != APR_SUCCESS) {
         return HTTP_INTERNAL_SERVER_ERROR;
     }

@@ -286,6 +286,12 @@ subtest 'batches' => sub {
         qr/2 names are more than ConnPoolBatchMax 1/, 'the place decides');
     refused("ConnPoolBatchMax $_", qr/ConnPoolBatchMax: .*1.*1000/, "Max $_")
         for 0, 1001, -1, 'x';
+    refused("ConnPoolRateLimit $_", qr/ConnPoolRateLimit: .*(?:rate|burst|whole number|key)/, "RateLimit $_")
+        for qw(0/s 20 20/d -1/s 1000001/s s /s 1.5/s 20/sec), '20/s 40',
+        '20/s burst=0', '20/s burst=x', '20/s bursts=3', 'none burst=3';
+    refused("ConnPoolUpstream r http://127.0.0.1/ rate=$_",
+        qr/ConnPoolUpstream r: rate=?.*a rate/, "rate=$_")
+        for qw(0/s 20 x);
     refused("ConnPoolBatchParallel $_", qr/ConnPoolBatchParallel: .*1.*100/,
         "Parallel $_")
         for 0, 101;
@@ -434,7 +440,7 @@ subtest 'where directives may stand' => sub {
     refused("<Location /x>\nConnPoolServe\n</Location>",
         qr/ConnPoolServe requires at least one argument/);
     for my $line ('ConnPoolBatchMax 3', 'ConnPoolBatchParallel 2',
-        'ConnPoolBatchBody 1K')
+        'ConnPoolBatchBody 1K', 'ConnPoolRateLimit 20/s burst=40')
     {
         accepted($line, $line);
         accepted("<VirtualHost 127.0.0.1:\@PORT\@>\n$line\n</VirtualHost>",

@@ -11,6 +11,7 @@ typedef enum cp_error_class_t {
     CP_ERR_INPUT,     /**< 400: the request's values are wrong */
     CP_ERR_REFUSED,   /**< 403: a policy forbids it */
     CP_ERR_SIZE,      /**< 413/502: more bytes than allowed */
+    CP_ERR_RATE,      /**< 429: more often than allowed */
     CP_ERR_UPSTREAM,  /**< 502: the other side is broken */
     CP_ERR_CAPACITY,  /**< 503: nothing free in time */
     CP_ERR_STORAGE,   /**< 503: the database cannot be used */

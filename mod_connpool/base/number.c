@@ -11,6 +11,7 @@
 enum {
     NAME_MAX_LENGTH = 64, /* fits a label of the report and a hash key */
     SHOWN_LENGTH = 80,    /* of a bad value in a sentence */
+    RATE_MAX = 1000000,
 };
 
 typedef struct unit_t {
@@ -248,6 +249,32 @@ static int find_word(const char *word, const char *const *words)
         }
     }
     return -1;
+}
+
+const char *cp_params_rate(apr_pool_t *p, const char *word, int *pcount,
+                           apr_interval_time_t *pperiod)
+{
+    static const unit_t units[] = {
+        {"/s", APR_USEC_PER_SEC},
+        {"/min", 60 * APR_USEC_PER_SEC},
+        {"/h", 3600 * APR_USEC_PER_SEC},
+        {NULL, 0},
+    };
+    const char *end = word;
+    apr_int64_t count;
+
+    if (read_digits(&end, &count) && count >= 1 && count <= RATE_MAX) {
+        for (const unit_t *unit = units; unit->name; unit++) {
+            if (!apr_cstr_casecmp(end, unit->name)) {
+                *pcount = (int)count;
+                *pperiod = unit->factor;
+                return NULL;
+            }
+        }
+    }
+    return refuse(p, word,
+                  "a rate (a whole number from 1 to 1000000 and /s, /min or "
+                  "/h)");
 }
 
 const char *cp_params_flag(apr_pool_t *p, const char *word, int is_environment,

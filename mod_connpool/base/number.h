@@ -31,6 +31,10 @@ const char *cp_params_duration(apr_pool_t *p, const char *word,
 const char *cp_params_size(apr_pool_t *p, const char *word, apr_int64_t min,
                            apr_int64_t max, apr_int64_t *pvalue);
 
+/** "20/s", "100/min", "5/h": how often, up to a million per unit. */
+const char *cp_params_rate(apr_pool_t *p, const char *word, int *pcount,
+                           apr_interval_time_t *pperiod);
+
 /** on|off, any case. The environment's words true|false|1|0|yes|no too when
  * is_environment. */
 const char *cp_params_flag(apr_pool_t *p, const char *word, int is_environment,

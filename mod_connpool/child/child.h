@@ -5,7 +5,9 @@
 
 #include "glue.h"
 #include "base/clock.h"
-#include "config/definitions.h"
+#include "config/database.h"
+#include "config/query.h"
+#include "config/upstream.h"
 #include "database/sqlite/sqlite.h"
 #include "http/loop.h"
 #include "http/upstream/breaker.h"
@@ -40,9 +42,10 @@ typedef struct connpool_up_child_t {
  * main_server in post_config) and constant afterwards, but the last three. */
 typedef struct connpool_child_t {
     server_rec *main_server;
-    cp_segment_t *segment; /* NULL before post_config */
-    int slot;              /* ours in the segment */
-    cp_loop_t *loop;       /* NULL: fetches run in the request's thread */
+    cp_segment_t *segment;   /* NULL before post_config */
+    struct cp_rate_t *rates; /* of all children; NULL: nobody is limited */
+    int slot;                /* ours in the segment */
+    cp_loop_t *loop;         /* NULL: fetches run in the request's thread */
     int is_started;
     int is_stopping;       /* atomic: the child ends at once */
     cp_clock_t grace_end;  /* atomic: of a graceful stop, 0: none */

@@ -5,6 +5,7 @@
 #define CONNPOOL_CONFIG_H
 
 #include "glue.h"
+#include "pool/rate/rate.h"
 
 struct connpool_server_t;
 
@@ -37,6 +38,14 @@ const char *connpool_cmd_cache(cmd_parms *cmd, void *dummy, const char *value);
 const char *connpool_cmd_serve(cmd_parms *cmd, void *dir, const char *name);
 const char *connpool_cmd_place_setting(cmd_parms *cmd, void *dir,
                                        const char *value);
+
+/* Of a place: TAKE12. */
+const char *connpool_cmd_rate_limit(cmd_parms *cmd, void *dir, const char *word,
+                                    const char *more);
+
+/** "20/s" and the like into a limit, whose burst is what one unit allows. */
+const char *connpool_read_rate(apr_pool_t *p, const char *word,
+                               cp_rate_limit_t *limit);
 
 /** "Require" (RAW_ARGS, OR_AUTHCFG) beside the one of mod_authz_core, which
  * alone enforces it: notes that somebody decided who may see what lies here. */

@@ -2,11 +2,14 @@
  * What holds for a place, as httpd's directories and locations are called here:
  * what is served there, how large a batch may be, who may see it. */
 #include "glue.h"
+#include "base/number.h"
 #include "base/option.h"
 #include "config/config.h"
 #include "config/option.h"
 #include "config/setting.h"
+#include "pool/rate/rate.h"
 
+#include <apr_cstr.h>
 #include <apr_strings.h>
 
 #define PLACE(field) APR_OFFSETOF(connpool_dir_t, field)
@@ -36,6 +39,7 @@ void *connpool_merge_dir_config(apr_pool_t *p, void *basev, void *addv)
         dir->serve = base->serve;
         dir->location = base->location;
     }
+    dir->rate = add->rate ? add->rate : base->rate;
     dir->has_require = base->has_require || add->has_require;
     cp_options_inherit(place_settings, dir, base);
     return dir;
@@ -72,10 +76,14 @@ static apr_array_header_t *servings;
 /* The largest ConnPoolBatchMax of any place; likewise. */
 static int largest_batch_max;
 
+/* Somebody limits how often others come; likewise. */
+static int has_rates;
+
 int connpool_pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
 {
     servings = apr_array_make(pconf, 8, sizeof(serving_t));
     largest_batch_max = 0;
+    has_rates = 0;
     return OK;
 }
 
@@ -152,6 +160,61 @@ static connpool_batch_limits_t complete_batch(const connpool_dir_t *dir)
 connpool_batch_limits_t connpool_batch_limits(request_rec *r)
 {
     return complete_batch(connpool_dir(r));
+}
+
+/* --- ConnPoolRateLimit, and rate= of upstreams --- */
+
+int connpool_wants_rates(void)
+{
+    return has_rates;
+}
+
+const char *connpool_read_rate(apr_pool_t *p, const char *word,
+                               cp_rate_limit_t *limit)
+{
+    const char *error = cp_params_rate(p, word, &limit->count, &limit->period);
+
+    if (!error) {
+        limit->burst = limit->count;
+        has_rates = 1;
+    }
+    return error;
+}
+
+static const char *read_burst(apr_pool_t *p, const char *word, int *pburst)
+{
+    const char *key, *value;
+    const char *error = cp_params_option(p, word, &key, &value);
+    apr_int64_t burst = 0;
+
+    if (error || strcmp(key, "burst") != 0) {
+        return apr_psprintf(p, "'%s' is not burst=N", word);
+    }
+    error = cp_params_int(p, value, 1, 1000000, &burst);
+    *pburst = (int)burst;
+    return error;
+}
+
+const char *connpool_cmd_rate_limit(cmd_parms *cmd, void *dirv,
+                                    const char *word, const char *more)
+{
+    connpool_dir_t *dir = dirv;
+    connpool_rate_t *rate = apr_pcalloc(cmd->pool, sizeof(*rate));
+    const char *error = NULL;
+
+    rate->where = connpool_where(cmd);
+    rate->text = more ? apr_pstrcat(cmd->pool, word, " ", more, NULL) : word;
+    dir->rate = rate;
+    if (apr_cstr_casecmp(word, "none") != 0) {
+        error = connpool_read_rate(cmd->pool, word, &rate->limit);
+    }
+    else if (more) {
+        error = "none has no burst";
+    }
+    if (!error && more) {
+        error = read_burst(cmd->pool, more, &rate->limit.burst);
+    }
+    return error ? connpool_complaint(cmd, NULL, NULL, error) : NULL;
 }
 
 /* --- Require ---

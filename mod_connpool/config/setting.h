@@ -4,6 +4,7 @@
 #define CONNPOOL_SETTING_H
 
 #include "glue.h"
+#include "pool/rate/rate.h"
 
 #include <apr_hash.h>
 
@@ -73,14 +74,25 @@ typedef struct connpool_batch_limits_t {
     apr_int64_t body; /* bytes of the request's */
 } connpool_batch_limits_t;
 
+/** How often a client may come to a place; places that inherit it share it. */
+typedef struct connpool_rate_t {
+    cp_rate_limit_t limit; /* count 0: as often as it likes */
+    const char *text;      /* as it was written */
+    const char *where;     /* "FILE:LINE" */
+} connpool_rate_t;
+
 typedef struct connpool_dir_t {
     apr_array_header_t *serve; /* const char *, NULL: not set */
     const char *location;      /* path of the <Location> that serves, or NULL */
     int has_require;           /* merged by "or"; see connpool_cmd_require */
     connpool_batch_limits_t batch; /* CP_UNSET: see connpool_batch_limits */
+    const connpool_rate_t *rate;   /* NULL: not set */
 } connpool_dir_t;
 
 connpool_dir_t *connpool_dir(request_rec *r);
+
+/** Is there a ConnPoolRateLimit or a rate= anywhere? */
+int connpool_wants_rates(void);
 
 /** ConnPoolBatch... as they hold for this request. */
 connpool_batch_limits_t connpool_batch_limits(request_rec *r);

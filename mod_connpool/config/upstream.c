@@ -17,6 +17,7 @@ static const char *const allow_names[] = {"refuse", "allow", NULL};
 typedef struct upstream_options_t {
     connpool_upstream_t up;
     const char *headers;
+    const char *rate;
 } upstream_options_t;
 
 #define UP(field) APR_OFFSETOF(upstream_options_t, up.field)
@@ -46,6 +47,7 @@ static const cp_option_t upstream_options[] = {
     {CP_CHOICE("private", UP(http.allow_private), 0, allow_names)},
     {CP_CHOICE("plaintext", UP(http.allow_plaintext), 0, allow_names)},
     {CP_WORD("headers", APR_OFFSETOF(upstream_options_t, headers))},
+    {CP_WORD("rate", APR_OFFSETOF(upstream_options_t, rate))},
     {CP_CHOICE("overflow", UP(overflow_direct), 1, connpool_overflow_names)},
     {CP_INT("overflow-max", UP(pool.overflow_max), 10, 0, 1000)},
     {NULL},
@@ -129,6 +131,12 @@ const char *connpool_cmd_upstream(cmd_parms *cmd, void *dummy, const char *line)
         error = read_header_list(cmd, up, target->headers);
         if (error) {
             return connpool_complaint(cmd, up->name, "headers", error);
+        }
+    }
+    if (target->rate) {
+        error = connpool_read_rate(cmd->pool, target->rate, &up->rate);
+        if (error) {
+            return connpool_complaint(cmd, up->name, "rate", error);
         }
     }
     return connpool_define(cmd, CONNPOOL_UPSTREAM, up->name, up);

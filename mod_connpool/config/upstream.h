@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "http/upstream/upstream.h"
 #include "pool/pool.h"
+#include "pool/rate/rate.h"
 
 typedef struct connpool_upstream_t {
     const char *name;
@@ -20,6 +21,7 @@ typedef struct connpool_upstream_t {
     int coalesces; /* equal fetches at one time share one */
     int breaker;   /* failures in a row that open it, 0: never */
     int overflow_direct;
+    cp_rate_limit_t rate; /* of all children together; count 0: none */
     cp_log_limit_t complaints[CP_ERR_CLASSES]; /* of this child */
     apr_array_header_t *headers; /* const char *: request headers to forward */
     int pool_entry;

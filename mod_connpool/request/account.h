@@ -25,6 +25,7 @@ typedef struct connpool_account_t {
 typedef struct connpool_state_t {
     struct connpool_hold_t *holds; /**< hold.c's */
     connpool_account_t account;
+    int is_rated; /**< ConnPoolRateLimit has counted it */
 } connpool_state_t;
 
 /** Whose subrequest, or internal redirect, it is at last; or itself. */

@@ -8,6 +8,7 @@
 #include "base/bytes/buffer.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "config/upstream.h"
 
 /** Send application/problem+json; returns OK (the answer is complete). errors
  * (connpool_input_error_t) and detail may be NULL. */
@@ -22,6 +23,14 @@ void connpool_problem_write(cp_buffer_t *buf, int status, const char *detail,
  * GET includes HEAD.
  * @return whether that was the answer: the handler returns OK */
 int connpool_answer_method(request_rec *r, apr_int64_t methods);
+
+/** Count the request against ConnPoolRateLimit, once, with its headers
+ * (rate.c).
+ * @return whether it was one too many: the handler returns OK */
+int connpool_answer_rate(request_rec *r);
+
+/** Take one from the rate= of an upstream: APR_SUCCESS, or err. */
+apr_status_t connpool_take_rate(const connpool_upstream_t *up, cp_error_t *err);
 
 /** connpool_problem for a core error: maps the class, logs the detail. `what`
  * names the query or upstream, whose `complaints` limit the lines per class. */

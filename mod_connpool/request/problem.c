@@ -25,6 +25,8 @@ int connpool_status_of(cp_error_class_t cls)
         return HTTP_FORBIDDEN;
     case CP_ERR_SIZE:
         return HTTP_REQUEST_ENTITY_TOO_LARGE;
+    case CP_ERR_RATE:
+        return HTTP_TOO_MANY_REQUESTS;
     case CP_ERR_UPSTREAM:
         return HTTP_BAD_GATEWAY;
     case CP_ERR_CAPACITY:

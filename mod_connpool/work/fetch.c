@@ -6,13 +6,16 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "child/child.h"
-#include "config/definitions.h"
+#include "config/upstream.h"
 #include "http/job/bell.h"
 #include "http/job/fetch.h"
 #include "http/transfer.h"
 #include "http/upstream/breaker.h"
 #include "request/account.h"
 #include "request/hold.h"
+#include "request/output.h"
+#include "stats/cell.h"
+#include "stats/histogram.h"
 #include "stats/stats.h"
 
 #include <apr_strings.h>
@@ -123,6 +126,12 @@ static apr_status_t hold_admitted(connpool_fetch_run_t *run, request_rec *r,
         return rv;
     }
     rv = admit(up, &run->admission, err);
+    if (rv == APR_SUCCESS) {
+        rv = connpool_take_rate(up, err);
+        if (rv != APR_SUCCESS) {
+            report(up, &run->admission, CP_OUTCOME_UNKNOWN, err);
+        }
+    }
     if (rv != APR_SUCCESS) {
         connpool_hold_release(run->hold);
     }

@@ -408,12 +408,43 @@ START_TEST(durations_and_sizes_are_shown_as_they_are_written)
 }
 END_TEST
 
+START_TEST(rates_have_a_unit)
+{
+    static const struct {
+        const char *word;
+        int count;
+        apr_interval_time_t period;
+    } good[] = {
+        {"20/s", 20, apr_time_from_sec(1)},
+        {"1/MIN", 1, apr_time_from_sec(60)},
+        {"1000000/h", 1000000, apr_time_from_sec(3600)},
+    };
+    static const char *const bad[] = {
+        "", "20", "20/", "/s", "0/s", "-1/s", "1.5/s", "1000001/s", "20/d"};
+    int count;
+    apr_interval_time_t period;
+
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        ck_assert_ptr_null(cp_params_rate(pool, good[i].word, &count, &period));
+        ck_assert_int_eq(count, good[i].count);
+        ck_assert_int_eq(period, good[i].period);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        const char *error = cp_params_rate(pool, bad[i], &count, &period);
+
+        ck_assert_ptr_nonnull(error);
+        ck_assert_ptr_nonnull(strstr(error, "is not a rate"));
+    }
+}
+END_TEST
+
 Suite *number_suite(void)
 {
     Suite *suite = suite_create("number");
     TCase *tc = tcase_create("number");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, split_keeps_words_with_quotes_together);
+    tcase_add_test(tc, rates_have_a_unit);
     tcase_add_test(tc, split_refuses_an_open_quote);
     tcase_add_test(tc, name_accepts_only_what_labels_can_carry);
     tcase_add_test(tc, int_accepts_decimals_in_range);

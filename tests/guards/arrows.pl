@@ -80,7 +80,7 @@ for (@needed) {
 sub is_allowed {
     my ($from, $file) = @_;
     my $to = folder($file);
-    return 1 if $from eq $to || $file eq 'glue.h' || $file eq 'glue.c';
+    return 1 if $from eq $to || $file =~ /^(?:glue\.[ch]|mod_connpool\.h)$/;
     return 1 if $from eq 'root' || $may{$from}{$to} || $may{$from}{$file};
     # "http/" is http and the rooms in it.
     my $above = $to;

@@ -2,7 +2,7 @@
 #include "answers/shared/flight.h"
 
 #include "answers/answer.h"
-#include "answers/shared/hash.h"
+#include "base/bytes/hash.h"
 #include "base/clock.h"
 #include "base/error.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "answers/shared/key.h"
 
-#include "answers/shared/hash.h"
+#include "base/bytes/hash.h"
 #include "base/bytes/buffer.h"
 #include "database/value.h"
 

@@ -2,7 +2,7 @@
 #include "answers/shared/store.h"
 
 #include "answers/answer.h"
-#include "answers/shared/hash.h"
+#include "base/bytes/hash.h"
 #include "answers/shared/key.h"
 #include "base/bytes/buffer.h"
 

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "answers/shared/entry.h"
-#include "answers/shared/hash.h"
+#include "base/bytes/hash.h"
 #include "suites.h"
 
 static cp_key_t key;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "answers/shared/hash.h"
+#include "base/bytes/hash.h"
 
 #include "base/clock.h"
 

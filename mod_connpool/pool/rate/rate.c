@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Token buckets that all children share. */
-#include "pool/rate.h"
+#include "pool/rate/rate.h"
 
-#include "base/hash.h"
+#include "base/bytes/hash.h"
+#include "base/clock.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "answers/shared/hash.h"
+#include "base/bytes/hash.h"
 #include "suites.h"
 
 /* The published vectors: key 00 01 ... 0f, data 00 01 ... */

@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "pool/rate.h"
+#include "pool/rate/rate.h"
 #include "suites.h"
 
 enum {
