@@ -138,7 +138,7 @@ subtest 'shape of the JSON' => sub {
     my $report = ConnPoolTest::decode($answer);
     has_exactly($report,
         'version children features pools queries upstreams event_loop batch '
-            . 'cache processes request_us memory memory_shrunk memory_refused',
+            . 'cache processes request_us memory memory_shrunk memory_refused rate_refused',
         'the report');
     has_exactly($report->{memory}, 'bound used', 'memory');
     has_exactly($report->{cache},
@@ -159,7 +159,7 @@ subtest 'shape of the JSON' => sub {
         $server->mpm eq 'prefork' ? 0 : 1, 'the loop is on but on prefork');
 
     my $spread   = 'count sum p50 p90 p99 max';
-    my $failures = 'input refused size upstream capacity storage deadline '
+    my $failures = 'input refused size rate upstream capacity storage deadline '
         . 'cancelled internal';
     for my $pool (@{$report->{pools}}) {
         my $name   = $pool->{name};
@@ -185,7 +185,7 @@ subtest 'shape of the JSON' => sub {
         for @{$report->{queries}};
     has_exactly(
         $_,
-        'name count errors reused retries coalesced breaker breaker_opened '
+        'name count errors reused retries rate_refused coalesced breaker breaker_opened '
             . 'breaker_refused handshakes bytes statuses queue_us '
             . 'lookup_us connect_us tls_us first_byte_us us',
         "upstream $_->{name}"

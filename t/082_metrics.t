@@ -468,7 +468,7 @@ sub expected_series {
             code_class => $_)
             for keys %{$up->{statuses}};
         $put->("connpool_http_${_}_total", $up->{$_}, @labels)
-            for qw(errors reused retries coalesced breaker_opened breaker_refused);
+            for qw(errors reused retries rate_refused coalesced breaker_opened breaker_refused);
         $put->('connpool_http_breaker_state',
             {closed => 0, 'half-open' => 1, open => 2}->{$up->{breaker}},
             @labels);
@@ -499,6 +499,7 @@ sub expected_series {
     $put->('connpool_build_info', 1, version => $report->{version});
     $put->("connpool_memory_${_}_total", $report->{"memory_$_"})
         for qw(shrunk refused);
+    $put->('connpool_rate_refused_total', $report->{rate_refused});
     $put->('connpool_memory_bound_bytes', $report->{memory}{bound});
     $put->('connpool_memory_used_bytes',  $report->{memory}{used});
     $spread->('connpool_request_seconds', $report->{request_us});

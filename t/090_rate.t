@@ -167,5 +167,15 @@ subtest 'it outlives restarts and children' => sub {
     is(get('/slow')->{status}, 429, 'the upstream, too');
 };
 
+subtest 'all of it is counted' => sub {
+    my $report = $server->status_json;
+    my ($slow) = grep { $_->{name} eq 'slow' } @{$report->{upstreams}};
+    cmp_ok($report->{rate_refused}, '>=', 150, 'clients');
+    cmp_ok($slow->{rate_refused},   '>=', 3,   'an upstream');
+    my $metrics = $server->get('/connpool-status?format=openmetrics')->{content};
+    my ($total) = $metrics =~ /^connpool_rate_refused_total (\d+)/m;
+    is($total, $report->{rate_refused}, 'metrics say the same');
+};
+
 $server->done;
 done_testing;

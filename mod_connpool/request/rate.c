@@ -10,6 +10,8 @@
 #include "pool/rate/rate.h"
 #include "request/account.h"
 #include "request/output.h"
+#include "stats/cell.h"
+#include "stats/segment.h"
 
 #include <apr_strings.h>
 
@@ -92,6 +94,10 @@ static int refuse(request_rec *r, const connpool_rate_t *rate,
 {
     int wait = seconds(verdict->retry);
 
+    cp_stats_add(
+        &cp_segment_process(connpool_child.segment, connpool_child.slot)
+             ->refused_rate,
+        1);
     log_refusal(r, rate);
     apr_table_setn(r->headers_out, "Retry-After", apr_itoa(r->pool, wait));
     return connpool_problem(
@@ -143,6 +149,7 @@ apr_status_t connpool_take_rate(const connpool_upstream_t *up, cp_error_t *err)
     if (verdict.is_allowed) {
         return APR_SUCCESS;
     }
+    cp_stats_add(&connpool_upstream_stats(up)->refused_rate, 1);
     cp_error_set(err, CP_ERR_RATE, APR_EBUSY,
                  "it has been asked as often as it may be",
                  "upstream '%s': rate=%d/%ds is used up", up->name,

@@ -121,6 +121,7 @@ typedef struct cp_upstream_stats_t {
     uint64_t reused;
     uint64_t retries;
     uint64_t coalesced; /**< requests that got what another's fetch brought */
+    uint64_t refused_rate;    /**< fetches beyond rate=; errors, too */
     uint64_t breaker_until;   /**< CLOCK_MONOTONIC, us, the end of its pause; 0:
                                  it is closed */
     uint64_t breaker_probes;  /**< fetches that find out */
@@ -160,6 +161,7 @@ typedef struct cp_process_stats_t {
     cp_histogram_t request_us; /**< our handlers, from end to end */
     uint64_t shrunk;           /**< caches released by ConnPoolMemory */
     uint64_t refused_memory;   /**< refused by it */
+    uint64_t refused_rate;     /**< refused by ConnPoolRateLimit */
     cp_cache_stats_t cache;
 } cp_process_stats_t;
 
