@@ -66,7 +66,7 @@ void cp_pool_last_error(cp_pool_t *pool, char *buffer, size_t size)
 
 static void show_down(cp_pool_t *pool, int is_down)
 {
-    __atomic_store_n(&pool->stats->down[pool->config.part], (uint64_t)is_down,
+    __atomic_store_n(&pool->stats->down[cp_pool_part(&pool->config)], (uint64_t)is_down,
                      __ATOMIC_RELAXED);
 }
 

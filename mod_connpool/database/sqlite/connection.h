@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "database/database.h"
 #include "database/sqlite/sqlite.h"
 
 #define CP_SQLITE_STATEMENTS 64 /* cached per connection */
@@ -22,7 +23,7 @@
 #define CP_SQLITE_TRUNCATE_PATIENCE apr_time_from_msec(50)
 #define CP_SQLITE_PROBE             "SELECT 1 FROM sqlite_schema LIMIT 1"
 
-typedef struct cp_sqlite_conn_t cp_sqlite_conn_t;
+typedef struct cp_connection_t cp_sqlite_conn_t;
 
 /* Which file stands at a path. */
 typedef struct cp_sqlite_identity_t {
@@ -31,7 +32,7 @@ typedef struct cp_sqlite_identity_t {
     ino_t inode;
 } cp_sqlite_identity_t;
 
-struct cp_sqlite_t {
+struct cp_database_t {
     cp_sqlite_config_t config;
     pthread_mutex_t lock; /* guards is_prepared; held while preparing */
     int is_prepared;      /* the journal mode was looked at */
@@ -44,6 +45,7 @@ struct cp_sqlite_t {
     struct stat last_log; /* at the last tidying; maintenance thread only */
     int tidy_pause;       /* rounds to wait after a vain try; likewise */
     cp_log_limit_t prepare_limit;
+    cp_sentinel_t *sentinel; /* NULL: nobody asks for versions */
 };
 
 static inline int cp_sqlite_is_stopping(const cp_sqlite_t *db)
@@ -62,7 +64,7 @@ struct cp_statement_t {
 };
 
 /* One thread at a time uses a connection, so nothing here needs a lock. */
-struct cp_sqlite_conn_t {
+struct cp_connection_t {
     cp_sqlite_t *db;
     sqlite3 *handle;
     cp_sqlite_identity_t file; /* what it has open */

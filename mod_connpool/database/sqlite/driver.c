@@ -1,271 +1,125 @@
 /* SPDX-License-Identifier: Apache-2.0
- * SQLite as a driver: a database in a child, and the two kinds of connections
- * that its pools have. */
+ * SQLite as a driver: what is configured of it, and the table. */
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/log.h"
+#include "base/option.h"
+#include "database/database.h"
 #include "database/sqlite/connection.h"
+#include "database/sqlite/gauge.h"
+#include "database/sqlite/scan.h"
 #include "database/sqlite/sqlite.h"
-#include "pool/driver.h"
+#include "database/value.h"
+#include "database/version.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
 
 #include <apr_strings.h>
 
-#define PREPARE_PATIENCE apr_time_from_msec(500)
+#define SENTINEL_IDLE apr_time_from_sec(60)
 
-/* --- connections --- */
+/* --- what is configured --- */
 
-/* The mode is written in the file: look first, for setting it needs locks. */
-static int switch_to_wal(cp_sqlite_conn_t *conn, cp_clock_t deadline)
-{
-    char mode[CP_SQLITE_MODE_SIZE] = "";
-    cp_error_t err;
-    int rc = cp_sqlite_journal_mode(conn, "PRAGMA journal_mode", mode);
+static const char *const synchronous_names[] = {"off", "normal", "full", NULL};
 
-    if (rc != SQLITE_OK || strcasecmp(mode, "wal") == 0) {
-        return rc;
-    }
-    if (cp_sqlite_lock(conn, deadline, &err) != APR_SUCCESS) {
-        return SQLITE_BUSY;
-    }
-    conn->deadline = deadline;
-    rc = cp_sqlite_journal_mode(conn, "PRAGMA journal_mode=WAL", mode);
-    conn->deadline = CP_CLOCK_NEVER;
-    cp_sqlite_unlock(conn);
-    if (rc == SQLITE_OK && strcasecmp(mode, "wal") != 0) {
-        rc = SQLITE_READONLY;
-    }
-    return rc;
-}
+#define FIELD(name) APR_OFFSETOF(cp_sqlite_config_t, name)
 
-static void warn_not_wal(cp_sqlite_t *db, int rc)
-{
-    uint64_t suppressed;
-
-    if (cp_log_allowed(&db->prepare_limit, apr_time_from_sec(60),
-                       &suppressed)) {
-        cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
-               "database '%s': %s cannot be put in WAL mode (%s): readers "
-               "and writers will block each other. The file and its "
-               "directory must be writable for the server's user, or the "
-               "database be declared readonly=on",
-               db->config.name, db->config.path, sqlite3_errstr(rc));
-    }
-}
-
-/* Before the first connection of this child: put the file in WAL mode. Not
- * being able to is no reason to refuse readers, and one thread's try none to
- * keep the others waiting. */
-static void prepare_file(cp_sqlite_t *db, cp_clock_t deadline)
-{
-    cp_clock_t patience = cp_clock_after(PREPARE_PATIENCE);
-    cp_sqlite_conn_t *conn;
-    cp_error_t err;
-    int rc;
-
-    if (db->config.is_readonly || pthread_mutex_trylock(&db->lock) != 0) {
-        return;
-    }
-    if (deadline > patience) {
-        deadline = patience;
-    }
-    if (!db->is_prepared
-        && cp_sqlite_open(db, 1, deadline, &conn, &err) == APR_SUCCESS) {
-        rc = switch_to_wal(conn, deadline);
-        cp_sqlite_close(conn);
-        /* Somebody else's lock will go away; other reasons stay. */
-        db->is_prepared = (rc & 0xff) != SQLITE_BUSY;
-        if (rc != SQLITE_OK) {
-            warn_not_wal(db, rc);
-        }
-    }
-    pthread_mutex_unlock(&db->lock);
-}
-
-static apr_status_t driver_open(void *ctx, int is_writer, cp_clock_t deadline,
-                                void **pconn, cp_error_t *err)
-{
-    cp_sqlite_conn_t *conn = NULL;
-    apr_status_t rv;
-
-    prepare_file(ctx, deadline);
-    rv = cp_sqlite_open(ctx, is_writer, deadline, &conn, err);
-    *pconn = conn;
-    return rv;
-}
-
-static apr_status_t reader_open(void *ctx, cp_clock_t deadline, void **pconn,
-                                cp_error_t *err)
-{
-    return driver_open(ctx, 0, deadline, pconn, err);
-}
-
-/* SQLite opens a file that it may not write for reading, without a word. */
-static apr_status_t refuse_readonly_file(cp_sqlite_conn_t *conn,
-                                         cp_error_t *err)
-{
-    const cp_sqlite_config_t *config = &conn->db->config;
-
-    if (sqlite3_db_readonly(conn->handle, "main") != 1) {
-        return APR_SUCCESS;
-    }
-    return cp_error_set(err, CP_ERR_STORAGE, APR_EACCES,
-                        "the database cannot be written",
-                        "database '%s': %s must be writable for the server's "
-                        "user (uid %d), or be declared readonly=on",
-                        config->name, config->path, (int)geteuid());
-}
-
-static apr_status_t writer_open(void *ctx, cp_clock_t deadline, void **pconn,
-                                cp_error_t *err)
-{
-    const cp_sqlite_t *db = ctx;
-    apr_status_t rv;
-
-    if (db->config.is_readonly) {
-        *pconn = NULL;
-        return cp_error_set(
-            err, CP_ERR_REFUSED, APR_EACCES, "the database is read-only",
-            "database '%s': readonly=on has no writer", db->config.name);
-    }
-    rv = driver_open(ctx, 1, deadline, pconn, err);
-    if (rv == APR_SUCCESS) {
-        rv = refuse_readonly_file(*pconn, err);
-        if (rv != APR_SUCCESS) {
-            cp_sqlite_close(*pconn);
-            *pconn = NULL;
-        }
-    }
-    return rv;
-}
-
-static apr_status_t driver_check(void *ctx, void *connection,
-                                 cp_clock_t deadline)
-{
-    cp_sqlite_conn_t *conn = connection;
-    int rc;
-
-    conn->deadline = deadline;
-    rc = cp_sqlite_exec(conn, CP_SQLITE_PROBE);
-    conn->deadline = CP_CLOCK_NEVER;
-    return rc == SQLITE_OK ? APR_SUCCESS : APR_EGENERAL;
-}
-
-/* A statement that was left running would pin the log and hold a lock; one
- * that was left bound would point into its borrower's memory. */
-static void reset_statements(cp_sqlite_conn_t *conn)
-{
-    sqlite3_stmt *stmt = NULL;
-
-    for (int i = 0; i < CP_SQLITE_STATEMENTS && conn->statements_out > 0; i++) {
-        if (conn->cache[i].is_out) {
-            cp_statement_finish(&conn->cache[i]);
-        }
-    }
-    while (conn->is_exposed
-           && (stmt = sqlite3_next_stmt(conn->handle, stmt)) != NULL) {
-        if (sqlite3_stmt_busy(stmt)) {
-            sqlite3_reset(stmt);
-        }
-    }
-}
-
-/* Whoever entered the lock how often: nobody holds the connection any more. */
-static void abandon_writes(cp_sqlite_conn_t *conn)
-{
-    conn->locks = conn->locks > 0;
-    cp_sqlite_rollback(conn);
-}
-
-static apr_status_t driver_reset(void *ctx, void *connection)
-{
-    cp_sqlite_conn_t *conn = connection;
-
-    reset_statements(conn);
-    abandon_writes(conn);
-    conn->deadline = CP_CLOCK_NEVER;
-    return conn->is_broken || !sqlite3_get_autocommit(conn->handle)
-               ? APR_EGENERAL
-               : APR_SUCCESS;
-}
-
-static void driver_close(void *ctx, void *connection)
-{
-    cp_sqlite_conn_t *conn = connection;
-
-    reset_statements(conn);
-    abandon_writes(conn);
-    cp_sqlite_close(conn);
-}
-
-const cp_driver_t cp_sqlite_reader = {
-    .kind = "sqlite",
-    .open = reader_open,
-    .check = driver_check,
-    .reset = driver_reset,
-    .close = driver_close,
+static const cp_option_t keys[] = {
+    {CP_DURATION("busy", FIELD(busy), 5 * CP_SECOND, 0, CP_HOUR)},
+    {CP_SIZE("cache", FIELD(cache), 512 * CP_KIB, 16 * CP_KIB, CP_GIB)},
+    {CP_NAME("synchronous", FIELD(synchronous), 1, synchronous_names)},
+    {CP_FLAG("readonly", FIELD(is_readonly), 0)},
+    {CP_SIZE("length", FIELD(length), 1000000, CP_KIB, CP_GIB)},
+    {CP_INT("like", FIELD(like), 50, 1, 50000)},
+    {NULL},
 };
 
-const cp_driver_t cp_sqlite_writer = {
-    .kind = "sqlite",
-    .open = writer_open,
-    .check = driver_check,
-    .reset = driver_reset,
-    .close = driver_close,
-};
+static const char *const reads[] = {"SELECT", "VALUES", NULL};
+static const char *const writes[] = {"INSERT", "UPDATE", "DELETE", "REPLACE",
+                                     NULL};
 
-struct sqlite3 *cp_sqlite_handle(void *connection)
+static const char *take_address(apr_pool_t *p, void *data, const char *name,
+                                const char *text, cp_resolve_fn resolve)
 {
-    cp_sqlite_conn_t *conn = connection;
+    cp_sqlite_config_t *config = data;
 
-    conn->is_exposed = 1;
-    return conn->handle;
+    config->name = name;
+    config->path = strcmp(text, ":memory:") == 0 ? text : resolve(p, text);
+    return config->path ? NULL : "the path is not valid";
 }
 
-/* --- the database --- */
-
-static apr_status_t db_cleanup(void *data)
+static const char *check(apr_pool_t *p, const void *data)
 {
-    pthread_mutex_destroy(&((cp_sqlite_t *)data)->lock);
-    return APR_SUCCESS;
+    const cp_sqlite_config_t *config = data;
+
+    return strcmp(config->path, ":memory:") == 0
+               ? "sqlite::memory: cannot be pooled: each connection of each "
+                 "child would be another, empty database"
+               : NULL;
 }
 
-apr_status_t cp_sqlite_create(cp_sqlite_t **pdb,
-                              const cp_sqlite_config_t *config, apr_pool_t *p)
+static void describe(const void *data, cp_database_facts_t *facts)
 {
-    cp_sqlite_t *db = apr_pcalloc(p, sizeof(*db));
+    const cp_sqlite_config_t *config = data;
 
-    db->config = *config;
-    db->log_path = apr_pstrcat(p, config->path, "-wal", NULL);
-    db->file = cp_sqlite_identify(config->path);
-    db->log = cp_sqlite_identify(db->log_path);
-    pthread_mutex_init(&db->lock, NULL);
-    apr_pool_cleanup_register(p, db, db_cleanup, apr_pool_cleanup_null);
-    *pdb = db;
-    return APR_SUCCESS;
+    facts->address = config->path;
+    facts->is_readonly = config->is_readonly;
+    facts->file = config->path;
+    facts->file_risk = ", and serving it breaks SQLite's locks";
+    facts->cache = config->cache;
+    facts->cache_name = "page cache";
 }
 
-const cp_sqlite_config_t *cp_sqlite_config(const cp_sqlite_t *db)
+/* The file may not be there yet: its directory is what links lead to. */
+static const char *canonical_path(apr_pool_t *p, const void *data)
 {
-    return &db->config;
+    const char *path = ((const cp_sqlite_config_t *)data)->path;
+    const char *name = strrchr(path, '/');
+    char *file = realpath(path, NULL);
+    char *dir = NULL;
+    const char *copy = file ? apr_pstrdup(p, file) : path;
+
+    if (!file && name) {
+        dir = realpath(apr_pstrmemdup(p, path, (apr_size_t)(name - path) + 1),
+                       NULL);
+        copy = dir ? apr_pstrcat(p, dir, name, NULL) : path;
+    }
+    free(file);
+    free(dir);
+    return copy;
 }
 
-int cp_sqlite_connections(const cp_sqlite_t *db)
+/* The date functions take these words for the present moment, from texts and
+ * from blobs, up to the first NUL. */
+static int is_now(const cp_value_t *value)
 {
-    return __atomic_load_n(&db->connections, __ATOMIC_RELAXED);
-}
+    static const char *const words[] = {"now", "subsec", "subsecond"};
 
-void cp_sqlite_stop(cp_sqlite_t *db)
-{
-    __atomic_store_n(&db->is_stopping, 1, __ATOMIC_RELAXED);
+    if (value->storage != CP_TEXT && value->storage != CP_BLOB) {
+        return 0;
+    }
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        apr_size_t n = strlen(words[i]);
+        const char *data = value->as.bytes.data;
+
+        if (value->as.bytes.size >= n && strncasecmp(data, words[i], n) == 0
+            && (value->as.bytes.size == n || data[n] == '\0')) {
+            return 1;
+        }
+    }
+    return 0;
 }
 
 const char *cp_sqlite_version(void)
 {
     return sqlite3_libversion();
+}
+
+static const char *library(apr_pool_t *p)
+{
+    return apr_pstrcat(p, "SQLite ", cp_sqlite_version(), NULL);
 }
 
 const char *cp_sqlite_version_risk(apr_pool_t *p)
@@ -285,33 +139,153 @@ const char *cp_sqlite_version_risk(apr_pool_t *p)
         sqlite3_libversion());
 }
 
-static apr_size_t db_status(sqlite3 *handle, int what)
-{
-    int now = 0, high = 0;
+/* --- a database in a child --- */
 
-    return sqlite3_db_status(handle, what, &now, &high, 0) == SQLITE_OK
-               ? (apr_size_t)now
-               : 0;
+static apr_status_t create(cp_database_t **pdb, const void *data,
+                           apr_global_mutex_t *lock, apr_pool_t *p)
+{
+    cp_sqlite_config_t config = *(const cp_sqlite_config_t *)data;
+    apr_status_t rv;
+
+    config.write_lock = lock;
+    rv = cp_sqlite_create(pdb, &config, p);
+    return rv == APR_SUCCESS ? cp_sentinel_create(&(*pdb)->sentinel, *pdb, p)
+                             : rv;
 }
 
-void cp_sqlite_weigh(void *connection, cp_sqlite_weight_t *sum)
+static int look(cp_database_t *db)
 {
-    sqlite3 *handle = ((cp_sqlite_conn_t *)connection)->handle;
+    int sight = cp_sqlite_file_changed(db) ? CP_SIGHT_OTHER : 0;
 
-    sum->cache += db_status(handle, SQLITE_DBSTATUS_CACHE_USED);
-    sum->schema += db_status(handle, SQLITE_DBSTATUS_SCHEMA_USED);
-    sum->statements += db_status(handle, SQLITE_DBSTATUS_STMT_USED);
+    return access(db->config.path, F_OK) == 0 ? sight : sight | CP_SIGHT_GONE;
 }
 
-void cp_sqlite_shrink(void *connection)
+static void tend(cp_database_t *db)
 {
-    cp_sqlite_conn_t *conn = connection;
-
-    cp_statement_free_all(conn);
-    sqlite3_db_release_memory(conn->handle);
+    cp_sqlite_tidy(db);
+    cp_sentinel_rest(db->sentinel, SENTINEL_IDLE);
 }
 
-uint64_t cp_sqlite_memory_used(void)
+static void add_weight(const cp_sqlite_weight_t *weight,
+                       uint64_t sums[CP_GAUGES])
 {
-    return (uint64_t)sqlite3_memory_used();
+    sums[0] += weight->cache;
+    sums[1] += weight->schema;
+    sums[2] += weight->statements;
 }
+
+static void weigh(cp_connection_t *conn, uint64_t sums[CP_GAUGES])
+{
+    cp_sqlite_weight_t weight = {0};
+
+    cp_sqlite_weigh(conn, &weight);
+    add_weight(&weight, sums);
+}
+
+static void measure(cp_database_t *db, uint64_t sums[CP_GAUGES])
+{
+    cp_sqlite_weight_t weight = {0};
+
+    cp_sentinel_weigh(db->sentinel, &weight);
+    add_weight(&weight, sums);
+    sums[3] = (uint64_t)cp_sqlite_wal_bytes(db);
+}
+
+/* --- connections and statements --- */
+
+static void limit(cp_connection_t *conn, const cp_limit_t *l)
+{
+    conn->deadline = l->deadline;
+    conn->meanwhile = l->meanwhile;
+    conn->meanwhile_baton = l->baton;
+}
+
+static void *native(cp_connection_t *conn)
+{
+    return cp_sqlite_handle(conn);
+}
+
+static apr_status_t bind_value(cp_statement_t *st, const char *name,
+                               cp_type_t type, const cp_value_t *value,
+                               cp_error_t *err)
+{
+    return cp_statement_bind(st, name, value, err);
+}
+
+static int is_writing(cp_statement_t *st)
+{
+    return !cp_statement_is_readonly(st);
+}
+
+static void result(cp_statement_t *st, cp_result_t *r)
+{
+    r->changes = cp_sqlite_changes(st->conn);
+    r->last_rowid = cp_sqlite_last_rowid(st->conn);
+}
+
+static apr_status_t version(cp_database_t *db, cp_clock_t deadline,
+                            cp_version_t *v, cp_error_t *err)
+{
+    return cp_sentinel_version(db->sentinel, v, err);
+}
+
+const cp_database_driver_t cp_sqlite_driver = {
+    .abi = CP_DATABASE_ABI,
+    .scheme = "sqlite",
+    .syntax = "sqlite:PATH",
+    .can = CP_CAN_SPLIT_WRITER | CP_CAN_LOCK_WRITES | CP_CAN_VERSION
+           | CP_CAN_ROWID | CP_CAN_NEST,
+
+    .config_size = sizeof(cp_sqlite_config_t),
+    .keys = keys,
+    .read_verbs = reads,
+    .write_verbs = writes,
+    .address = take_address,
+    .check = check,
+    .describe = describe,
+    .identity = canonical_path,
+    .scan = cp_sql_scan,
+    .is_volatile = cp_sql_is_volatile,
+    .is_volatile_value = is_now,
+    .library = library,
+    .risk = cp_sqlite_version_risk,
+
+    .create = create,
+    .stop = cp_sqlite_stop,
+    .look = look,
+    .tend = tend,
+    .gauges = cp_sqlite_gauges,
+    .weigh = weigh,
+    .measure = measure,
+    .shrink = cp_sqlite_shrink,
+    .memory = cp_sqlite_memory_used,
+    .reader = &cp_sqlite_reader,
+    .writer = &cp_sqlite_writer,
+    .probe = CP_SQLITE_PROBE,
+    .outdated = "the database file was replaced",
+
+    .limit = limit,
+    .in_transaction = cp_sqlite_in_transaction,
+    .begin = cp_sqlite_begin,
+    .commit = cp_sqlite_commit,
+    .rollback = cp_sqlite_rollback,
+    .nest = cp_sqlite_nest,
+    .unnest = cp_sqlite_unnest,
+    .enter_write = cp_sqlite_lock,
+    .leave_write = cp_sqlite_unlock,
+    .native = native,
+
+    .prepare = cp_statement_prepare,
+    .bind = bind_value,
+    .step = cp_statement_step,
+    .columns = cp_statement_columns,
+    .column_name = cp_statement_column_name,
+    .row = cp_statement_row,
+    .writes = is_writing,
+    .result = result,
+    .finish = cp_statement_finish,
+
+    .version = version,
+    .is_current = cp_sqlite_is_current,
+    .depends = cp_statement_volatile,
+};

@@ -44,19 +44,11 @@ static int on_busy(void *data, int count)
     return 1;
 }
 
-void cp_sqlite_set_deadline(void *connection, cp_clock_t deadline)
+void cp_sqlite_set_deadline(cp_connection_t *connection, cp_clock_t deadline)
 {
     cp_sqlite_conn_t *conn = connection;
 
     conn->deadline = deadline;
-}
-
-void cp_sqlite_set_meanwhile(void *connection, cp_meanwhile_fn fn, void *baton)
-{
-    cp_sqlite_conn_t *conn = connection;
-
-    conn->meanwhile = fn;
-    conn->meanwhile_baton = baton;
 }
 
 /* --- hardening --- */

@@ -37,7 +37,7 @@ static apr_status_t global_lock(const cp_sqlite_t *db, cp_clock_t deadline)
     return rv;
 }
 
-apr_status_t cp_sqlite_lock(void *connection, cp_clock_t deadline,
+apr_status_t cp_sqlite_lock(cp_connection_t *connection, cp_clock_t deadline,
                             cp_error_t *err)
 {
     cp_sqlite_conn_t *conn = connection;
@@ -94,7 +94,7 @@ static void checkpoint_if_due(cp_sqlite_conn_t *conn)
            conn->db->config.name, done, in_log);
 }
 
-void cp_sqlite_unlock(void *connection)
+void cp_sqlite_unlock(cp_connection_t *connection)
 {
     cp_sqlite_conn_t *conn = connection;
 
@@ -107,7 +107,7 @@ void cp_sqlite_unlock(void *connection)
     }
 }
 
-apr_status_t cp_sqlite_begin(void *connection, cp_clock_t deadline,
+apr_status_t cp_sqlite_begin(cp_connection_t *connection, cp_clock_t deadline,
                              cp_error_t *err)
 {
     cp_sqlite_conn_t *conn = connection;
@@ -135,7 +135,7 @@ apr_status_t cp_sqlite_begin(void *connection, cp_clock_t deadline,
     return rv;
 }
 
-apr_status_t cp_sqlite_commit(void *connection, cp_error_t *err)
+apr_status_t cp_sqlite_commit(cp_connection_t *connection, cp_error_t *err)
 {
     cp_sqlite_conn_t *conn = connection;
     apr_status_t rv;
@@ -158,7 +158,7 @@ apr_status_t cp_sqlite_commit(void *connection, cp_error_t *err)
     return APR_SUCCESS;
 }
 
-void cp_sqlite_rollback(void *connection)
+void cp_sqlite_rollback(cp_connection_t *connection)
 {
     cp_sqlite_conn_t *conn = connection;
     cp_clock_t deadline = conn->deadline;
@@ -171,12 +171,12 @@ void cp_sqlite_rollback(void *connection)
     cp_sqlite_unlock(conn);
 }
 
-int cp_sqlite_in_transaction(void *connection)
+int cp_sqlite_in_transaction(cp_connection_t *connection)
 {
     return !sqlite3_get_autocommit(((cp_sqlite_conn_t *)connection)->handle);
 }
 
-apr_status_t cp_sqlite_nest(void *connection, cp_clock_t deadline,
+apr_status_t cp_sqlite_nest(cp_connection_t *connection, cp_clock_t deadline,
                             cp_error_t *err)
 {
     cp_sqlite_conn_t *conn = connection;
@@ -194,7 +194,8 @@ apr_status_t cp_sqlite_nest(void *connection, cp_clock_t deadline,
     return rv;
 }
 
-apr_status_t cp_sqlite_unnest(void *connection, int is_kept, cp_error_t *err)
+apr_status_t cp_sqlite_unnest(cp_connection_t *connection, int is_kept,
+                              cp_error_t *err)
 {
     cp_sqlite_conn_t *conn = connection;
     apr_status_t rv = APR_SUCCESS;
@@ -214,12 +215,12 @@ apr_status_t cp_sqlite_unnest(void *connection, int is_kept, cp_error_t *err)
     return rv;
 }
 
-apr_int64_t cp_sqlite_changes(void *connection)
+apr_int64_t cp_sqlite_changes(cp_connection_t *connection)
 {
     return sqlite3_changes(((cp_sqlite_conn_t *)connection)->handle);
 }
 
-apr_int64_t cp_sqlite_last_rowid(void *connection)
+apr_int64_t cp_sqlite_last_rowid(cp_connection_t *connection)
 {
     return sqlite3_last_insert_rowid(((cp_sqlite_conn_t *)connection)->handle);
 }
