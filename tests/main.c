@@ -24,7 +24,7 @@ static const struct {
     {"key", key_suite},           {"entry", entry_suite},
     {"store", store_suite},       {"sentinel", sentinel_suite},
     {"breaker", breaker_suite},   {"option", option_suite},
-    {"utf8", utf8_suite},
+    {"utf8", utf8_suite},         {"seam", seam_suite},
 };
 
 #define SUITES ((int)(sizeof(suites) / sizeof(suites[0])))

@@ -33,6 +33,7 @@ SUITE(key);
 SUITE(entry);
 SUITE(store);
 SUITE(sentinel);
+SUITE(seam);
 
 #undef SUITE
 
