@@ -16,7 +16,6 @@
 #include "config/setting.h"
 #include "config/upstream.h"
 #include "database/database.h"
-#include "database/registry.h"
 #include "lifecycle.h"
 #include "pool/pool.h"
 #include "stats/segment.h"
@@ -285,7 +284,6 @@ static const char *describe_limit(apr_pool_t *p, const cp_pool_config_t *pool,
 typedef struct announcement_t {
     int children;
     apr_pool_t *p;
-    const char *libraries;
     const cp_database_driver_t *driver; /* that is looked at */
     int has_writable;                   /* a database of it */
 } announcement_t;
@@ -373,28 +371,19 @@ static void warn_of_risk(const cp_database_driver_t *driver, void *baton)
     }
 }
 
-static void add_library(const cp_database_driver_t *driver, void *baton)
+/* "SQLite 3.40.1 and libcurl/8.0" */
+static const char *list_libraries(apr_pool_t *p)
 {
-    announcement_t *a = baton;
+    const apr_array_header_t *drivers = connpool_drivers(p);
+    const char *list = "";
 
-    if (cp_database_find(driver->scheme) != driver) {
-        a->libraries = apr_pstrcat(a->p, a->libraries, driver->library(a->p),
-                                   " and ", NULL);
+    for (int i = 0; i < drivers->nelts; i++) {
+        list = apr_pstrcat(
+            p, list,
+            APR_ARRAY_IDX(drivers, i, const cp_database_driver_t *)->library(p),
+            " and ", NULL);
     }
-}
-
-/* "SQLite 3.40.1 and libcurl/8.0": of drivers that are built in and of those
- * that are used. */
-static const char *list_libraries(announcement_t *a)
-{
-    a->libraries = "";
-    for (int i = 0; cp_database_drivers[i]; i++) {
-        a->libraries = apr_pstrcat(a->p, a->libraries,
-                                   cp_database_drivers[i]->library(a->p),
-                                   " and ", NULL);
-    }
-    connpool_each_driver(add_library, a);
-    return apr_pstrcat(a->p, a->libraries, cp_http_version(a->p), NULL);
+    return apr_pstrcat(p, list, cp_http_version(p), NULL);
 }
 
 static void announce(server_rec *s, apr_pool_t *ptemp)
@@ -404,7 +393,7 @@ static void announce(server_rec *s, apr_pool_t *ptemp)
     ap_mpm_query(AP_MPMQ_MAX_DAEMONS, &a.children);
     ap_log_error(APLOG_MARK, APLOG_INFO, 0, s,
                  "mod_connpool " CONNPOOL_VERSION " with %s",
-                 list_libraries(&a));
+                 list_libraries(ptemp));
     connpool_each_database(announce_database, &a);
     connpool_each_upstream(announce_upstream, &a);
     warn_of_memory(s, ptemp);

@@ -14,6 +14,7 @@
 #include "database/database.h"
 #include "pool/driver.h"
 #include "pool/pool.h"
+#include "stats/cell.h"
 #include "stats/segment.h"
 #include "stats/stats.h"
 

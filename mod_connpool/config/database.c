@@ -8,7 +8,6 @@
 #include "config/option.h"
 #include "config/setting.h"
 #include "database/database.h"
-#include "database/registry.h"
 
 #include <ap_provider.h>
 #include <apr_strings.h>
@@ -57,27 +56,63 @@ static int is_of_other_version(apr_pool_t *p, const char *scheme)
     return 0;
 }
 
+static int by_scheme(const void *a, const void *b)
+{
+    return strcmp((*(const cp_database_driver_t *const *)a)->scheme,
+                  (*(const cp_database_driver_t *const *)b)->scheme);
+}
+
+apr_array_header_t *connpool_drivers(apr_pool_t *p)
+{
+    const apr_array_header_t *names = ap_list_provider_names(
+        p, CP_DATABASE_GROUP, CP_DATABASE_VERSION);
+    apr_array_header_t *drivers = apr_array_make(
+        p, names->nelts, sizeof(const cp_database_driver_t *));
+
+    for (int i = 0; i < names->nelts; i++) {
+        const char *scheme = APR_ARRAY_IDX(names, i, ap_list_provider_names_t)
+                                 .provider_name;
+
+        APR_ARRAY_PUSH(drivers, const cp_database_driver_t *) =
+            ap_lookup_provider(CP_DATABASE_GROUP, scheme, CP_DATABASE_VERSION);
+    }
+    qsort(drivers->elts, (size_t)drivers->nelts, (size_t)drivers->elt_size,
+          by_scheme);
+    return drivers;
+}
+
+/* "sqlite:PATH or another:WORD" */
+static const char *list_kinds(apr_pool_t *p)
+{
+    const apr_array_header_t *drivers = connpool_drivers(p);
+    const char *kinds = "";
+
+    for (int i = 0; i < drivers->nelts; i++) {
+        kinds = apr_pstrcat(
+            p, kinds, *kinds ? " or " : "",
+            APR_ARRAY_IDX(drivers, i, const cp_database_driver_t *)->syntax,
+            NULL);
+    }
+    return kinds;
+}
+
 static const char *no_driver(apr_pool_t *p, const char *text,
                              const char *scheme)
 {
-    const char *kinds = "";
-
     if (is_of_other_version(p, scheme)) {
         return apr_psprintf(p,
                             "the driver for %s: is of another version of "
                             "mod_connpool",
                             scheme);
     }
-    for (int i = 0; cp_database_drivers[i]; i++) {
-        kinds = apr_pstrcat(p, kinds, *kinds ? " or " : "",
-                            cp_database_drivers[i]->syntax, NULL);
+    if (!*scheme) {
+        scheme = "KIND";
     }
     return apr_psprintf(p,
                         "'%s' is not %s; another kind of database needs its "
                         "driver: LoadModule connpool_%s_module "
                         "modules/mod_connpool_%s.so",
-                        shown(p, text, scheme), kinds,
-                        *scheme ? scheme : "KIND", *scheme ? scheme : "KIND");
+                        shown(p, text, scheme), list_kinds(p), scheme, scheme);
 }
 
 /* The driver of SCHEME:..., and what stands behind the colon. */
@@ -88,11 +123,8 @@ static const char *find_driver(apr_pool_t *p, const char *text,
     const char *scheme = colon ? apr_pstrndup(p, text, (size_t)(colon - text))
                                : "";
 
-    db->driver = cp_database_find(scheme);
-    if (!db->driver && *scheme) {
-        db->driver = ap_lookup_provider(CP_DATABASE_GROUP, scheme,
-                                        CP_DATABASE_VERSION);
-    }
+    db->driver = ap_lookup_provider(CP_DATABASE_GROUP, scheme,
+                                    CP_DATABASE_VERSION);
     if (!db->driver || db->driver->abi != CP_DATABASE_ABI || !colon[1]) {
         return no_driver(p, text, scheme);
     }
@@ -127,7 +159,10 @@ const char *connpool_cmd_database(cmd_parms *cmd, void *dummy, const char *line)
     connpool_keys_t keys[] = {{database_options, db}, {NULL}, {NULL}};
     const char **words;
     const char *error = connpool_read_words(
-        cmd, line, 2, "ConnPoolDatabase NAME sqlite:PATH ...", &words);
+        cmd, line, 2,
+        apr_pstrcat(cmd->temp_pool, "ConnPoolDatabase NAME ",
+                    list_kinds(cmd->temp_pool), " ...", NULL),
+        &words);
 
     if (error) {
         return error;

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The seam: what the server needs of a kind of database, as one table.
  *
- * A driver is a constant cp_database_driver_t. The one that is built in stands
- * in database/registry.c; any other lives in a module of its own, which
- * registers it in its register_hooks:
+ * A driver is a constant cp_database_driver_t, which a module registers in its
+ * register_hooks, mod_connpool for the one that is built in:
  *
  *     ap_register_provider(p, CP_DATABASE_GROUP, driver.scheme,
  *                          CP_DATABASE_VERSION, &driver);
  *
- * and is loaded anywhere in the configuration. Such a module compiles what it
- * uses of base/ into itself, with hidden symbols, and gives its own copy of
- * base/log a sink in child_init.
+ * and which is looked up where ConnPoolDatabase is read. A module of its own is
+ * loaded anywhere in the configuration; it compiles what it uses of base/ into
+ * itself, with hidden symbols, and gives its own copy of base/log a sink in
+ * child_init.
  *
  * Who owns what:
  *   configuration  a struct of config_size bytes in the configuration's pool,

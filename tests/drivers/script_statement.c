@@ -181,7 +181,7 @@ static apr_status_t pass_time(cp_statement_t *st, cp_error_t *err)
     cp_clock_t until = cp_clock_after(apr_time_from_msec(st->sleep_ms));
     cp_database_t *db = st->conn->db;
 
-    while (cp_clock_left(until) > 0) {
+    do {
         if (__atomic_load_n(&db->is_stopping, __ATOMIC_RELAXED)) {
             return refuse(st->conn, CP_ERR_CANCELLED, "the server is stopping",
                           st->verb, err);
@@ -191,11 +191,11 @@ static apr_status_t pass_time(cp_statement_t *st, cp_error_t *err)
                           "the query took longer than its limit", st->verb,
                           err);
         }
-        if (l->meanwhile) {
+        if (st->sleep_ms > 0 && l->meanwhile) {
             l->meanwhile(l->baton);
         }
-        usleep(1000);
-    }
+        usleep(st->sleep_ms > 0 ? 1000 : 0);
+    } while (cp_clock_left(until) > 0);
     st->sleep_ms = 0;
     return APR_SUCCESS;
 }
