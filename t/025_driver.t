@@ -104,6 +104,9 @@ subtest 'configuration' => sub {
         'a query above its database is checked as well');
     $check->('ConnPoolDatabase d ghost:x',
         qr/LoadModule connpool_ghost_module/, 'a driver that is not loaded');
+    $check->('ConnPoolDatabase d stale:x',
+        qr/driver for stale: is of another version of mod_connpool/,
+        'a driver of another version');
     $check->('ConnPoolDatabase d ghost:password=hidden', qr/'ghost:\.\.\.'/,
         'no password in the complaint');
 };
@@ -141,7 +144,7 @@ subtest 'kept until the data change' => sub {
     is(write_to('/add', {name => 'two'})->{status}, 200, 'another row');
     answers('/kept', 200, '[["one"],["two"]]', 'ran anew');
     my ($query) = grep { $_->{name} eq 'kept' } @{$server->status_json->{queries}};
-    is($query->{hits}, 1, 'one answer was kept');
+    is($query->{cache}{hits}, 1, 'one answer was kept');
 };
 
 subtest 'limits' => sub {
@@ -156,7 +159,8 @@ subtest 'reports' => sub {
     is($pool->{max}, 3, 'max: no writer is set apart');
     ok(await(sub { (pool_of('scripted')->{script_rows} // 0) == 2 }, 10),
         'its own gauge');
-    ok(!exists pool_of('scripted')->{wal_bytes}, 'and none of SQLite');
+    is(pool_of('scripted')->{wal_bytes}, 0, 'and none of SQLite');
+    is(pool_of('events')->{script_rows}, 0, 'which has none of its');
     is(health_of('scripted'), 'ok', 'health');
     like($server->get('/connpool-status?format=openmetrics')->{content},
         qr/^connpool_script_rows\{[^}]*pool="scripted"[^}]*\} 2$/m, 'metric');

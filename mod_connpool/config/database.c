@@ -125,8 +125,11 @@ static const char *find_driver(apr_pool_t *p, const char *text,
 
     db->driver = ap_lookup_provider(CP_DATABASE_GROUP, scheme,
                                     CP_DATABASE_VERSION);
-    if (!db->driver || db->driver->abi != CP_DATABASE_ABI || !colon[1]) {
+    if (!db->driver || db->driver->abi != CP_DATABASE_ABI) {
         return no_driver(p, text, scheme);
+    }
+    if (!colon[1]) {
+        return apr_psprintf(p, "'%s' is not %s", text, db->driver->syntax);
     }
     *paddress = colon + 1;
     return NULL;

@@ -30,6 +30,8 @@ static void script_register(apr_pool_t *p)
 {
     ap_register_provider(p, CP_DATABASE_GROUP, script_driver.scheme,
                          CP_DATABASE_VERSION, &script_driver);
+    /* As if it had been built beside an older mod_connpool. */
+    ap_register_provider(p, CP_DATABASE_GROUP, "stale", "0", &script_driver);
     ap_hook_child_init(script_child_init, NULL, NULL, APR_HOOK_MIDDLE);
 }
 
