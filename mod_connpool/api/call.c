@@ -145,6 +145,20 @@ static void connpool_bind_blob(connpool_call_t *call, const char *name,
                                          .as.bytes = {data, size}};
 }
 
+static cp_type_t type_of(const cp_value_t *value)
+{
+    switch (value->storage) {
+    case CP_INTEGER:
+        return CP_TYPE_INTEGER;
+    case CP_REAL:
+        return CP_TYPE_REAL;
+    case CP_BLOB:
+        return CP_TYPE_BLOB;
+    default:
+        return CP_TYPE_TEXT;
+    }
+}
+
 /* SQL of the module's own declares its parameters by binding them. */
 static apr_status_t values_of_sql(connpool_call_t *call, cp_value_t *values)
 {
@@ -154,6 +168,7 @@ static apr_status_t values_of_sql(connpool_call_t *call, cp_value_t *values)
         connpool_param_t *param = apr_pcalloc(call->r->pool, sizeof(*param));
 
         param->spec.name = binding->name;
+        param->spec.type = type_of(&binding->value);
         APR_ARRAY_PUSH(call->query->params, connpool_param_t *) = param;
         values[i] = binding->value;
     }

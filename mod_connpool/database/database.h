@@ -62,7 +62,8 @@ typedef struct cp_statement_t cp_statement_t;   /**< prepared */
 /** What a driver can do. */
 typedef enum cp_database_ability_t {
     CP_CAN_SPLIT_WRITER = 1, /**< has one writer at a time: it gets a pool of
-                                  one connection, taken from max= */
+                                  one connection, taken from max=, and all else
+                                  reads. Without: all may write */
     CP_CAN_LOCK_WRITES = 2,  /**< wants its writes, of all children, to take
                                   turns: one lock per `identity` */
     CP_CAN_VERSION = 4,      /**< version, is_current, depends: ttl=data */
@@ -107,11 +108,12 @@ typedef struct cp_database_driver_t {
     /* --- what is configured: in the parent; sentences are NULL, or in p --- */
 
     apr_size_t config_size;
-    const cp_option_t *keys; /**< of ConnPoolDatabase, besides those that all
-                                  have; offsets into the configuration */
-    const char *const
-        *read_verbs; /**< verbs without write=on; ends with NULL */
-    const char *const *write_verbs; /**< verbs with it */
+    /** Of ConnPoolDatabase, besides those that all have: readonly= too, if it
+     * can be so. Offsets into the configuration. */
+    const cp_option_t *keys;
+    /** First words of SQL without write=on, and with it; end with NULL. */
+    const char *const *read_verbs;
+    const char *const *write_verbs;
 
     /** Take what stands behind the colon, before the keys.
      * @return a sentence, without its secrets */
@@ -137,7 +139,8 @@ typedef struct cp_database_driver_t {
 
     /** "SQLite 3.40.1": what is told at the start. */
     const char *(*library)(apr_pool_t *p);
-    /** NULL, or a warning to who writes to a database of this kind. */
+    /** NULL, or a warning to who writes to a database of this kind. May be left
+     * out. */
     const char *(*risk)(apr_pool_t *p);
 
     /* --- a database in a child --- */
@@ -155,8 +158,8 @@ typedef struct cp_database_driver_t {
     int (*look)(cp_database_t *db);
     /** Then, what has to be done now and then. May connect, briefly. */
     void (*tend)(cp_database_t *db);
-    const cp_gauge_t
-        *gauges; /**< CP_GAUGES; those without a name are not there */
+    /** CP_GAUGES of them; those without a name are not there. */
+    const cp_gauge_t *gauges;
     /** Add what a connection that is idle holds. Quick. */
     void (*weigh)(cp_connection_t *conn, uint64_t gauges[CP_GAUGES]);
     /** Add what the database holds itself. */
@@ -165,12 +168,14 @@ typedef struct cp_database_driver_t {
     void (*shrink)(cp_connection_t *conn);
     /** Bytes that connections of this kind use now, in this process. */
     uint64_t (*memory)(void);
-    const cp_driver_t
-        *reader; /**< for pools, whose ctx is the database; kind */
-    const cp_driver_t *writer; /**< is the scheme. Both may be the same */
-    const char *probe;         /**< SQL that reads a row of any database */
-    const char *outdated; /**< why a connection is closed that is not current,
-                               or whose database was replaced */
+    /** For pools, whose ctx is the database; their kind is the scheme. */
+    const cp_driver_t *reader;
+    const cp_driver_t *writer;
+    /** SQL that reads a row of any database. */
+    const char *probe;
+    /** Why a connection is closed that is not current, or whose database was
+     * replaced. */
+    const char *outdated;
 
     /* --- a connection --- */
 
@@ -218,7 +223,7 @@ typedef struct cp_database_driver_t {
     void (*row)(cp_statement_t *st, cp_value_t *values);
     /** Would it write? */
     int (*writes)(cp_statement_t *st);
-    /** After the last step of a write. */
+    /** Of a write, once its last step has said APR_EOF. */
     void (*result)(cp_statement_t *st, cp_result_t *result);
     void (*finish)(cp_statement_t *st);
 

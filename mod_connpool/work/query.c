@@ -267,7 +267,7 @@ apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
         /* Configtest cannot see into views. */
         run->is_lasting = run->is_lasting
                           && !run->driver->depends(run->statement);
-        if (run->query->is_write) {
+        if (run->query->is_write && rv == APR_EOF) {
             run->driver->result(run->statement, &run->result);
         }
         run->driver->finish(run->statement);
