@@ -12,6 +12,7 @@
 #include "config/database.h"
 #include "config/query.h"
 #include "config/setting.h"
+#include "stats/cell.h"
 #include "stats/stats.h"
 
 connpool_caches_t connpool_caches;

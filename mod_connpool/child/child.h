@@ -5,7 +5,6 @@
 
 #include "glue.h"
 #include "base/clock.h"
-#include "config/definitions.h"
 #include "config/database.h"
 #include "config/query.h"
 #include "config/upstream.h"

@@ -10,6 +10,7 @@
 #include "config/setting.h"
 #include "database/database.h"
 #include "pool/pool.h"
+#include "stats/cell.h"
 #include "stats/segment.h"
 #include "stats/stats.h"
 

@@ -4,7 +4,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "pool/pool.h"
 #include "pool/slot.h"
+#include "stats/cell.h"
 #include "stats/stats.h"
 
 #include <string.h>

@@ -34,6 +34,7 @@
 #include "request/account.h"
 #include "request/hold.h"
 #include "request/output.h"
+#include "stats/cell.h"
 #include "stats/stats.h"
 #include "work/rows.h"
 

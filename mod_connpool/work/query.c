@@ -16,6 +16,8 @@
 #include "request/account.h"
 #include "request/hold.h"
 #include "request/output.h"
+#include "stats/cell.h"
+#include "stats/histogram.h"
 #include "stats/stats.h"
 
 #include <apr_strings.h>

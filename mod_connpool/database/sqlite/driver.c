@@ -2,10 +2,11 @@
  * SQLite as a driver: what is configured of it, and the table. */
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/gauge.h"
 #include "base/option.h"
 #include "database/database.h"
+#include "database/limit.h"
 #include "database/sqlite/connection.h"
-#include "database/sqlite/gauge.h"
 #include "database/sqlite/scan.h"
 #include "database/sqlite/sqlite.h"
 #include "database/value.h"
@@ -166,6 +167,24 @@ static void tend(cp_database_t *db)
     cp_sentinel_rest(db->sentinel, SENTINEL_IDLE);
 }
 
+#define HELD                                                                   \
+    .metric = "connpool_memory_bytes", .unit = "bytes",                        \
+    .help = "Memory of idle connections by what it is for."
+
+static const cp_gauge_t gauges[CP_GAUGES] = {
+    {.name = "cache_bytes", .title = "Page cache", HELD, .label = "cache"},
+    {.name = "schema_bytes", .title = "Schema", HELD, .label = "schema"},
+    {.name = "statement_bytes",
+     .title = "Statements",
+     HELD,
+     .label = "statements"},
+    {.name = "wal_bytes",
+     .title = "WAL",
+     .metric = "connpool_wal_bytes",
+     .unit = "bytes",
+     .help = "Size of the database's write-ahead log."},
+};
+
 static void add_weight(const cp_sqlite_weight_t *weight,
                        uint64_t sums[CP_GAUGES])
 {
@@ -254,7 +273,7 @@ const cp_database_driver_t cp_sqlite_driver = {
     .stop = cp_sqlite_stop,
     .look = look,
     .tend = tend,
-    .gauges = cp_sqlite_gauges,
+    .gauges = gauges,
     .weigh = weigh,
     .measure = measure,
     .shrink = cp_sqlite_shrink,
