@@ -17,11 +17,15 @@ CORE_FOLDERS := base base/bytes stats pool pool/rate database database/sqlite ht
                 http/upstream http/job answers answers/shared
 SOURCES      := $(sort $(shell find mod_connpool -name '*.c'))
 CORE         := $(sort $(wildcard $(CORE_FOLDERS:%=mod_connpool/%/*.c)))
-TEST_SOURCES := $(wildcard tests/*.c) $(sort $(wildcard $(CORE_FOLDERS:%=tests/%/*.c)))
+TEST_SOURCES := $(wildcard tests/*.c) $(sort $(wildcard $(CORE_FOLDERS:%=tests/%/*.c))) \
+                $(wildcard tests/drivers/script*.c)
 HEADERS      := $(sort $(shell find mod_connpool tests -name '*.h'))
 CONSUMERS    := $(wildcard t/handler/*.c)
-FORMATTED    := $(SOURCES) $(HEADERS) $(TEST_SOURCES) $(CONSUMERS) \
-                $(wildcard tests/bench/*.c tests/fuzz/*.c)
+# A driver of databases in a module of its own, with what it uses of base/.
+DRIVER       := $(wildcard tests/drivers/*.c) \
+                $(addprefix mod_connpool/base/,clock.c error.c log.c)
+FORMATTED    := $(sort $(SOURCES) $(HEADERS) $(TEST_SOURCES) $(CONSUMERS) $(DRIVER) \
+                $(wildcard tests/bench/*.c tests/fuzz/*.c))
 
 # Asked once, and only when something is compiled: `make help` works on a bare
 # machine. Headers of others are not searched for warnings.
@@ -51,6 +55,7 @@ MODULE    := $(BUILD)/mod_connpool.so
 TESTING   := $(BUILD)/testing/mod_connpool.so
 UNIT      := $(BUILD)/unit
 CONSUMING := $(CONSUMERS:t/handler/%.c=$(BUILD)/t/%.so)
+DRIVING   := $(BUILD)/t/mod_connpool_script.so
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -103,15 +108,20 @@ $(BUILD)/t/%.so: t/handler/%.c mod_connpool/mod_connpool.h Makefile | toolchain
 	@cp mod_connpool/mod_connpool.h $(BUILD)/t/include/
 	$(Q)$(CC) $(CPPFLAGS_ALL) -I$(BUILD)/t/include $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@ $< -lsqlite3 -lcurl
 
+$(DRIVING): $(DRIVER:%.c=$(BUILD)/testing/%.o)
+	$(say) LD $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) -shared $(LDFLAGS_ALL) -o $@ $^
+
 $(BUILD)/t/mod_bench.so: tests/bench/mod_bench.c Makefile | toolchain
 	$(say) CC $@
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@ $<
 
 -include $(SOURCES:%.c=$(BUILD)/%.d) $(SOURCES:%.c=$(BUILD)/testing/%.d) \
-         $(TEST_SOURCES:%.c=$(BUILD)/testing/%.d)
+         $(TEST_SOURCES:%.c=$(BUILD)/testing/%.d) $(DRIVER:%.c=$(BUILD)/testing/%.d)
 
-test-programs: $(MODULE) $(TESTING) $(UNIT) $(CONSUMING)
+test-programs: $(MODULE) $(TESTING) $(UNIT) $(CONSUMING) $(DRIVING)
 
 toolchain:
 	@CC='$(CC)' APXS='$(APXS)' scripts/check-toolchain.sh
@@ -182,7 +192,7 @@ check-valgrind: $(UNIT) ## unit tests under valgrind; definite leaks are errors
 	CONNPOOL_STRESS=300 CP_TEST_DAMAGED=50 CP_TEST_WRITES=5 CP_TEST_KILLS=2 \
 	CK_FORK=no CK_TIMEOUT_MULTIPLIER=20 valgrind --quiet --leak-check=full --track-origins=yes \
 	    --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=99 $(UNIT) \
-	    address clock condition encode entry flight gate hash json key params pool segment sentinel sql sqlite stats store value http
+	    address clock condition encode entry flight gate hash json key number option pool scan seam segment sentinel sqlite stats store value http
 
 analyze: ## gcc -fanalyzer, cppcheck, clang-tidy
 	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' scripts/analyze.sh $(SOURCES)

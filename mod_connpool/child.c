@@ -18,8 +18,8 @@
 #include "child/child.h"
 #include "child/memory.h"
 #include "child/pools.h"
-#include "config/definitions.h"
-#include "database/sqlite/sqlite.h"
+#include "config/database.h"
+#include "config/setting.h"
 #include "http/loop.h"
 #include "lifecycle.h"
 #include "pool/pool.h"
@@ -57,8 +57,8 @@ static void start_loop(server_rec *s)
 
 static void interrupt_database(connpool_database_t *db, void *baton)
 {
-    if (db->child && db->child->sqlite) {
-        cp_sqlite_stop(db->child->sqlite);
+    if (db->child) {
+        db->driver->stop(db->child->database);
     }
 }
 

@@ -4,6 +4,7 @@
 
 #include "api/api.h"
 #include "config/config.h"
+#include "database/sqlite/sqlite.h"
 #include "lifecycle.h"
 #include "report/report.h"
 #include "request/account.h"
@@ -14,6 +15,7 @@
 #include "stats/segment.h"
 
 #include <ap_mpm.h>
+#include <ap_provider.h>
 #include <http_protocol.h>
 #include <mpm_common.h>
 #include <util_mutex.h>
@@ -76,6 +78,8 @@ static int handler(request_rec *r)
 static void register_hooks(apr_pool_t *p)
 {
     connpool_self = &connpool_module;
+    ap_register_provider(p, CP_DATABASE_GROUP, cp_sqlite_driver.scheme,
+                         CP_DATABASE_VERSION, &cp_sqlite_driver);
     ap_hook_pre_config(pre_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_check_config(connpool_check_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_check_config(connpool_provider_check_config, NULL, NULL,

@@ -13,15 +13,13 @@
 #include "config/query.h"
 #include "config/setting.h"
 #include "config/upstream.h"
-#include "database/sqlite/sqlite.h"
+#include "database/database.h"
 #include "http/job/client.h"
 #include "lifecycle.h"
 #include "pool/pool.h"
 #include "pool/rate/rate.h"
 #include "stats/segment.h"
 #include "stats/stats.h"
-
-#include <stdlib.h>
 
 #include <ap_mpm.h>
 #include <apr_hash.h>
@@ -48,7 +46,7 @@ typedef struct fingerprint_t {
 typedef struct retained_t {
     cp_segment_t *segment;
     fingerprint_t fingerprint; /* of who laid the segment out */
-    apr_hash_t *locks;         /* path -> connpool_lock_t */
+    apr_hash_t *locks;         /* identity -> connpool_lock_t */
     cp_rate_t *rates;          /* NULL: not yet wanted */
     apr_size_t rates_size;     /* as whoever made them laid them out */
 } retained_t;
@@ -200,50 +198,34 @@ typedef struct lock_set_up_t {
     apr_status_t rv;
 } lock_set_up_t;
 
-/* One lock per file, however it is spelt in the configuration. The file may
- * not be there yet: its directory is what links lead to. */
-static const char *canonical_path(const char *path, apr_pool_t *p)
-{
-    const char *name = strrchr(path, '/');
-    char *file = realpath(path, NULL);
-    char *dir = NULL;
-    const char *copy = file ? apr_pstrdup(p, file) : path;
-
-    if (!file && name) {
-        dir = realpath(apr_pstrmemdup(p, path, (apr_size_t)(name - path) + 1),
-                       NULL);
-        copy = dir ? apr_pstrcat(p, dir, name, NULL) : path;
-    }
-    free(file);
-    free(dir);
-    return copy;
-}
-
 static void set_up_lock(connpool_database_t *db, void *baton)
 {
     lock_set_up_t *setup = baton;
     server_rec *s = setup->main_server;
     apr_pool_t *p = s->process->pool;
-    const char *path = canonical_path(db->sqlite.path, s->process->pconf);
+    const char *identity;
     connpool_lock_t *lock;
 
-    if (db->sqlite.is_readonly || setup->rv != APR_SUCCESS) {
+    if (db->facts.is_readonly || !(db->driver->can & CP_CAN_LOCK_WRITES)
+        || setup->rv != APR_SUCCESS) {
         return;
     }
-    lock = apr_hash_get(setup->retained->locks, path, APR_HASH_KEY_STRING);
+    identity = db->driver->identity(s->process->pconf, db->config);
+    lock = apr_hash_get(setup->retained->locks, identity, APR_HASH_KEY_STRING);
     if (!lock) {
         const char *id = apr_psprintf(p, "%u",
                                       apr_hash_count(setup->retained->locks));
 
         lock = apr_pcalloc(p, sizeof(*lock));
-        lock->path = apr_pstrdup(p, path); /* outlives this configuration */
+        /* It outlives this configuration. */
+        lock->identity = apr_pstrdup(p, identity);
         setup->rv = ap_global_mutex_create(&lock->mutex, NULL, LOCK_TYPE, id, s,
                                            p, 0);
         if (setup->rv != APR_SUCCESS) {
             return;
         }
-        apr_hash_set(setup->retained->locks, lock->path, APR_HASH_KEY_STRING,
-                     lock);
+        apr_hash_set(setup->retained->locks, lock->identity,
+                     APR_HASH_KEY_STRING, lock);
     }
     db->lock = lock;
 }
@@ -307,13 +289,11 @@ static void warn_of_document_root(connpool_database_t *db)
     for (server_rec *s = connpool_child.main_server; s; s = s->next) {
         core_server_config *core = ap_get_core_module_config(s->module_config);
 
-        if (core && is_below(db->sqlite.path, core->ap_document_root)) {
-            ap_log_error(
-                APLOG_MARK, APLOG_WARNING, 0, s,
-                "ConnPoolDatabase %s: the file lies below the "
-                "DocumentRoot %s, so it can be downloaded, and serving "
-                "it breaks SQLite's locks: move it",
-                db->name, core->ap_document_root);
+        if (core && is_below(db->facts.file, core->ap_document_root)) {
+            ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                         "ConnPoolDatabase %s: the file lies below the "
+                         "DocumentRoot %s, so it can be downloaded%s: move it",
+                         db->name, core->ap_document_root, db->facts.file_risk);
             return;
         }
     }
@@ -338,20 +318,35 @@ static const char *describe_limit(apr_pool_t *p, const cp_pool_config_t *pool,
 typedef struct announcement_t {
     int children;
     apr_pool_t *p;
+    const cp_database_driver_t *driver; /* that is looked at */
+    int has_writable;                   /* a database of it */
 } announcement_t;
+
+/* "; page cache of 5M in each child, 20M in all" */
+static const char *describe_cache(const announcement_t *a,
+                                  const connpool_database_t *db)
+{
+    apr_int64_t each = db->pool.max * db->facts.cache;
+
+    return each > 0
+               ? apr_psprintf(a->p, "; %s of %s in each child, %s in all",
+                              db->facts.cache_name,
+                              cp_params_show_size(a->p, each),
+                              cp_params_show_size(a->p, a->children * each))
+               : "";
+}
 
 static void announce_database(connpool_database_t *db, void *baton)
 {
     const announcement_t *a = baton;
-    apr_int64_t each = db->pool.max * db->sqlite.cache;
 
     ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, connpool_child.main_server,
-                 "pool '%s' (sqlite): %s; page cache of %s in each child, %s "
-                 "in all",
-                 db->name, describe_limit(a->p, &db->pool, a->children),
-                 cp_params_show_size(a->p, each),
-                 cp_params_show_size(a->p, a->children * each));
-    warn_of_document_root(db);
+                 "pool '%s' (%s): %s%s", db->name, db->driver->scheme,
+                 describe_limit(a->p, &db->pool, a->children),
+                 describe_cache(a, db));
+    if (db->facts.file) {
+        warn_of_document_root(db);
+    }
 }
 
 static void announce_upstream(connpool_upstream_t *up, void *baton)
@@ -367,7 +362,14 @@ static void announce_upstream(connpool_upstream_t *up, void *baton)
 
 static void add_caches(connpool_database_t *db, void *baton)
 {
-    *(apr_int64_t *)baton += (apr_int64_t)db->pool.max * db->sqlite.cache;
+    *(apr_int64_t *)baton += (apr_int64_t)db->pool.max * db->facts.cache;
+}
+
+static void note_writable(connpool_database_t *db, void *baton)
+{
+    announcement_t *a = baton;
+
+    a->has_writable |= db->driver == a->driver && !db->facts.is_readonly;
 }
 
 /* A bound that the page caches alone can reach is no mistake, but it makes
@@ -388,28 +390,48 @@ static void warn_of_memory(server_rec *s, apr_pool_t *ptemp)
     }
 }
 
-static void note_writable(connpool_database_t *db, void *baton)
+/* Once for each kind of database of which one is written. */
+static void warn_of_risk(const cp_database_driver_t *driver, void *baton)
 {
-    *(int *)baton |= !db->sqlite.is_readonly;
+    announcement_t *a = baton;
+    const char *risk = driver->risk ? driver->risk(a->p) : NULL;
+
+    a->driver = driver;
+    a->has_writable = 0;
+    connpool_each_database(note_writable, a);
+    if (risk && a->has_writable) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, connpool_child.main_server,
+                     "%s", risk);
+    }
+}
+
+/* "SQLite 3.40.1 and libcurl/8.0" */
+static const char *list_libraries(apr_pool_t *p)
+{
+    const apr_array_header_t *drivers = connpool_drivers(p);
+    const char *list = "";
+
+    for (int i = 0; i < drivers->nelts; i++) {
+        list = apr_pstrcat(
+            p, list,
+            APR_ARRAY_IDX(drivers, i, const cp_database_driver_t *)->library(p),
+            " and ", NULL);
+    }
+    return apr_pstrcat(p, list, cp_http_version(p), NULL);
 }
 
 static void announce(server_rec *s, apr_pool_t *ptemp)
 {
-    const char *risk = cp_sqlite_version_risk(ptemp);
-    announcement_t a = {1, ptemp};
-    int has_writable = 0;
+    announcement_t a = {.children = 1, .p = ptemp};
 
     ap_mpm_query(AP_MPMQ_MAX_DAEMONS, &a.children);
     ap_log_error(APLOG_MARK, APLOG_INFO, 0, s,
-                 "mod_connpool " CONNPOOL_VERSION " with SQLite %s and %s",
-                 cp_sqlite_version(), cp_http_version(ptemp));
+                 "mod_connpool " CONNPOOL_VERSION " with %s",
+                 list_libraries(ptemp));
     connpool_each_database(announce_database, &a);
     connpool_each_upstream(announce_upstream, &a);
-    connpool_each_database(note_writable, &has_writable);
     warn_of_memory(s, ptemp);
-    if (risk && has_writable) {
-        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s, "%s", risk);
-    }
+    connpool_each_driver(warn_of_risk, &a);
 }
 
 int connpool_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,

@@ -3,8 +3,9 @@
 #include "glue.h"
 #include "api/api.h"
 #include "base/error.h"
-#include "config/definitions.h"
-#include "database/sqlite/sqlite.h"
+#include "config/database.h"
+#include "config/query.h"
+#include "config/setting.h"
 #include "database/value.h"
 #include "mod_connpool.h"
 #include "work/query.h"
@@ -80,7 +81,7 @@ static apr_status_t connpool_call_sql(connpool_call_t **pcall, request_rec *r,
     if (!db) {
         return APR_NOTFOUND;
     }
-    if (mode == CONNPOOL_WRITE && db->sqlite.is_readonly) {
+    if (mode == CONNPOOL_WRITE && db->facts.is_readonly) {
         return APR_EACCES;
     }
     query = apr_pcalloc(r->pool, sizeof(*query));
@@ -144,6 +145,20 @@ static void connpool_bind_blob(connpool_call_t *call, const char *name,
                                          .as.bytes = {data, size}};
 }
 
+static cp_type_t type_of(const cp_value_t *value)
+{
+    switch (value->storage) {
+    case CP_INTEGER:
+        return CP_TYPE_INTEGER;
+    case CP_REAL:
+        return CP_TYPE_REAL;
+    case CP_BLOB:
+        return CP_TYPE_BLOB;
+    default:
+        return CP_TYPE_TEXT;
+    }
+}
+
 /* SQL of the module's own declares its parameters by binding them. */
 static apr_status_t values_of_sql(connpool_call_t *call, cp_value_t *values)
 {
@@ -153,6 +168,7 @@ static apr_status_t values_of_sql(connpool_call_t *call, cp_value_t *values)
         connpool_param_t *param = apr_pcalloc(call->r->pool, sizeof(*param));
 
         param->spec.name = binding->name;
+        param->spec.type = type_of(&binding->value);
         APR_ARRAY_PUSH(call->query->params, connpool_param_t *) = param;
         values[i] = binding->value;
     }
@@ -274,13 +290,13 @@ static apr_status_t connpool_call_next(connpool_call_t *call)
 
 static int connpool_columns(connpool_call_t *call)
 {
-    return call->is_open ? cp_statement_columns(call->run.statement) : 0;
+    return call->is_open ? call->run.driver->columns(call->run.statement) : 0;
 }
 
 static const char *connpool_column_name(connpool_call_t *call, int i)
 {
     return call->is_open && i >= 0 && i < connpool_columns(call)
-               ? cp_statement_column_name(call->run.statement, i)
+               ? call->run.driver->column_name(call->run.statement, i)
                : NULL;
 }
 
@@ -300,7 +316,7 @@ static const cp_value_t *column(connpool_call_t *call, int i)
         call->has_row = 0;
     }
     if (!call->has_row) {
-        cp_statement_row(call->run.statement, call->row);
+        call->run.driver->row(call->run.statement, call->row);
         call->has_row = 1;
     }
     return &call->row[i];
@@ -374,12 +390,12 @@ static apr_status_t connpool_call_end(connpool_call_t *call)
 
 static apr_int64_t connpool_call_changes(connpool_call_t *call)
 {
-    return call->run.changes;
+    return call->run.result.changes;
 }
 
 static apr_int64_t connpool_call_last_rowid(connpool_call_t *call)
 {
-    return call->run.last_rowid;
+    return call->run.result.last_rowid;
 }
 
 static const char *connpool_call_error(connpool_call_t *call)

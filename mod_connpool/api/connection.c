@@ -4,8 +4,11 @@
 #include "api/api.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "config/definitions.h"
-#include "database/sqlite/sqlite.h"
+#include "config/database.h"
+#include "config/setting.h"
+#include "config/upstream.h"
+#include "database/database.h"
+#include "database/limit.h"
 #include "mod_connpool.h"
 #include "request/hold.h"
 
@@ -16,10 +19,11 @@
 struct connpool_conn_t {
     request_rec *r;
     const char *pool_name;
-    connpool_hold_t *hold; /* NULL when given back */
-    connpool_upstream_t *upstream;
-    int is_writer; /* it has entered the write lock */
-    int is_within; /* ... within somebody's transaction */
+    connpool_hold_t *hold;         /* NULL when given back */
+    connpool_database_t *database; /* of this, or... */
+    connpool_upstream_t *upstream; /* ...of that */
+    int is_writer;                 /* it has entered the write lock */
+    int is_within;                 /* ... within somebody's transaction */
 };
 
 /* Who shares the connection goes on with it: what is left open here must not
@@ -32,10 +36,10 @@ static void settle(connpool_conn_t *conn)
         return;
     }
     if (conn->is_within) {
-        cp_sqlite_unlock(handle);
+        conn->database->driver->leave_write(handle);
     }
     else {
-        cp_sqlite_rollback(handle);
+        conn->database->driver->rollback(handle);
     }
 }
 
@@ -49,13 +53,11 @@ static apr_status_t conn_cleanup(void *data)
     return APR_SUCCESS;
 }
 
-static apr_status_t lock_to_write(connpool_conn_t *conn,
-                                  const connpool_database_t *db,
-                                  cp_error_t *err)
+static apr_status_t lock_to_write(connpool_conn_t *conn, cp_error_t *err)
 {
+    const cp_database_driver_t *driver = conn->database->driver;
     void *handle = connpool_hold_connection(conn->hold);
-    apr_status_t rv = cp_sqlite_lock(handle, cp_clock_after(db->sqlite.busy),
-                                     err);
+    apr_status_t rv = driver->enter_write(handle, CP_CLOCK_NEVER, err);
 
     if (rv != APR_SUCCESS) {
         ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, conn->r, "%s: %s", err->cause,
@@ -64,23 +66,22 @@ static apr_status_t lock_to_write(connpool_conn_t *conn,
         return rv;
     }
     conn->is_writer = 1;
-    conn->is_within = cp_sqlite_in_transaction(handle);
+    conn->is_within = driver->in_transaction(handle);
     return APR_SUCCESS;
 }
 
-static apr_status_t acquire_database(connpool_conn_t *conn,
-                                     connpool_database_t *db, int mode,
+static apr_status_t acquire_database(connpool_conn_t *conn, int mode,
                                      cp_error_t *err)
 {
+    connpool_database_t *db = conn->database;
     int is_writer = mode == CONNPOOL_WRITE;
     apr_status_t rv = connpool_hold_database(conn->r, db, is_writer, NULL,
                                              &conn->hold, err);
 
     if (rv == APR_SUCCESS) {
-        cp_sqlite_set_deadline(connpool_hold_connection(conn->hold),
-                               CP_CLOCK_NEVER);
+        db->driver->limit(connpool_hold_connection(conn->hold), CP_NO_LIMIT);
     }
-    return rv == APR_SUCCESS && is_writer ? lock_to_write(conn, db, err) : rv;
+    return rv == APR_SUCCESS && is_writer ? lock_to_write(conn, err) : rv;
 }
 
 static apr_status_t connpool_acquire(connpool_conn_t **pconn, request_rec *r,
@@ -96,8 +97,9 @@ static apr_status_t connpool_acquire(connpool_conn_t **pconn, request_rec *r,
     *pconn = NULL;
     conn->r = r;
     if (db) {
+        conn->database = db;
         conn->pool_name = db->name;
-        rv = acquire_database(conn, db, mode, &err);
+        rv = acquire_database(conn, mode, &err);
     }
     else {
         conn->upstream = apr_hash_get(sc->all_upstreams, name,
@@ -152,11 +154,19 @@ static void connpool_discard(connpool_conn_t *conn, const char *why)
     }
 }
 
+/* NULL when it is of another kind. */
+static void *native_handle(connpool_conn_t *conn, const char *scheme)
+{
+    return conn->hold && conn->database
+                   && strcmp(conn->database->driver->scheme, scheme) == 0
+               ? conn->database->driver->native(
+                   connpool_hold_connection(conn->hold))
+               : NULL;
+}
+
 static struct sqlite3 *connpool_sqlite(connpool_conn_t *conn)
 {
-    return conn->hold && !conn->upstream
-               ? cp_sqlite_handle(connpool_hold_connection(conn->hold))
-               : NULL;
+    return native_handle(conn, "sqlite");
 }
 
 static void *connpool_curl(connpool_conn_t *conn)

@@ -9,11 +9,11 @@
 #include "cache/provider.h"
 #include "child/child.h"
 #include "child/memory.h"
-#include "config/definitions.h"
-#include "database/sqlite/sqlite.h"
+#include "config/database.h"
+#include "config/query.h"
+#include "config/setting.h"
+#include "stats/cell.h"
 #include "stats/stats.h"
-
-#define SENTINEL_IDLE apr_time_from_sec(60)
 
 connpool_caches_t connpool_caches;
 
@@ -34,7 +34,7 @@ static void begin_key(connpool_query_t *query, apr_pool_t *p)
     cp_key_add_text(&key, query->name);
     cp_key_add_text(&key, query->sql);
     cp_key_add_text(&key, db->name);
-    cp_key_add_text(&key, db->sqlite.path);
+    cp_key_add_text(&key, db->facts.address);
     cp_key_add_number(&key, (apr_int64_t)query->format);
     cp_key_add_number(&key, query->max_rows);
     cp_key_add_number(&key, query->max_bytes);
@@ -44,19 +44,13 @@ static void begin_key(connpool_query_t *query, apr_pool_t *p)
 static void start_query(connpool_query_t *query, void *baton)
 {
     start_t *start = baton;
-    connpool_db_child_t *child = query->database->child;
 
     if (!connpool_query_is_collected(query)) {
         return;
     }
     start->has_collected = 1;
     begin_key(query, start->p);
-    if (query->caching.is_by_data) {
-        start->has_data = 1;
-        if (!child->sentinel) {
-            cp_sentinel_create(&child->sentinel, child->sqlite, start->p);
-        }
-    }
+    start->has_data |= query->caching.is_by_data;
 }
 
 /* Of answers kept in this child: with ttl=data. */
@@ -115,13 +109,6 @@ void connpool_cache_stop(void)
     connpool_remote_stop();
 }
 
-static void rest_sentinel(connpool_database_t *db, void *baton)
-{
-    if (db->child->sentinel) {
-        cp_sentinel_rest(db->child->sentinel, SENTINEL_IDLE);
-    }
-}
-
 void connpool_cache_maintain(void)
 {
     cp_cache_stats_t *stats = connpool_cache_stats();
@@ -134,6 +121,5 @@ void connpool_cache_maintain(void)
         cp_stats_add(&stats->evictions,
                      (int64_t)(state.evictions - connpool_caches.evictions));
         connpool_caches.evictions = state.evictions;
-        connpool_each_database(rest_sentinel, NULL);
     }
 }

@@ -8,7 +8,7 @@
 #include "config/database.h"
 #include "config/query.h"
 #include "config/upstream.h"
-#include "database/sqlite/sqlite.h"
+#include "database/database.h"
 #include "http/loop.h"
 #include "http/upstream/breaker.h"
 #include "http/upstream/upstream.h"
@@ -16,22 +16,29 @@
 #include "stats/segment.h"
 #include "stats/stats.h"
 
-/** A write lock of a database file, kept over restarts in the process's pool.
- */
+/** A write lock of a database, kept over restarts in the process's pool. */
 typedef struct connpool_lock_t {
-    const char *path;
+    const char *identity;
     apr_global_mutex_t *mutex;
 } connpool_lock_t;
 
-/** Index [is_pooled]: a virtual host may have its pooling switched off. NULL
- * where no server needs it. */
+/** Has the writer a pool of its own, of one connection out of max=? */
+int connpool_has_writer_apart(const connpool_database_t *db);
+
+/** One form of a database's pools; NULL where no server needs it. */
+typedef struct connpool_db_pools_t {
+    cp_pool_t *readers;
+    cp_pool_t *writer; /* equal to readers when not split; NULL if readonly */
+} connpool_db_pools_t;
+
+/** A virtual host may have its pooling switched off. */
 typedef struct connpool_db_child_t {
-    cp_sqlite_t *sqlite;
-    cp_sentinel_t *sentinel; /* NULL: no query with ttl=data */
-    cp_pool_t *readers[2];
-    cp_pool_t *writer[2]; /* equal to readers when max=1; NULL if readonly */
+    cp_database_t *database;
+    connpool_db_pools_t pooled;
+    connpool_db_pools_t direct;
 } connpool_db_child_t;
 
+/** Index [is_pooled], likewise. */
 typedef struct connpool_up_child_t {
     cp_upstream_t *upstream;
     cp_breaker_t *breaker;
@@ -71,6 +78,14 @@ typedef void (*connpool_each_query_fn)(connpool_query_t *query, void *baton);
 void connpool_each_database(connpool_each_database_fn fn, void *baton);
 void connpool_each_upstream(connpool_each_upstream_fn fn, void *baton);
 void connpool_each_query(connpool_each_query_fn fn, void *baton);
+
+/** How many kinds of databases a configuration may have. */
+#define CONNPOOL_DRIVERS 8
+
+/** Walk over the kinds of databases that are defined. */
+typedef void (*connpool_each_driver_fn)(const cp_database_driver_t *driver,
+                                        void *baton);
+void connpool_each_driver(connpool_each_driver_fn fn, void *baton);
 
 /** Walk over the pools of a database, or over all of this child. */
 typedef void (*connpool_each_pool_fn)(cp_pool_t *pool, void *baton);

@@ -6,9 +6,11 @@
 #include "glue.h"
 #include "base/log.h"
 #include "child/child.h"
-#include "config/definitions.h"
-#include "database/sqlite/sqlite.h"
+#include "config/database.h"
+#include "config/setting.h"
+#include "database/database.h"
 #include "pool/pool.h"
+#include "stats/cell.h"
 #include "stats/segment.h"
 #include "stats/stats.h"
 
@@ -48,17 +50,17 @@ static int is_within_bound(server_rec *s)
 
 static void shrink_connection(void *conn, void *baton)
 {
-    cp_sqlite_shrink(conn);
+    ((const connpool_database_t *)baton)->driver->shrink(conn);
 }
 
 static void shrink_pool(cp_pool_t *pool, void *baton)
 {
-    cp_pool_each_idle(pool, shrink_connection, NULL);
+    cp_pool_each_idle(pool, shrink_connection, baton);
 }
 
 static void shrink_database(connpool_database_t *db, void *baton)
 {
-    connpool_each_pool_of(db, shrink_pool, NULL);
+    connpool_each_pool_of(db, shrink_pool, db);
 }
 
 static void shrink_databases(void)
@@ -66,15 +68,36 @@ static void shrink_databases(void)
     connpool_each_database(shrink_database, NULL);
 }
 
-/* The page caches of connections; SQLite knows the sum. */
+/* Those in use; set in child_init. */
+static const cp_database_driver_t *drivers[CONNPOOL_DRIVERS];
+static int driver_count;
+
+static void add_driver(const cp_database_driver_t *driver, void *baton)
+{
+    drivers[driver_count++] = driver;
+}
+
+static uint64_t database_bytes(void)
+{
+    uint64_t sum = 0;
+
+    for (int i = 0; i < driver_count; i++) {
+        sum += drivers[i]->memory();
+    }
+    return sum;
+}
+
+/* What connections keep; each kind of database knows the sum of its own. */
 static const connpool_memory_user_t databases = {
-    .bytes = cp_sqlite_memory_used,
+    .bytes = database_bytes,
     .shrink = shrink_databases,
 };
 
 void connpool_memory_start(void)
 {
     user_count = 0;
+    driver_count = 0;
+    connpool_each_driver(add_driver, NULL);
     connpool_memory_join(&databases);
 }
 

@@ -4,8 +4,10 @@
 
 #include "glue.h"
 #include "child/child.h"
-#include "config/definitions.h"
-#include "database/sqlite/sqlite.h"
+#include "config/database.h"
+#include "config/setting.h"
+#include "config/upstream.h"
+#include "database/database.h"
 #include "http/job/client.h"
 #include "http/upstream/breaker.h"
 #include "http/upstream/upstream.h"
@@ -49,48 +51,53 @@ static int make_pool(cp_pool_t **ppool, const cp_pool_config_t *config,
     return rv == APR_SUCCESS;
 }
 
-/* max=10 is nine readers and one writer; max=1 is one connection for both; a
- * database that is only read has ten readers. */
+/* max=10 is nine readers and one writer; max=1, or a driver that has no reason
+ * to split, is one pool for both; a database that is only read has ten readers.
+ */
 static void make_database_pools(connpool_database_t *db, int is_pooled)
 {
-    connpool_db_child_t *child = db->child;
+    const cp_database_driver_t *driver = db->driver;
+    cp_database_t *database = db->child->database;
+    connpool_db_pools_t *pools = is_pooled ? &db->child->pooled
+                                           : &db->child->direct;
     cp_pool_stats_t *stats = cp_segment_pool(connpool_child.segment,
                                              connpool_child.slot, db->entry);
     cp_pool_config_t config = db->pool;
-    int has_writer = !db->sqlite.is_readonly;
+    int is_split = connpool_has_writer_apart(db);
 
     config.is_pooled = is_pooled;
-    config.part = is_pooled ? 0 : 2;
-    if (has_writer && db->pool.max > 1) {
+    if (is_split) {
         cp_pool_config_t writer = config;
 
         writer.members = "writer";
+        writer.is_writer = 1;
         writer.max = 1;
-        writer.part = config.part + 1;
         writer.min = 0;
         /* A write beside the queue would wait for the same lock. */
         writer.overflow_max = 0;
-        make_pool(&child->writer[is_pooled], &writer, &cp_sqlite_writer,
-                  child->sqlite, stats);
+        make_pool(&pools->writer, &writer, driver->writer, database, stats);
         config.members = "readers";
         config.max--;
     }
-    make_pool(&child->readers[is_pooled], &config,
-              has_writer && db->pool.max == 1 ? &cp_sqlite_writer
-                                              : &cp_sqlite_reader,
-              child->sqlite, stats);
-    if (has_writer && db->pool.max == 1) {
-        child->writer[is_pooled] = child->readers[is_pooled];
+    make_pool(&pools->readers, &config,
+              is_split || db->facts.is_readonly ? driver->reader
+                                                : driver->writer,
+              database, stats);
+    if (!is_split && !db->facts.is_readonly) {
+        pools->writer = pools->readers;
     }
 }
 
 static void build_database(connpool_database_t *db, void *baton)
 {
     apr_pool_t *p = baton;
+    apr_global_mutex_t *lock = NULL;
+    cp_database_t *database;
     int needed[2] = {0, 0};
+    apr_status_t rv;
 
     if (db->lock) {
-        apr_status_t rv = apr_global_mutex_child_init(
+        rv = apr_global_mutex_child_init(
             &db->lock->mutex, apr_global_mutex_lockfile(db->lock->mutex), p);
 
         if (rv != APR_SUCCESS) {
@@ -98,10 +105,16 @@ static void build_database(connpool_database_t *db, void *baton)
                          "database '%s': no access to the write lock",
                          db->name);
         }
-        db->sqlite.write_lock = db->lock->mutex;
+        lock = db->lock->mutex;
+    }
+    rv = db->driver->create(&database, db->config, lock, p);
+    if (rv != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_ERR, rv, connpool_child.main_server,
+                     "database '%s' cannot be set up", db->name);
+        return;
     }
     db->child = apr_pcalloc(p, sizeof(*db->child));
-    cp_sqlite_create(&db->child->sqlite, &db->sqlite, p);
+    db->child->database = database;
     needed_forms(db, 0, needed);
     for (int is_pooled = 0; is_pooled < 2; is_pooled++) {
         if (needed[is_pooled]) {
@@ -204,7 +217,6 @@ static void build_upstream(connpool_upstream_t *up, void *baton)
     for (int is_pooled = 0; is_pooled < 2; is_pooled++) {
         if (needed[is_pooled]) {
             config.is_pooled = is_pooled;
-            config.part = is_pooled ? 0 : 2;
             make_pool(&up->child->pool[is_pooled], &config, &cp_http_driver,
                       up->child->upstream,
                       cp_segment_pool(connpool_child.segment,

@@ -2,7 +2,9 @@
  * The state of this process, and where it counts. */
 #include "glue.h"
 #include "child/child.h"
-#include "config/definitions.h"
+#include "config/query.h"
+#include "config/setting.h"
+#include "config/upstream.h"
 #include "stats/segment.h"
 #include "stats/stats.h"
 

@@ -7,15 +7,16 @@
 #include "glue.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/gauge.h"
 #include "child/child.h"
-#include "config/definitions.h"
-#include "database/sqlite/sqlite.h"
+#include "config/database.h"
+#include "config/query.h"
+#include "database/database.h"
 #include "pool/driver.h"
 #include "pool/pool.h"
+#include "stats/cell.h"
 #include "stats/segment.h"
 #include "stats/stats.h"
-
-#include <unistd.h>
 
 #define VERIFY_TRIES 5
 #define VERIFY_PAUSE apr_time_from_msec(200)
@@ -30,20 +31,21 @@ typedef struct verify_t {
 static void verify_query(connpool_query_t *query, void *baton)
 {
     const verify_t *verify = baton;
+    const cp_database_driver_t *driver = verify->database->driver;
     cp_statement_t *statement;
     cp_error_t err;
 
     if (query->database != verify->database) {
         return;
     }
-    if (cp_statement_prepare(verify->conn, query->sql, &statement, &err)
+    if (driver->prepare(verify->conn, query->sql, &statement, &err)
         != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_ERR, 0, query->server,
                      "ConnPoolQuery %s at %s cannot be prepared: %s",
                      query->name, query->where, err.detail);
         return;
     }
-    cp_statement_finish(statement);
+    driver->finish(statement);
 }
 
 /* SQL is checked lexically at configtest; here it meets its database, through
@@ -51,18 +53,21 @@ static void verify_query(connpool_query_t *query, void *baton)
 static void verify_database(connpool_database_t *db, void *baton)
 {
     int (*pause)(cp_clock_t until) = *(int (**)(cp_clock_t until))baton;
-    const cp_driver_t *driver = db->sqlite.is_readonly ? &cp_sqlite_reader
-                                                       : &cp_sqlite_writer;
+    const cp_driver_t *driver = db->facts.is_readonly ? db->driver->reader
+                                                      : db->driver->writer;
     verify_t verify = {db, NULL};
     cp_error_t err;
     apr_status_t rv = APR_EGENERAL;
 
+    if (!db->child) {
+        return;
+    }
     /* Children that start at once may find each other in the way. */
     for (int i = 0; rv != APR_SUCCESS && i < VERIFY_TRIES; i++) {
         if (i > 0 && !pause(cp_clock_after(VERIFY_PAUSE))) {
             return;
         }
-        rv = driver->open(db->child->sqlite, cp_clock_after(db->timeout),
+        rv = driver->open(db->child->database, cp_clock_after(db->timeout),
                           &verify.conn, &err);
     }
     if (rv != APR_SUCCESS) {
@@ -71,7 +76,7 @@ static void verify_database(connpool_database_t *db, void *baton)
         return;
     }
     connpool_each_query(verify_query, &verify);
-    driver->close(db->child->sqlite, verify.conn);
+    driver->close(db->child->database, verify.conn);
 }
 
 void connpool_upkeep_verify(int (*pause)(cp_clock_t until))
@@ -94,12 +99,19 @@ static void set_gauge(uint64_t *gauge, uint64_t value)
 
 static void flush_pool(cp_pool_t *pool, void *baton)
 {
-    cp_pool_flush(pool, "the database file was replaced");
+    cp_pool_flush(pool, ((const connpool_database_t *)baton)->driver->outdated);
 }
+
+typedef struct weighing_t {
+    const cp_database_driver_t *driver;
+    uint64_t sums[CP_GAUGES];
+} weighing_t;
 
 static void weigh_connection(void *conn, void *baton)
 {
-    cp_sqlite_weigh(conn, baton);
+    weighing_t *weighing = baton;
+
+    weighing->driver->weigh(conn, weighing->sums);
 }
 
 static void weigh_pool(cp_pool_t *pool, void *baton)
@@ -110,7 +122,8 @@ static void weigh_pool(cp_pool_t *pool, void *baton)
 /* A part of the database's pools that is down: would it open now? */
 static void look_at_part(cp_pool_t *pool, void *baton)
 {
-    uint64_t *down = &database_stats(baton)->down[cp_pool_settings(pool)->part];
+    uint64_t *down = &database_stats(baton)
+                          ->down[cp_pool_part(cp_pool_settings(pool))];
     cp_error_t err;
 
     if (cp_stats_get(down)
@@ -122,38 +135,46 @@ static void look_at_part(cp_pool_t *pool, void *baton)
 
 static void show_down(cp_pool_t *pool, void *baton)
 {
-    set_gauge(&database_stats(baton)->down[cp_pool_settings(pool)->part], 1);
+    set_gauge(
+        &database_stats(baton)->down[cp_pool_part(cp_pool_settings(pool))], 1);
 }
 
-/* Without traffic nobody would find out that the file is gone, or back. That
- * it can be read again does not mean that it can be written. */
-static void look_at_file(connpool_database_t *db)
+/* Without traffic nobody would find out that the database is gone, or back.
+ * That it can be read again does not mean that it can be written. */
+static void look_at_database(connpool_database_t *db)
 {
-    connpool_each_pool_of(
-        db, access(db->sqlite.path, F_OK) == 0 ? look_at_part : show_down, db);
+    int sight = db->driver->look(db->child->database);
+
+    if (sight & CP_SIGHT_OTHER) {
+        connpool_each_pool_of(db, flush_pool, db);
+    }
+    connpool_each_pool_of(db, sight & CP_SIGHT_GONE ? show_down : look_at_part,
+                          db);
+}
+
+static void weigh_database(connpool_database_t *db)
+{
+    cp_pool_stats_t *stats = database_stats(db);
+    weighing_t weighing = {.driver = db->driver};
+    uint64_t held = 0;
+
+    connpool_each_pool_of(db, weigh_pool, &weighing);
+    db->driver->measure(db->child->database, weighing.sums);
+    for (int i = 0; i < CP_GAUGES; i++) {
+        held += i < CP_GAUGES_HELD ? weighing.sums[i] : 0;
+        set_gauge(&stats->driver_gauges[i], weighing.sums[i]);
+    }
+    set_gauge(&stats->memory_bytes, held);
 }
 
 static void maintain_database(connpool_database_t *db, void *baton)
 {
-    cp_pool_stats_t *stats = database_stats(db);
-    cp_sqlite_weight_t weight = {0};
-
-    if (cp_sqlite_file_changed(db->child->sqlite)) {
-        connpool_each_pool_of(db, flush_pool, NULL);
+    if (!db->child) {
+        return;
     }
-    look_at_file(db);
-    cp_sqlite_tidy(db->child->sqlite);
-    connpool_each_pool_of(db, weigh_pool, &weight);
-    if (db->child->sentinel) {
-        cp_sentinel_weigh(db->child->sentinel, &weight);
-    }
-    set_gauge(&stats->driver_gauges[0], weight.cache);
-    set_gauge(&stats->driver_gauges[1], weight.schema);
-    set_gauge(&stats->driver_gauges[2], weight.statements);
-    set_gauge(&stats->driver_gauges[3],
-              (uint64_t)cp_sqlite_wal_bytes(db->child->sqlite));
-    set_gauge(&stats->memory_bytes,
-              weight.cache + weight.schema + weight.statements);
+    look_at_database(db);
+    db->driver->tend(db->child->database);
+    weigh_database(db);
 }
 
 static void maintain_pool(cp_pool_t *pool, void *baton)

@@ -2,7 +2,10 @@
  * Walks over all that is defined, and over the pools of this child. */
 #include "glue.h"
 #include "child/child.h"
-#include "config/definitions.h"
+#include "config/database.h"
+#include "config/setting.h"
+#include "config/upstream.h"
+#include "database/database.h"
 
 /* A virtual host without a directive of ours shares its main server's config.
  */
@@ -29,23 +32,62 @@ DEFINE_EACH(database, databases)
 DEFINE_EACH(upstream, upstreams)
 DEFINE_EACH(query, queries)
 
+typedef struct driver_walk_t {
+    connpool_each_driver_fn fn;
+    void *baton;
+    const cp_database_driver_t *seen[CONNPOOL_DRIVERS];
+    int count;
+} driver_walk_t;
+
+static void walk_driver(connpool_database_t *db, void *baton)
+{
+    driver_walk_t *walk = baton;
+
+    for (int i = 0; i < walk->count; i++) {
+        if (walk->seen[i] == db->driver) {
+            return;
+        }
+    }
+    if (walk->count < CONNPOOL_DRIVERS) {
+        walk->seen[walk->count++] = db->driver;
+        walk->fn(db->driver, walk->baton);
+    }
+}
+
+void connpool_each_driver(connpool_each_driver_fn fn, void *baton)
+{
+    driver_walk_t walk = {.fn = fn, .baton = baton};
+
+    connpool_each_database(walk_driver, &walk);
+}
+
+int connpool_has_writer_apart(const connpool_database_t *db)
+{
+    return !db->facts.is_readonly && db->pool.max > 1
+           && db->driver->can & CP_CAN_SPLIT_WRITER;
+}
+
 typedef struct pool_walk_t {
     connpool_each_pool_fn fn;
     void *baton;
 } pool_walk_t;
 
+static void walk_pools(const connpool_db_pools_t *pools,
+                       const pool_walk_t *walk)
+{
+    if (pools->readers) {
+        walk->fn(pools->readers, walk->baton);
+    }
+    if (pools->writer && pools->writer != pools->readers) {
+        walk->fn(pools->writer, walk->baton);
+    }
+}
+
 static void walk_database(connpool_database_t *db, void *baton)
 {
-    const pool_walk_t *walk = baton;
-
-    for (int i = 0; db->child && i < 2; i++) {
-        if (db->child->readers[i]) {
-            walk->fn(db->child->readers[i], walk->baton);
-        }
-        if (db->child->writer[i]
-            && db->child->writer[i] != db->child->readers[i]) {
-            walk->fn(db->child->writer[i], walk->baton);
-        }
+    if (db->child) {
+        walk_pools(&db->child->direct, baton);
+        walk_pools(&db->child->pooled, baton);
     }
 }
 

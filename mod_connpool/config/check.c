@@ -31,6 +31,8 @@ static void set_default_time(apr_interval_time_t *field,
 static const char *complete_database(apr_pool_t *p, connpool_server_t *sc,
                                      connpool_database_t *db)
 {
+    const char *error;
+
     set_default(&db->pool.max, sc->db_max);
     if (!db->overflow_direct) {
         db->pool.overflow_max = 0;
@@ -39,14 +41,9 @@ static const char *complete_database(apr_pool_t *p, connpool_server_t *sc,
         return apr_psprintf(p, "ConnPoolDatabase %s: min=%d is above max=%d",
                             db->name, db->pool.min, db->pool.max);
     }
-    if (strcmp(db->sqlite.path, ":memory:") == 0) {
-        return apr_psprintf(
-            p,
-            "ConnPoolDatabase %s: sqlite::memory: cannot be pooled: each "
-            "connection of each child would be another, empty database",
-            db->name);
-    }
-    return NULL;
+    error = db->driver->check(p, db->config);
+    return error ? apr_psprintf(p, "ConnPoolDatabase %s: %s", db->name, error)
+                 : NULL;
 }
 
 static const char *complete_upstream(apr_pool_t *p, connpool_server_t *sc,
@@ -81,13 +78,19 @@ static const char *complete_upstream(apr_pool_t *p, connpool_server_t *sc,
 static const char *complete_query(apr_pool_t *p, connpool_server_t *sc,
                                   connpool_query_t *query)
 {
-    query->database = apr_hash_get(sc->all_databases, query->database_name,
-                                   APR_HASH_KEY_STRING);
-    if (!query->database) {
+    connpool_database_t *db = apr_hash_get(
+        sc->all_databases, query->database_name, APR_HASH_KEY_STRING);
+    const char *error;
+
+    if (!db) {
         return apr_psprintf(p, "ConnPoolQuery %s: database '%s' is not defined",
                             query->name, query->database_name);
     }
-    if (query->is_write && query->database->sqlite.is_readonly) {
+    error = connpool_query_resolve(p, query, db);
+    if (error) {
+        return error;
+    }
+    if (query->is_write && query->database->facts.is_readonly) {
         return apr_psprintf(p,
                             "ConnPoolQuery %s: write=on, but database '%s' is "
                             "readonly=on",

@@ -35,7 +35,7 @@ const command_rec connpool_commands[] = {
     SETTING("ConnPoolServerTiming", "On or Off: the header Server-Timing"),
     SETTING("ConnPoolServerStatus", "On, Off or Full: in mod_status's report"),
     AP_INIT_RAW_ARGS("ConnPoolDatabase", connpool_cmd_database, NULL, RSRC_CONF,
-                     "NAME sqlite:PATH [key=value ...]"),
+                     "NAME KIND:ADDRESS [key=value ...]"),
     AP_INIT_RAW_ARGS("ConnPoolUpstream", connpool_cmd_upstream, NULL, RSRC_CONF,
                      "NAME URL [key=value ...]"),
     AP_INIT_RAW_ARGS("ConnPoolQuery", connpool_cmd_query, NULL, RSRC_CONF,

@@ -4,21 +4,30 @@
 #define CONNPOOL_DATABASE_H
 
 #include "glue.h"
-#include "database/sqlite/sqlite.h"
+#include "database/database.h"
 #include "pool/pool.h"
 
 typedef struct connpool_database_t {
     const char *name;
     server_rec *server; /* where it was defined */
     const char *where;  /* "FILE:LINE" */
-    cp_sqlite_config_t sqlite;
+    const cp_database_driver_t *driver;
+    void *config;                /* the driver's, of driver->config_size */
+    cp_database_facts_t facts;   /* what it says of it */
     cp_pool_config_t pool;       /* max: readers and writer together */
     apr_interval_time_t timeout; /* of a query */
     int coalesces;               /* equal fetches at one time share one */
     int overflow_direct;
-    int entry;                    /* in the segment */
-    struct connpool_lock_t *lock; /* shared by all with this file */
-    struct connpool_db_child_t *child;
+    int entry;                         /* in the segment */
+    struct connpool_lock_t *lock;      /* shared by all that are the same one */
+    struct connpool_db_child_t *child; /* NULL: it could not be set up */
 } connpool_database_t;
+
+/** All drivers that are loaded: const cp_database_driver_t *, by scheme. */
+apr_array_header_t *connpool_drivers(apr_pool_t *p);
+
+/** The one of this name that a directive may refer to, or NULL: own ones, or
+ * the main server's, as far as the configuration is read. */
+connpool_database_t *connpool_find_database(cmd_parms *cmd, const char *name);
 
 #endif

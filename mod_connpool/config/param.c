@@ -163,16 +163,6 @@ static const char *complete_param(cmd_parms *cmd, connpool_param_t *param,
     return read_default(cmd, param, options->fallback);
 }
 
-static int names_contain(const apr_array_header_t *names, const char *name)
-{
-    for (int i = 0; i < names->nelts; i++) {
-        if (strcmp(APR_ARRAY_IDX(names, i, const char *), name) == 0) {
-            return 1;
-        }
-    }
-    return 0;
-}
-
 /* [TYPE] [required]: from *pwords on, which then is behind them. */
 static const char *read_type(cmd_parms *cmd, const char ***pwords,
                              cp_param_spec_t *spec)
@@ -211,7 +201,7 @@ static const char *find_query(cmd_parms *cmd, const char *const *words,
             cmd, words[0], NULL,
             "no such query is defined above in this server");
     }
-    if (!names_contain(query->shape.names, words[1])) {
+    if (!connpool_query_takes(query, words[1])) {
         return connpool_complaint(
             cmd, words[0], words[1],
             apr_psprintf(cmd->pool, "the SQL has no parameter :%s", words[1]));

@@ -7,9 +7,10 @@
 #include "base/number.h"
 #include "base/option.h"
 #include "config/config.h"
+#include "config/database.h"
 #include "config/option.h"
 #include "config/setting.h"
-#include "database/sqlite/scan.h"
+#include "database/database.h"
 
 #include <apr_strings.h>
 #include <http_protocol.h>
@@ -78,26 +79,106 @@ static const char *read_methods(cmd_parms *cmd, connpool_query_t *query,
     return query->methods ? NULL : "no method is named";
 }
 
-/* The statement's kind must be what was declared. */
-static const char *check_verb(cmd_parms *cmd, const connpool_query_t *query)
+/* "INSERT, UPDATE or DELETE" */
+static const char *list_verbs(apr_pool_t *p, const char *const *verbs)
 {
-    static const char *const reads[] = {"SELECT", "VALUES", NULL};
-    static const char *const writes[] = {"INSERT", "UPDATE", "DELETE",
-                                         "REPLACE", NULL};
-    const char *const *allowed = query->is_write ? writes : reads;
+    const char *list = *verbs++;
 
-    for (; *allowed; allowed++) {
-        if (strcmp(*allowed, query->shape.verb) == 0) {
+    for (; *verbs; verbs++) {
+        list = apr_pstrcat(p, list, verbs[1] ? ", " : " or ", *verbs, NULL);
+    }
+    return list;
+}
+
+/* The statement's kind must be what was declared. */
+static const char *check_verb(apr_pool_t *p, const connpool_query_t *query,
+                              const cp_database_driver_t *driver)
+{
+    const char *const *allowed = query->is_write ? driver->write_verbs
+                                                 : driver->read_verbs;
+    const char *const *verb = allowed;
+
+    for (; *verb; verb++) {
+        if (strcmp(*verb, query->shape.verb) == 0) {
             return NULL;
         }
     }
-    return apr_psprintf(cmd->pool, "%s, not %s",
-                        query->is_write
-                            ? "with write=on the statement is an INSERT, "
-                              "UPDATE, DELETE or REPLACE"
-                            : "without write=on the statement is a SELECT or "
-                              "VALUES",
-                        query->shape.verb);
+    return apr_psprintf(p, "%s write=on the statement is %s %s, not %s",
+                        query->is_write ? "with" : "without",
+                        strchr("AEIOU", **allowed) ? "an" : "a",
+                        list_verbs(p, allowed), query->shape.verb);
+}
+
+static const char *check_by_data(apr_pool_t *p, const connpool_query_t *query,
+                                 const cp_database_driver_t *driver)
+{
+    const char *word;
+
+    if (!query->caching.is_by_data) {
+        return NULL;
+    }
+    if (!(driver->can & CP_CAN_VERSION)) {
+        return apr_psprintf(p, "ttl=data cannot work with %s: use ttl=DURATION",
+                            driver->scheme);
+    }
+    return driver->is_volatile(query->sql, &word)
+               ? apr_psprintf(p,
+                              "ttl=data cannot work: %s in the SQL gives "
+                              "another value while the data stay the same; use "
+                              "ttl=DURATION",
+                              word)
+               : NULL;
+}
+
+int connpool_query_takes(const connpool_query_t *query, const char *name)
+{
+    const apr_array_header_t *names = query->shape.names;
+
+    for (int i = 0; names && i < names->nelts; i++) {
+        if (strcmp(APR_ARRAY_IDX(names, i, const char *), name) == 0) {
+            return 1;
+        }
+    }
+    return !names;
+}
+
+/* Parameters that were declared before the SQL could be read. */
+static const char *check_params(apr_pool_t *p, const connpool_query_t *query)
+{
+    for (int i = 0; i < query->params->nelts; i++) {
+        const connpool_param_t *param = APR_ARRAY_IDX(query->params, i,
+                                                      connpool_param_t *);
+
+        if (!connpool_query_takes(query, param->spec.name)) {
+            return apr_psprintf(p, "the SQL has no parameter :%s",
+                                param->spec.name);
+        }
+    }
+    return NULL;
+}
+
+const char *connpool_query_resolve(apr_pool_t *p, connpool_query_t *query,
+                                   connpool_database_t *db)
+{
+    const connpool_database_t *before = query->database;
+    const char *error;
+
+    query->database = db;
+    if (before && before->driver == db->driver) {
+        return NULL;
+    }
+    error = db->driver->scan(p, query->sql, &query->shape);
+    if (!error) {
+        error = check_verb(p, query, db->driver);
+    }
+    if (!error) {
+        error = check_by_data(p, query, db->driver);
+    }
+    if (!error) {
+        error = check_params(p, query);
+    }
+    return error ? apr_psprintf(p, "ConnPoolQuery %s: %s", query->name, error)
+                 : NULL;
 }
 
 static const char *read_ttl(cmd_parms *cmd, const char *text,
@@ -118,10 +199,9 @@ static const char *read_ttl(cmd_parms *cmd, const char *text,
 }
 
 /* What would have no effect, or a wrong one, is a mistake. */
-static const char *check_caching(cmd_parms *cmd, const connpool_query_t *query)
+static const char *check_caching(const connpool_query_t *query)
 {
     const connpool_caching_t *caching = &query->caching;
-    const char *word;
 
     if (query->is_write && connpool_query_is_collected(query)) {
         return "ttl= and coalesce= are for reads, not with write=on";
@@ -133,13 +213,6 @@ static const char *check_caching(cmd_parms *cmd, const connpool_query_t *query)
     if (caching->is_shared && !connpool_query_is_cached(query)) {
         return "cache=shared needs ttl=";
     }
-    if (caching->is_by_data && cp_sql_is_volatile(query->sql, &word)) {
-        return apr_psprintf(cmd->pool,
-                            "ttl=data cannot work: %s in the SQL gives "
-                            "another value while the data stay the same; use "
-                            "ttl=DURATION",
-                            word);
-    }
     return NULL;
 }
 
@@ -147,7 +220,10 @@ static const char *check_caching(cmd_parms *cmd, const connpool_query_t *query)
 static const char *complete_query(cmd_parms *cmd, query_options_t *options)
 {
     connpool_query_t *query = &options->query;
-    const char *error = check_verb(cmd, query);
+    const cp_database_driver_t *driver = query->database
+                                             ? query->database->driver
+                                             : NULL;
+    const char *error = driver ? check_verb(cmd->pool, query, driver) : NULL;
 
     query->format = options->format;
     if (error) {
@@ -161,7 +237,10 @@ static const char *complete_query(cmd_parms *cmd, query_options_t *options)
     if (error) {
         return connpool_complaint(cmd, query->name, "ttl", error);
     }
-    error = check_caching(cmd, query);
+    error = check_caching(query);
+    if (!error && driver) {
+        error = check_by_data(cmd->pool, query, driver);
+    }
     return error ? connpool_complaint(cmd, query->name, NULL, error) : NULL;
 }
 
@@ -185,7 +264,10 @@ const char *connpool_cmd_query(cmd_parms *cmd, void *dummy, const char *line)
     query->server = cmd->server;
     query->where = connpool_where(cmd);
     query->params = apr_array_make(cmd->pool, 4, sizeof(connpool_param_t *));
-    error = cp_sql_scan(cmd->pool, query->sql, &query->shape);
+    query->database = connpool_find_database(cmd, query->database_name);
+    error = query->database ? query->database->driver->scan(
+                cmd->pool, query->sql, &query->shape)
+                            : NULL;
     if (error) {
         return connpool_complaint(cmd, query->name, NULL, error);
     }

@@ -9,7 +9,7 @@
 #include "base/bytes/buffer.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "database/sqlite/scan.h"
+#include "database/shape.h"
 #include "database/value.h"
 
 typedef struct connpool_param_t {
@@ -37,9 +37,9 @@ typedef struct connpool_query_t {
     server_rec *server;
     const char *where;
     const char *database_name;
-    struct connpool_database_t *database; /* resolved in check_config */
+    struct connpool_database_t *database; /* NULL: not defined so far */
     const char *sql;
-    cp_sql_shape_t shape;
+    cp_sql_shape_t shape; /* without a verb: not known before check_config */
     int is_write;
     apr_int64_t methods; /* AP_METHOD_BIT << M_x, or'ed */
     int max_rows;
@@ -52,6 +52,15 @@ typedef struct connpool_query_t {
     connpool_caching_t caching;
     int entry;
 } connpool_query_t;
+
+/** From check_config: that is its database. What could not be checked when the
+ * query was read, for want of it, is.
+ * @return NULL, or a sentence */
+const char *connpool_query_resolve(apr_pool_t *p, connpool_query_t *query,
+                                   struct connpool_database_t *db);
+
+/** Is it a parameter of the SQL, as far as that is known? */
+int connpool_query_takes(const connpool_query_t *query, const char *name);
 
 /** With ttl=. */
 int connpool_query_is_cached(const connpool_query_t *query);

@@ -7,6 +7,8 @@
 #include "base/log.h"
 #include "pool/pool.h"
 #include "pool/slot.h"
+#include "stats/cell.h"
+#include "stats/histogram.h"
 #include "stats/stats.h"
 
 #include <apr_strings.h>
@@ -66,8 +68,8 @@ void cp_pool_last_error(cp_pool_t *pool, char *buffer, size_t size)
 
 static void show_down(cp_pool_t *pool, int is_down)
 {
-    __atomic_store_n(&pool->stats->down[pool->config.part], (uint64_t)is_down,
-                     __ATOMIC_RELAXED);
+    __atomic_store_n(&pool->stats->down[cp_pool_part(&pool->config)],
+                     (uint64_t)is_down, __ATOMIC_RELAXED);
 }
 
 static void note_open_failure(cp_pool_t *pool, const cp_error_t *err)

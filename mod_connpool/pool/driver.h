@@ -12,7 +12,7 @@
  * never under a lock of the pool, and never at once on the same connection.
  * `ctx` is what the pool was created with. */
 typedef struct cp_driver_t {
-    const char *kind; /**< "sqlite", "http" */
+    const char *kind; /**< a word, as reports show it: "http" */
 
     /** Make a connection. On failure fill err and leave *pconn NULL. */
     apr_status_t (*open)(void *ctx, cp_clock_t deadline, void **pconn,

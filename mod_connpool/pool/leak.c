@@ -4,7 +4,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "pool/pool.h"
 #include "pool/slot.h"
+#include "stats/cell.h"
 #include "stats/stats.h"
 
 #include <string.h>
@@ -79,7 +81,7 @@ static int visit_held(cp_pool_t *pool, cp_slot_t *slot, void *baton)
 
 void cp_pool_list_leaks(cp_pool_t *pool)
 {
-    cp_leak_t *shown = pool->stats->leaks[pool->config.part];
+    cp_leak_t *shown = pool->stats->leaks[cp_pool_part(&pool->config)];
     leak_list_t list = {0};
 
     pthread_mutex_lock(&pool->leaks_lock);

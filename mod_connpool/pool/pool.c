@@ -43,7 +43,7 @@ apr_status_t cp_pool_create(cp_pool_t **ppool, const cp_pool_config_t *config,
                         &stats->waiting, p);
     if (rv == APR_SUCCESS) {
         cp_gate_tell(pool->gate, &stats->waiting_max,
-                     &stats->waiting_since[config->part]);
+                     &stats->waiting_since[cp_pool_part(config)]);
     }
     if (rv == APR_SUCCESS) {
         rv = cp_slots_create(pool);

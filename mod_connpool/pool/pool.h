@@ -21,7 +21,7 @@ typedef struct cp_pool_config_t {
     int max;             /**< connections at the most, >= 1 */
     int min;             /**< kept open without traffic */
     int queue;           /**< waiters at the most */
-    int part;            /**< which part of what the stats keep apart */
+    int is_writer;       /**< it is apart from the readers' pool */
     int is_pooled;       /**< 0: open and close per acquire */
     int overflow_max;    /**< one-shot connections at once, 0: none */
     apr_interval_time_t acquire; /**< longest wait; 0: fail at once */
@@ -38,6 +38,15 @@ typedef struct cp_pool_config_t {
      */
     const char *shared_names[CP_POOL_SHARED_GATES];
 } cp_pool_config_t;
+
+/** Its part of what the stats keep apart. */
+static inline cp_pool_part_t cp_pool_part(const cp_pool_config_t *config)
+{
+    if (config->is_pooled) {
+        return config->is_writer ? CP_PART_WRITER : CP_PART_READERS;
+    }
+    return config->is_writer ? CP_PART_DIRECT_WRITER : CP_PART_DIRECT_READERS;
+}
 
 typedef struct cp_pool_t cp_pool_t;
 typedef struct cp_slot_t cp_slot_t;

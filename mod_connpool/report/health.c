@@ -10,7 +10,8 @@
 #include "config/database.h"
 #include "config/setting.h"
 #include "config/upstream.h"
-#include "database/sqlite/sqlite.h"
+#include "database/database.h"
+#include "database/limit.h"
 #include "http/job/fetch.h"
 #include "http/upstream/breaker.h"
 #include "report/access.h"
@@ -145,15 +146,16 @@ static void probe_database(request_rec *r, connpool_database_t *db)
 
     if (connpool_hold_database(r, db, 0, "the health probe", &hold, &err)
         == APR_SUCCESS) {
+        const cp_database_driver_t *driver = db->driver;
+        cp_limit_t limit = {.deadline = cp_clock_after(PROBE_TIME)};
         cp_statement_t *statement;
         void *conn = connpool_hold_connection(hold);
 
-        cp_sqlite_set_deadline(conn, cp_clock_after(PROBE_TIME));
-        if (cp_statement_prepare(conn, "SELECT 1 FROM sqlite_schema LIMIT 1",
-                                 &statement, &err)
+        driver->limit(conn, &limit);
+        if (driver->prepare(conn, driver->probe, &statement, &err)
             == APR_SUCCESS) {
-            cp_statement_step(statement, &err);
-            cp_statement_finish(statement);
+            driver->step(statement, &err);
+            driver->finish(statement);
         }
         connpool_hold_release(hold);
     }

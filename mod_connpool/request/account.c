@@ -4,7 +4,7 @@
 
 #include "glue.h"
 #include "base/clock.h"
-#include "config/definitions.h"
+#include "config/setting.h"
 
 #include <apr_strings.h>
 

@@ -6,7 +6,7 @@
 
 #include "glue.h"
 #include "base/clock.h"
-#include "database/sqlite/sqlite.h"
+#include "database/limit.h"
 
 /** What a request has spent so far, its subrequests included; microseconds. */
 typedef struct connpool_account_t {

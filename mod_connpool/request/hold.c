@@ -10,7 +10,9 @@
 #include "base/log.h"
 #include "child/child.h"
 #include "child/memory.h"
-#include "config/definitions.h"
+#include "config/database.h"
+#include "config/setting.h"
+#include "config/upstream.h"
 #include "http/job/client.h"
 #include "pool/pool.h"
 #include "request/account.h"
@@ -147,9 +149,9 @@ apr_status_t connpool_hold_database(request_rec *r, connpool_database_t *db,
 {
     const connpool_server_t *sc = connpool_server(r->server);
     int is_pooled = sc->engine && sc->db_pool;
-    cp_pool_t **pools;
+    const connpool_db_pools_t *pools;
 
-    if (is_writer && db->sqlite.is_readonly) {
+    if (is_writer && db->facts.is_readonly) {
         *phold = NULL;
         return cp_error_set(
             err, CP_ERR_REFUSED, APR_EACCES, "the database is read-only",
@@ -158,10 +160,13 @@ apr_status_t connpool_hold_database(request_rec *r, connpool_database_t *db,
     if (!db->child) {
         return hold_pool(r, NULL, holder, 0, phold, err);
     }
-    pools = is_writer ? db->child->writer : db->child->readers;
+    pools = is_pooled ? &db->child->pooled : &db->child->direct;
     /* A definition seen through a foreign server may exist in one form only. */
-    return hold_pool(r, pools[is_pooled] ? pools[is_pooled] : pools[!is_pooled],
-                     holder, 0, phold, err);
+    if (!pools->readers) {
+        pools = is_pooled ? &db->child->direct : &db->child->pooled;
+    }
+    return hold_pool(r, is_writer ? pools->writer : pools->readers, holder, 0,
+                     phold, err);
 }
 
 apr_status_t connpool_hold_upstream(request_rec *r, connpool_upstream_t *up,
@@ -215,17 +220,21 @@ int connpool_holds_any(request_rec *r)
     return hold != NULL;
 }
 
+static int is_one_of(const cp_pool_t *pool, const connpool_db_pools_t *pools)
+{
+    return pool == pools->readers || pool == pools->writer;
+}
+
 int connpool_holds_database(request_rec *r, const connpool_database_t *db)
 {
     const connpool_db_child_t *child = db->child;
     const connpool_hold_t *hold = connpool_state(r)->holds;
 
-    for (; hold; hold = hold->next) {
-        for (int i = 0; child && hold->lease.slot && i < 2; i++) {
-            if (hold->pool == child->readers[i]
-                || hold->pool == child->writer[i]) {
-                return 1;
-            }
+    for (; child && hold; hold = hold->next) {
+        if (hold->lease.slot
+            && (is_one_of(hold->pool, &child->pooled)
+                || is_one_of(hold->pool, &child->direct))) {
+            return 1;
         }
     }
     return 0;

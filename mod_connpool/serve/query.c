@@ -7,7 +7,8 @@
 #include "answers/encode.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "config/definitions.h"
+#include "config/query.h"
+#include "config/setting.h"
 #include "database/value.h"
 #include "request/input.h"
 #include "request/output.h"
@@ -55,7 +56,7 @@ static void start_streaming(answer_t *a)
  * query's deadline, not longer. */
 static apr_status_t flush_rows(answer_t *a)
 {
-    apr_interval_time_t left = cp_clock_left(a->rows.run.deadline);
+    apr_interval_time_t left = cp_clock_left(a->rows.run.limit.deadline);
     apr_status_t rv;
 
     if (left == 0) {

@@ -34,8 +34,15 @@ typedef enum cp_close_reason_t {
 const char *cp_close_reason_name(cp_close_reason_t reason);
 
 /** A database is shown as one pool and is up to four: readers and the writer,
- * and both once more for servers where pooling is off. */
-#define CP_POOL_PARTS 4
+ * and both once more for servers where pooling is off. What is not split has
+ * the readers' parts. */
+typedef enum cp_pool_part_t {
+    CP_PART_READERS,
+    CP_PART_WRITER,
+    CP_PART_DIRECT_READERS,
+    CP_PART_DIRECT_WRITER,
+    CP_POOL_PARTS
+} cp_pool_part_t;
 
 /** Connections held longer than leak=, the oldest of each part. */
 #define CP_LEAKS_LISTED 4

@@ -26,13 +26,15 @@
 #include "cache/caches.h"
 #include "cache/provider.h"
 #include "child/child.h"
+#include "config/database.h"
 #include "config/query.h"
-#include "database/sqlite/sqlite.h"
+#include "database/database.h"
 #include "database/value.h"
 #include "database/version.h"
 #include "request/account.h"
 #include "request/hold.h"
 #include "request/output.h"
+#include "stats/cell.h"
 #include "stats/stats.h"
 #include "work/rows.h"
 
@@ -361,8 +363,10 @@ static apr_status_t read_version(visit_t *v)
 {
     static cp_log_limit_t limit;
     uint64_t suppressed;
+    const connpool_database_t *db = v->query->database;
     cp_error_t err;
-    apr_status_t rv = cp_sentinel_version(v->query->database->child->sentinel,
+    apr_status_t rv = db->driver->version(db->child->database,
+                                          cp_clock_after(v->query->timeout),
                                           &v->version, &err);
 
     if (rv == APR_SUCCESS) {
@@ -399,32 +403,14 @@ static void count(const visit_t *v, apr_status_t rv)
                  outcome == CONNPOOL_MISS || outcome == CONNPOOL_BYPASS);
 }
 
-/* SQLite's date functions take these words for the present moment, from texts
- * and from blobs, up to the first NUL. */
-static int is_now(const cp_value_t *value)
-{
-    static const char *const words[] = {"now", "subsec", "subsecond"};
-
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-        apr_size_t n = strlen(words[i]);
-        const char *data = value->as.bytes.data;
-
-        if (value->as.bytes.size >= n && strncasecmp(data, words[i], n) == 0
-            && (value->as.bytes.size == n || data[n] == '\0')) {
-            return 1;
-        }
-    }
-    return 0;
-}
-
-/* Whether a value goes to such a function nobody can tell. */
+/* A word for the present moment: whether it goes to a function that heeds it
+ * nobody can tell. */
 static int names_now(const visit_t *v)
 {
-    for (int i = 0; i < v->query->params->nelts; i++) {
-        const cp_value_t *value = &v->values[i];
+    const cp_database_driver_t *driver = v->query->database->driver;
 
-        if ((value->storage == CP_TEXT || value->storage == CP_BLOB)
-            && is_now(value)) {
+    for (int i = 0; i < v->query->params->nelts; i++) {
+        if (driver->is_volatile_value(&v->values[i])) {
             return 1;
         }
     }
@@ -437,7 +423,8 @@ static apr_status_t go(visit_t *v)
 
     make_keys(v);
     if (caching->is_by_data
-        && (names_now(v) || read_version(v) != APR_SUCCESS)) {
+        && (!v->query->database->child || names_now(v)
+            || read_version(v) != APR_SUCCESS)) {
         return run_alone(v);
     }
     if (v->is_kept && find(v)) {

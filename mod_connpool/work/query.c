@@ -8,12 +8,16 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "child/child.h"
-#include "config/definitions.h"
-#include "database/sqlite/sqlite.h"
+#include "config/query.h"
+#include "config/setting.h"
+#include "database/database.h"
+#include "database/limit.h"
 #include "database/value.h"
 #include "request/account.h"
 #include "request/hold.h"
 #include "request/output.h"
+#include "stats/cell.h"
+#include "stats/histogram.h"
 #include "stats/stats.h"
 
 #include <apr_strings.h>
@@ -30,8 +34,8 @@ static apr_status_t bind_all(connpool_run_t *run, const cp_value_t *values,
         const connpool_param_t *param = APR_ARRAY_IDX(query->params, i,
                                                       connpool_param_t *);
 
-        rv = cp_statement_bind(run->statement, param->spec.name, &values[i],
-                               err);
+        rv = run->driver->bind(run->statement, param->spec.name,
+                               param->spec.type, &values[i], err);
     }
     return rv;
 }
@@ -41,11 +45,18 @@ static apr_status_t bind_all(connpool_run_t *run, const cp_value_t *values,
 static apr_status_t begin_write(connpool_run_t *run, void *conn,
                                 cp_error_t *err)
 {
+    const cp_database_driver_t *driver = run->driver;
     apr_status_t rv;
 
-    run->is_nested = cp_sqlite_in_transaction(conn);
-    rv = run->is_nested ? cp_sqlite_nest(conn, run->deadline, err)
-                        : cp_sqlite_begin(conn, run->deadline, err);
+    run->is_nested = driver->in_transaction(conn);
+    if (run->is_nested && !(driver->can & CP_CAN_NEST)) {
+        return cp_error_set(err, CP_ERR_REFUSED, APR_ENOTIMPL,
+                            "a write within a transaction is not possible",
+                            "database '%s': the request has begun one",
+                            run->query->database->name);
+    }
+    rv = run->is_nested ? driver->nest(conn, run->limit.deadline, err)
+                        : driver->begin(conn, run->limit.deadline, err);
     run->in_transaction = rv == APR_SUCCESS;
     return rv;
 }
@@ -54,22 +65,20 @@ static apr_status_t begin_run(connpool_run_t *run, const cp_value_t *values,
                               cp_error_t *err)
 {
     void *conn = connpool_hold_connection(run->hold);
-    const connpool_account_t *account = connpool_account(run->r);
     apr_status_t rv = APR_SUCCESS;
 
-    cp_sqlite_set_deadline(conn, run->deadline);
-    cp_sqlite_set_meanwhile(conn, account->meanwhile, account->meanwhile_baton);
+    run->driver->limit(conn, &run->limit);
     if (run->query->is_write) {
         rv = begin_write(run, conn, err);
     }
     if (rv == APR_SUCCESS) {
-        rv = cp_statement_prepare(conn, run->query->sql, &run->statement, err);
+        rv = run->driver->prepare(conn, run->query->sql, &run->statement, err);
     }
     if (rv != APR_SUCCESS) {
         return rv;
     }
-    /* With max=1 readers have the writer's connection. */
-    if (!run->query->is_write && !cp_statement_is_readonly(run->statement)) {
+    /* Readers may have the writer's connection. */
+    if (!run->query->is_write && run->driver->writes(run->statement)) {
         return cp_error_set(
             err, CP_ERR_REFUSED, APR_EACCES, "the query would write",
             "a statement that writes was run to read: %.200s", run->query->sql);
@@ -77,13 +86,15 @@ static apr_status_t begin_run(connpool_run_t *run, const cp_value_t *values,
     return bind_all(run, values, err);
 }
 
-static cp_clock_t deadline_of(request_rec *r, const connpool_query_t *query,
-                              cp_clock_t started)
+static cp_limit_t limit_of(request_rec *r, const connpool_query_t *query,
+                           cp_clock_t started)
 {
+    const connpool_account_t *account = connpool_account(r);
     cp_clock_t deadline = cp_clock_add(started, query->timeout);
-    cp_clock_t limit = connpool_account(r)->query_deadline;
+    cp_clock_t latest = account->query_deadline;
 
-    return limit && limit < deadline ? limit : deadline;
+    return (cp_limit_t){latest && latest < deadline ? latest : deadline,
+                        account->meanwhile, account->meanwhile_baton};
 }
 
 /* Whose leak it would be. SQL of another module has no name, NULL: its request
@@ -97,9 +108,9 @@ static const char *holder_of(const connpool_run_t *run)
                : NULL;
 }
 
-/* An answer that is kept until the data change must come from the file that
- * stands at the path: connections to one that was replaced are closed until
- * there is a better one. */
+/* An answer that is kept until the data change must come from the database that
+ * versions are told of: connections to another one are closed until there is a
+ * better one. */
 static apr_status_t hold_connection(connpool_run_t *run, cp_error_t *err)
 {
     connpool_query_t *query = run->query;
@@ -111,13 +122,13 @@ static apr_status_t hold_connection(connpool_run_t *run, cp_error_t *err)
         if (rv != APR_SUCCESS || !query->caching.is_by_data) {
             return rv;
         }
-        run->is_lasting = cp_sqlite_is_current(
+        run->is_lasting = run->driver->is_current(
             connpool_hold_connection(run->hold));
         if (run->is_lasting || connpool_hold_is_shared(run->hold)
             || tries >= query->database->pool.max) {
             return rv;
         }
-        connpool_hold_discard(run->hold, "the database file was replaced");
+        connpool_hold_discard(run->hold, run->driver->outdated);
     }
 }
 
@@ -129,11 +140,12 @@ apr_status_t connpool_run_open(connpool_run_t *run, request_rec *r,
 
     run->r = r;
     run->query = query;
+    run->driver = query->database->driver;
     run->values = values;
     run->asked = cp_clock_now();
     rv = hold_connection(run, err);
     run->started = cp_clock_now();
-    run->deadline = deadline_of(r, query, run->started);
+    run->limit = limit_of(r, query, run->started);
     if (rv == APR_SUCCESS) {
         rv = begin_run(run, values, err);
     }
@@ -148,8 +160,8 @@ apr_status_t connpool_run_next(connpool_run_t *run, cp_error_t *err)
     apr_status_t rv;
 
     /* Who shares the connection may have set another. */
-    cp_sqlite_set_deadline(connpool_hold_connection(run->hold), run->deadline);
-    rv = cp_statement_step(run->statement, err);
+    run->driver->limit(connpool_hold_connection(run->hold), &run->limit);
+    rv = run->driver->step(run->statement, err);
 
     if (rv == APR_SUCCESS) {
         run->rows++;
@@ -166,21 +178,22 @@ static apr_status_t end_transaction(connpool_run_t *run, apr_status_t rv,
                                     cp_error_t *err)
 {
     void *conn = connpool_hold_connection(run->hold);
+    const cp_database_driver_t *driver = run->driver;
     apr_status_t committed;
     cp_error_t ignored;
 
-    cp_sqlite_set_deadline(conn, run->deadline);
+    driver->limit(conn, &run->limit);
     if (!is_success(rv)) {
         if (run->is_nested) {
-            cp_sqlite_unnest(conn, 0, &ignored);
+            driver->unnest(conn, 0, &ignored);
         }
         else {
-            cp_sqlite_rollback(conn);
+            driver->rollback(conn);
         }
         return rv;
     }
-    committed = run->is_nested ? cp_sqlite_unnest(conn, 1, err)
-                               : cp_sqlite_commit(conn, err);
+    committed = run->is_nested ? driver->unnest(conn, 1, err)
+                               : driver->commit(conn, err);
     return committed == APR_SUCCESS ? rv : committed;
 }
 
@@ -255,22 +268,20 @@ apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
     if (run->statement) {
         /* Configtest cannot see into views. */
         run->is_lasting = run->is_lasting
-                          && !cp_statement_volatile(run->statement);
-        cp_statement_finish(run->statement);
+                          && !run->driver->depends(run->statement);
+        if (run->query->is_write && rv == APR_EOF) {
+            run->driver->result(run->statement, &run->result);
+        }
+        run->driver->finish(run->statement);
         run->statement = NULL;
     }
     if (run->hold) {
         void *conn = connpool_hold_connection(run->hold);
 
-        if (run->query->is_write) {
-            run->changes = cp_sqlite_changes(conn);
-            run->last_rowid = cp_sqlite_last_rowid(conn);
-        }
         if (run->in_transaction) {
             rv = end_transaction(run, rv, err);
         }
-        cp_sqlite_set_deadline(conn, CP_CLOCK_NEVER);
-        cp_sqlite_set_meanwhile(conn, NULL, NULL);
+        run->driver->limit(conn, CP_NO_LIMIT);
         connpool_hold_release(run->hold);
         run->hold = NULL;
     }

@@ -6,8 +6,9 @@
 #include "glue.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "config/definitions.h"
-#include "database/sqlite/sqlite.h"
+#include "config/query.h"
+#include "database/database.h"
+#include "database/limit.h"
 #include "database/value.h"
 #include "request/hold.h"
 
@@ -16,17 +17,17 @@ typedef struct connpool_run_t {
     request_rec *r;
     connpool_query_t *query;
     connpool_hold_t *hold;
+    const cp_database_driver_t *driver;
     cp_statement_t *statement;
     const cp_value_t *values; /* of the declared parameters */
     cp_clock_t asked;         /* for a connection */
     cp_clock_t started;       /* with the connection */
-    cp_clock_t deadline;
+    cp_limit_t limit;
     int in_transaction;
     int is_nested; /* its transaction lies within that of another */
     apr_int64_t rows;
-    int is_lasting;      /* with ttl=data: good until the data change */
-    apr_int64_t changes; /* after close, of a write */
-    apr_int64_t last_rowid;
+    int is_lasting;     /* with ttl=data: good until the data change */
+    cp_result_t result; /* after close, of a write */
 } connpool_run_t;
 
 /** Acquire, prepare, bind; begin a transaction for a write. values has one
@@ -35,7 +36,7 @@ apr_status_t connpool_run_open(connpool_run_t *run, request_rec *r,
                                connpool_query_t *query,
                                const cp_value_t *values, cp_error_t *err);
 
-/** The next row (cp_statement_row reads it), APR_EOF, or err. */
+/** The next row (driver->row reads it), APR_EOF, or err. */
 apr_status_t connpool_run_next(connpool_run_t *run, cp_error_t *err);
 
 /** Commit (with rv APR_SUCCESS or APR_EOF) or roll back, give the connection

@@ -8,8 +8,8 @@
 #include "answers/encode.h"
 #include "base/bytes/buffer.h"
 #include "base/error.h"
-#include "config/definitions.h"
-#include "database/sqlite/sqlite.h"
+#include "config/query.h"
+#include "database/database.h"
 #include "database/value.h"
 #include "request/output.h"
 #include "work/query.h"
@@ -18,13 +18,14 @@
 
 static void begin_rows(connpool_rows_t *rows)
 {
+    const cp_database_driver_t *driver = rows->run.driver;
     cp_statement_t *st = rows->run.statement;
-    int columns = cp_statement_columns(st);
+    int columns = driver->columns(st);
     apr_pool_t *p = rows->r->pool;
     const char **names = apr_palloc(p, (apr_size_t)columns * sizeof(*names));
 
     for (int i = 0; i < columns; i++) {
-        names[i] = cp_statement_column_name(st, i);
+        names[i] = driver->column_name(st, i);
     }
     rows->encoder = cp_encoder_create(p, rows->query->format, columns, names);
     rows->row = apr_palloc(p, (apr_size_t)columns * sizeof(*rows->row));
@@ -48,7 +49,7 @@ static apr_status_t add_row(connpool_rows_t *rows)
 {
     apr_size_t before = rows->buf.size;
 
-    cp_statement_row(rows->run.statement, rows->row);
+    rows->run.driver->row(rows->run.statement, rows->row);
     cp_encode_row(rows->encoder, &rows->buf, rows->row);
     if (rows->passed + (apr_int64_t)rows->buf.size <= rows->query->max_bytes) {
         return make_room(rows);
@@ -101,11 +102,14 @@ static apr_status_t read_all(connpool_rows_t *rows)
 
 static void end_write(connpool_rows_t *rows)
 {
-    const char *text = apr_psprintf(rows->r->pool,
-                                    "{\"changes\":%" APR_INT64_T_FMT
-                                    ",\"last_insert_rowid\":%" APR_INT64_T_FMT
-                                    "}",
-                                    rows->run.changes, rows->run.last_rowid);
+    apr_pool_t *p = rows->r->pool;
+    const cp_result_t *result = &rows->run.result;
+    const char *rowid = rows->run.driver->can & CP_CAN_ROWID ? apr_psprintf(
+                            p, ",\"last_insert_rowid\":%" APR_INT64_T_FMT,
+                            result->last_rowid)
+                                                             : "";
+    const char *text = apr_psprintf(p, "{\"changes\":%" APR_INT64_T_FMT "%s}",
+                                    result->changes, rowid);
 
     cp_buffer_append(&rows->buf, text, strlen(text));
     rows->content_type = "application/json";
@@ -141,7 +145,7 @@ apr_status_t connpool_rows_read(connpool_rows_t *rows, request_rec *r,
     if (rv == APR_SUCCESS) {
         rv = read_all(rows);
         if (rv == APR_EOF && !rows->encoder
-            && cp_statement_columns(rows->run.statement) > 0) {
+            && rows->run.driver->columns(rows->run.statement) > 0) {
             begin_rows(rows);
         }
         rv = connpool_run_close(&rows->run, rv, &rows->err);

@@ -1025,7 +1025,7 @@ START_TEST(leaks_are_listed_until_they_come_back)
 
     config.max = 5;
     config.leak = 60 * SEC;
-    config.part = 1;
+    config.is_writer = 1;
     freeze_clock();
     start_pool();
     began = cp_clock_now();

@@ -1,20 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What the files cp_sqlite*.c share. */
+ * What the files of this driver share: its connections, and the database that
+ * they are of. */
 #ifndef CP_SQLITE_PRIVATE_H
 #define CP_SQLITE_PRIVATE_H
 
+#include <pthread.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include <sqlite3.h>
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/log.h"
+#include "database/database.h"
 #include "database/sqlite/sqlite.h"
 
 #define CP_SQLITE_STATEMENTS 64 /* cached per connection */
 #define CP_SQLITE_MODE_SIZE  16 /* of a journal mode's name */
 
-typedef struct cp_sqlite_conn_t cp_sqlite_conn_t;
+#define CP_SQLITE_CHECKPOINT_PAGES  1000
+#define CP_SQLITE_TRUNCATE_PATIENCE apr_time_from_msec(50)
+#define CP_SQLITE_PROBE             "SELECT 1 FROM sqlite_schema LIMIT 1"
+
+typedef struct cp_connection_t cp_sqlite_conn_t;
 
 /* Which file stands at a path. */
 typedef struct cp_sqlite_identity_t {
@@ -22,6 +31,27 @@ typedef struct cp_sqlite_identity_t {
     dev_t device;
     ino_t inode;
 } cp_sqlite_identity_t;
+
+struct cp_database_t {
+    cp_sqlite_config_t config;
+    pthread_mutex_t lock; /* guards is_prepared; held while preparing */
+    int is_prepared;      /* the journal mode was looked at */
+    cp_sqlite_identity_t file, log; /* last seen; maintenance thread only */
+    ino_t opened;         /* atomic: file of the last connection, 0: none */
+    int connections;      /* atomic: open ones */
+    int was_unused;       /* atomic: there were none since the last look */
+    int is_stopping;      /* atomic: interrupt whatever runs */
+    const char *log_path; /* of the write-ahead log */
+    struct stat last_log; /* at the last tidying; maintenance thread only */
+    int tidy_pause;       /* rounds to wait after a vain try; likewise */
+    cp_log_limit_t prepare_limit;
+    cp_sentinel_t *sentinel; /* NULL: nobody asks for versions */
+};
+
+static inline int cp_sqlite_is_stopping(const cp_sqlite_t *db)
+{
+    return __atomic_load_n(&db->is_stopping, __ATOMIC_RELAXED);
+}
 
 struct cp_statement_t {
     cp_sqlite_conn_t *conn;
@@ -34,7 +64,7 @@ struct cp_statement_t {
 };
 
 /* One thread at a time uses a connection, so nothing here needs a lock. */
-struct cp_sqlite_conn_t {
+struct cp_connection_t {
     cp_sqlite_t *db;
     sqlite3 *handle;
     cp_sqlite_identity_t file; /* what it has open */
@@ -69,6 +99,9 @@ int cp_sqlite_exec(cp_sqlite_conn_t *conn, const char *sql);
 /* The mode that the SQL, a PRAGMA journal_mode, answers. */
 int cp_sqlite_journal_mode(cp_sqlite_conn_t *conn, const char *sql,
                            char mode[CP_SQLITE_MODE_SIZE]);
+
+/* Deadlines, waiting, limits, and what SQL may do, for a new handle. */
+void cp_sqlite_harden(cp_sqlite_conn_t *conn);
 
 /* A hardened connection that has read the header. */
 apr_status_t cp_sqlite_open(cp_sqlite_t *db, int is_writer, cp_clock_t deadline,

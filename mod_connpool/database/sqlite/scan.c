@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "database/sqlite/scan.h"
 
+#include "database/shape.h"
+
 #include <string.h>
 
 #include <apr_cstr.h>

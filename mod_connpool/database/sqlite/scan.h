@@ -6,16 +6,9 @@
 #ifndef CP_SQL_H
 #define CP_SQL_H
 
-#include <apr_pools.h>
-#include <apr_tables.h>
+#include "database/shape.h"
 
-typedef struct cp_sql_shape_t {
-    const char *verb;          /**< first keyword, upper case; WITH is resolved
-                                    to SELECT, INSERT, ... behind its CTEs */
-    apr_array_header_t *names; /**< const char *: distinct :names, no colon, in
-                                    order of appearance */
-    int has_returning;         /**< a RETURNING keyword outside parentheses */
-} cp_sql_shape_t;
+#include <apr_pools.h>
 
 /** Scan one statement (a trailing semicolon is allowed).
  * @return NULL, or a sentence: empty, several statements, unterminated string,

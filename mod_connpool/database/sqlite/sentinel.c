@@ -305,7 +305,7 @@ apr_status_t cp_sentinel_version(cp_sentinel_t *sentinel, cp_version_t *version,
     return rv;
 }
 
-int cp_sqlite_is_current(void *connection)
+int cp_sqlite_is_current(cp_connection_t *connection)
 {
     cp_sqlite_conn_t *conn = connection;
     cp_sqlite_identity_t now = cp_sqlite_identify(

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "database/database.h"
 #include "database/value.h"
 #include "database/version.h"
 #include "pool/driver.h"
@@ -31,8 +32,11 @@ typedef struct cp_sqlite_config_t {
     apr_global_mutex_t *write_lock;
 } cp_sqlite_config_t;
 
+/** SQLite as a driver. */
+extern const cp_database_driver_t cp_sqlite_driver;
+
 /** A configured database in this child. */
-typedef struct cp_sqlite_t cp_sqlite_t;
+typedef struct cp_database_t cp_sqlite_t;
 
 /** Opens nothing yet. */
 apr_status_t cp_sqlite_create(cp_sqlite_t **pdb,
@@ -64,10 +68,10 @@ typedef struct cp_sqlite_weight_t {
 } cp_sqlite_weight_t;
 
 /** Add what a connection holds. */
-void cp_sqlite_weigh(void *conn, cp_sqlite_weight_t *sum);
+void cp_sqlite_weigh(cp_connection_t *conn, cp_sqlite_weight_t *sum);
 
 /** Give back what an idle connection can do without. */
-void cp_sqlite_shrink(void *conn);
+void cp_sqlite_shrink(cp_connection_t *conn);
 
 /** Bytes that SQLite uses in this process, for connections in use as well. */
 uint64_t cp_sqlite_memory_used(void);
@@ -82,18 +86,11 @@ void cp_sqlite_tidy(cp_sqlite_t *db);
 apr_off_t cp_sqlite_wal_bytes(cp_sqlite_t *db);
 
 /** The native handle; its owner stays the connection. */
-struct sqlite3 *cp_sqlite_handle(void *conn);
+struct sqlite3 *cp_sqlite_handle(cp_connection_t *conn);
 
 /** What runs on conn from now on is interrupted at the deadline (within about
  * 50 ms with the default limits). Ends with the connection's release. */
-void cp_sqlite_set_deadline(void *conn, cp_clock_t deadline);
-
-/** What the calling thread has to look after while its statement runs. */
-typedef void (*cp_meanwhile_fn)(void *baton);
-
-/** Call fn (NULL: nothing) every few milliseconds from within the steps of
- * statements of conn, in their thread. It must not touch conn. */
-void cp_sqlite_set_meanwhile(void *conn, cp_meanwhile_fn fn, void *baton);
+void cp_sqlite_set_deadline(cp_connection_t *conn, cp_clock_t deadline);
 
 /* --- versions --- */
 
@@ -118,7 +115,7 @@ apr_status_t cp_sentinel_version(cp_sentinel_t *sentinel, cp_version_t *version,
 /** Would a statement that begins on conn now read the file that stands at the
  * path, and its latest state? Not within a transaction, or beside a statement
  * that is running. */
-int cp_sqlite_is_current(void *conn);
+int cp_sqlite_is_current(cp_connection_t *conn);
 
 /** Close it when it was not asked for so long. Skipped while it is in use. */
 void cp_sentinel_rest(cp_sentinel_t *sentinel, apr_interval_time_t idle);
@@ -131,41 +128,42 @@ void cp_sentinel_weigh(cp_sentinel_t *sentinel, cp_sqlite_weight_t *sum);
 /** Enter the server-wide lock of the database (a writer connection; it is left
  * at as many cp_sqlite_unlock, or at release). The wait ends at the deadline,
  * or after the database's busy time. */
-apr_status_t cp_sqlite_lock(void *conn, cp_clock_t deadline, cp_error_t *err);
+apr_status_t cp_sqlite_lock(cp_connection_t *conn, cp_clock_t deadline,
+                            cp_error_t *err);
 
 /** Run a checkpoint if one is due, then leave the lock. */
-void cp_sqlite_unlock(void *conn);
+void cp_sqlite_unlock(cp_connection_t *conn);
 
 /** Lock and BEGIN IMMEDIATE. */
-apr_status_t cp_sqlite_begin(void *conn, cp_clock_t deadline, cp_error_t *err);
+apr_status_t cp_sqlite_begin(cp_connection_t *conn, cp_clock_t deadline,
+                             cp_error_t *err);
 
 /** COMMIT, or ROLLBACK when that fails, and unlock. */
-apr_status_t cp_sqlite_commit(void *conn, cp_error_t *err);
+apr_status_t cp_sqlite_commit(cp_connection_t *conn, cp_error_t *err);
 
 /** ROLLBACK and unlock; harmless without a transaction. */
-void cp_sqlite_rollback(void *conn);
+void cp_sqlite_rollback(cp_connection_t *conn);
 
-int cp_sqlite_in_transaction(void *conn);
+int cp_sqlite_in_transaction(cp_connection_t *conn);
 
 /** Lock, and begin to write within the transaction of somebody who shares the
  * connection. */
-apr_status_t cp_sqlite_nest(void *conn, cp_clock_t deadline, cp_error_t *err);
+apr_status_t cp_sqlite_nest(cp_connection_t *conn, cp_clock_t deadline,
+                            cp_error_t *err);
 
 /** Its end: leave it to the outer transaction, or undo it alone; unlock. */
-apr_status_t cp_sqlite_unnest(void *conn, int is_kept, cp_error_t *err);
+apr_status_t cp_sqlite_unnest(cp_connection_t *conn, int is_kept,
+                              cp_error_t *err);
 
-apr_int64_t cp_sqlite_changes(void *conn);
-apr_int64_t cp_sqlite_last_rowid(void *conn);
+apr_int64_t cp_sqlite_changes(cp_connection_t *conn);
+apr_int64_t cp_sqlite_last_rowid(cp_connection_t *conn);
 
 /* --- statements --- */
-
-/** A prepared statement, checked out of its connection's cache. */
-typedef struct cp_statement_t cp_statement_t;
 
 /** Prepare, or take from the cache (least recently used go first). Exactly one
  * statement; on a reader it cannot write. Finish it before the connection is
  * released. */
-apr_status_t cp_statement_prepare(void *conn, const char *sql,
+apr_status_t cp_statement_prepare(cp_connection_t *conn, const char *sql,
                                   cp_statement_t **pst, cp_error_t *err);
 
 /** Does it write? (sqlite3_stmt_readonly) */

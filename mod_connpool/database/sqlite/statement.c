@@ -154,7 +154,7 @@ static apr_status_t cache_add(cp_sqlite_conn_t *conn, const char *sql,
     return APR_SUCCESS;
 }
 
-apr_status_t cp_statement_prepare(void *connection, const char *sql,
+apr_status_t cp_statement_prepare(cp_connection_t *connection, const char *sql,
                                   cp_statement_t **pst, cp_error_t *err)
 {
     cp_sqlite_conn_t *conn = connection;

@@ -11,7 +11,7 @@
 #include "config/query.h"
 #include "config/setting.h"
 #include "config/upstream.h"
-#include "database/sqlite/gauge.h"
+#include "database/database.h"
 #include "http/upstream/breaker.h"
 #include "stats/metric.h"
 #include "stats/segment.h"
@@ -23,11 +23,6 @@
 #include <apr_hash.h>
 #include <apr_strings.h>
 
-/* What drivers show beside what all have. */
-static const cp_gauge_t *const driver_gauges[] = {cp_sqlite_gauges};
-
-#define DRIVERS (sizeof(driver_gauges) / sizeof(driver_gauges[0]))
-
 static int is_named(const cp_gauge_t *gauge, const char *name)
 {
     return gauge->name && strcmp(gauge->name, name) == 0;
@@ -37,8 +32,12 @@ static int is_named(const cp_gauge_t *gauge, const char *name)
  * with a database. What two drivers have is there once. */
 static void gather_gauges(connpool_status_t *report)
 {
-    for (size_t i = 0; i < DRIVERS * CP_GAUGES; i++) {
-        const cp_gauge_t *gauge = &driver_gauges[i / CP_GAUGES][i % CP_GAUGES];
+    const apr_array_header_t *drivers = connpool_drivers(report->p);
+
+    for (int i = 0; i < drivers->nelts * CP_GAUGES; i++) {
+        const cp_database_driver_t *driver = APR_ARRAY_IDX(
+            drivers, i / CP_GAUGES, const cp_database_driver_t *);
+        const cp_gauge_t *gauge = &driver->gauges[i % CP_GAUGES];
         int is_new = gauge->name != NULL;
 
         EACH_LINE(report->gauges, cp_gauge_t, seen)
@@ -54,8 +53,8 @@ static void gather_gauges(connpool_status_t *report)
 uint64_t connpool_status_gauge(const connpool_pool_line_t *line,
                                const cp_gauge_t *gauge)
 {
-    for (int i = 0; line->gauges && i < CP_GAUGES; i++) {
-        if (is_named(&line->gauges[i], gauge->name)) {
+    for (int i = 0; line->database && i < CP_GAUGES; i++) {
+        if (is_named(&line->database->driver->gauges[i], gauge->name)) {
             return line->sum->driver_gauges[i];
         }
     }
@@ -87,10 +86,12 @@ static const connpool_server_t *flags_for(const connpool_status_t *report,
     return report->is_main ? connpool_server(defined) : report->viewer;
 }
 
-/* Odd parts are writers: without one a database can be read still. */
+/* Without a writer a database can be read still. */
 int connpool_status_is_down(const cp_pool_stats_t *sum)
 {
-    return sum->open == 0 && sum->down[0] + sum->down[2] > 0;
+    return sum->open == 0
+           && sum->down[CP_PART_READERS] + sum->down[CP_PART_DIRECT_READERS]
+                  > 0;
 }
 
 /* usable: how many connections of a child one kind of work can get, max less
@@ -177,9 +178,7 @@ static connpool_pool_line_t *add_pool(connpool_status_t *report,
 
 int connpool_status_usable(const connpool_database_t *db)
 {
-    int has_writer_apart = db->pool.max > 1 && !db->sqlite.is_readonly;
-
-    return db->pool.max - has_writer_apart;
+    return db->pool.max - connpool_has_writer_apart(db);
 }
 
 static void add_database(connpool_status_t *report,
@@ -189,8 +188,7 @@ static void add_database(connpool_status_t *report,
                                           db->entry);
     const connpool_server_t *flags = flags_for(report, db->server);
     line->database = db;
-    line->kind = "sqlite";
-    line->gauges = cp_sqlite_gauges;
+    line->kind = db->driver->scheme;
     line->max = db->pool.max;
     line->max_together = INT_MAX;
     line->state = state_of(report, line, flags->engine && flags->db_pool,

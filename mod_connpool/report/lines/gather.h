@@ -30,7 +30,6 @@ typedef struct connpool_pool_line_t {
     int entry;                 /* in the segment */
     uint64_t oldest_wait_us;   /* 0: nobody waits */
     apr_array_header_t *leaks; /* connpool_leak_line_t, of all children */
-    const cp_gauge_t *gauges;  /* names of driver_gauges; NULL: it has none */
     const cp_pool_stats_t *sum;
 } connpool_pool_line_t;
 

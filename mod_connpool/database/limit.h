@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * How long what runs on a connection may take, and what goes on meanwhile. */
+#ifndef CP_LIMIT_H
+#define CP_LIMIT_H
+
+#include "base/clock.h"
+
+/** What the calling thread has to look after while its statement runs. */
+typedef void (*cp_meanwhile_fn)(void *baton);
+
+/** What holds for all that runs on a connection, until the next or the
+ * connection's release. */
+typedef struct cp_limit_t {
+    cp_clock_t deadline;       /**< what runs then fails: CP_ERR_DEADLINE */
+    cp_meanwhile_fn meanwhile; /**< called every few milliseconds from within
+                                    step, in its thread; must not touch the
+                                    connection. NULL: nothing */
+    void *baton;
+} cp_limit_t;
+
+#define CP_NO_LIMIT (&(const cp_limit_t){CP_CLOCK_NEVER, NULL, NULL})
+
+#endif

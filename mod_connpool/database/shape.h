@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What can be told of SQL text without a database. */
+#ifndef CP_SHAPE_H
+#define CP_SHAPE_H
+
+#include <apr_tables.h>
+
+typedef struct cp_sql_shape_t {
+    const char *verb;          /**< first keyword, upper case; WITH is resolved
+                                    to SELECT, INSERT, ... behind its CTEs */
+    apr_array_header_t *names; /**< const char *: distinct :names, no colon, in
+                                    order of appearance */
+    int has_returning;         /**< a RETURNING keyword outside parentheses */
+} cp_sql_shape_t;
+
+#endif

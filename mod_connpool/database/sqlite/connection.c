@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Opening and closing: a connection that is hardened and has read the header.
+ */
+#include "database/sqlite/connection.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "database/sqlite/sqlite.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <apr_strings.h>
+
+#define JOURNAL_SIZE_LIMIT (64 * 1024 * 1024)
+
+static cp_sqlite_identity_t identity_of(const struct stat *st)
+{
+    return (cp_sqlite_identity_t){1, st->st_dev, st->st_ino};
+}
+
+cp_sqlite_identity_t cp_sqlite_identify(const char *path)
+{
+    cp_sqlite_identity_t nothing = {0};
+    struct stat st;
+
+    return stat(path, &st) == 0 ? identity_of(&st) : nothing;
+}
+
+int cp_sqlite_is_same(const cp_sqlite_identity_t *a,
+                      const cp_sqlite_identity_t *b)
+{
+    return a->is_there && b->is_there && a->device == b->device
+           && a->inode == b->inode;
+}
+
+int cp_sqlite_exec(cp_sqlite_conn_t *conn, const char *sql)
+{
+    int rc;
+
+    conn->is_internal = 1;
+    rc = sqlite3_exec(conn->handle, sql, NULL, NULL, NULL);
+    conn->is_internal = 0;
+    return rc;
+}
+
+/* SQLite tells the length of the log after each commit; having a hook of our
+ * own also turns automatic checkpoints off. A shorter log was begun anew. */
+static int on_wal_commit(void *data, sqlite3 *handle, const char *database,
+                         int pages)
+{
+    cp_sqlite_conn_t *conn = data;
+
+    if (pages < conn->wal_pages) {
+        conn->checkpoint_at = CP_SQLITE_CHECKPOINT_PAGES;
+    }
+    conn->wal_pages = pages;
+    return SQLITE_OK;
+}
+
+static int set_pragmas(cp_sqlite_conn_t *conn)
+{
+    const cp_sqlite_config_t *config = &conn->db->config;
+    char sql[256];
+
+    apr_snprintf(sql, sizeof(sql),
+                 "PRAGMA cache_size=-%d; PRAGMA synchronous=%s;"
+                 "PRAGMA cell_size_check=1; PRAGMA mmap_size=0;"
+                 "PRAGMA journal_size_limit=%d",
+                 (int)(config->cache / 1024), config->synchronous,
+                 JOURNAL_SIZE_LIMIT);
+    return cp_sqlite_exec(conn, sql);
+}
+
+/* A handle that outlives its connection must not call back into it. */
+static void close_later(cp_sqlite_conn_t *conn)
+{
+    cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
+           "database '%s': a connection was closed with statements of its "
+           "user left open",
+           conn->db->config.name);
+    sqlite3_progress_handler(conn->handle, 0, NULL, NULL);
+    sqlite3_busy_handler(conn->handle, NULL, NULL);
+    sqlite3_wal_hook(conn->handle, NULL, NULL);
+    sqlite3_set_authorizer(conn->handle, NULL, NULL);
+    sqlite3_close_v2(conn->handle);
+}
+
+void cp_sqlite_close(cp_sqlite_conn_t *conn)
+{
+    __atomic_sub_fetch(&conn->db->connections, 1, __ATOMIC_RELAXED);
+    cp_statement_free_all(conn);
+    if (sqlite3_close(conn->handle) != SQLITE_OK) {
+        close_later(conn);
+    }
+    free(conn);
+}
+
+/* SQLite takes an empty file for a new database, and waits for ever at a named
+ * pipe. Only a look: opening the file here would drop SQLite's locks. */
+static int look_at_file(cp_sqlite_conn_t *conn)
+{
+    struct stat st;
+
+    if (stat(conn->db->config.path, &st) != 0 || !S_ISREG(st.st_mode)) {
+        return SQLITE_CANTOPEN;
+    }
+    conn->file = identity_of(&st);
+    __atomic_store_n(&conn->db->opened, st.st_ino, __ATOMIC_RELAXED);
+    return st.st_size == 0 ? SQLITE_NOTADB : SQLITE_OK;
+}
+
+static int conn_connect(cp_sqlite_conn_t *conn)
+{
+    int access = conn->is_writer ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY;
+    int rc = look_at_file(conn);
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_open_v2(
+            conn->db->config.path, &conn->handle,
+            access | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE, NULL);
+    }
+    if (rc == SQLITE_OK) {
+        cp_sqlite_harden(conn);
+        sqlite3_wal_hook(conn->handle, on_wal_commit, conn);
+        rc = set_pragmas(conn);
+    }
+    if (rc == SQLITE_OK) {
+        /* Reads the header and the schema: a file that is none, or that may
+         * not be read, fails here and not in somebody's query. */
+        rc = cp_sqlite_exec(conn, CP_SQLITE_PROBE);
+    }
+    return rc;
+}
+
+apr_status_t cp_sqlite_open(cp_sqlite_t *db, int is_writer, cp_clock_t deadline,
+                            cp_sqlite_conn_t **pconn, cp_error_t *err)
+{
+    cp_sqlite_conn_t *conn = calloc(1, sizeof(*conn));
+    apr_status_t rv;
+    int rc;
+
+    if (!conn) {
+        return cp_error_set(err, CP_ERR_CAPACITY, APR_ENOMEM, "out of memory",
+                            "database '%s'", db->config.name);
+    }
+    conn->db = db;
+    conn->is_writer = is_writer;
+    conn->checkpoint_at = CP_SQLITE_CHECKPOINT_PAGES;
+    conn->deadline = deadline;
+    if (__atomic_fetch_add(&db->connections, 1, __ATOMIC_RELAXED) == 0) {
+        __atomic_store_n(&db->was_unused, 1, __ATOMIC_RELAXED);
+    }
+    rc = conn_connect(conn);
+    if (rc != SQLITE_OK) {
+        rv = cp_sqlite_fail(conn, rc, "open", err);
+        cp_sqlite_close(conn);
+        return rv;
+    }
+    conn->deadline = CP_CLOCK_NEVER;
+    *pconn = conn;
+    return APR_SUCCESS;
+}
+
+static int on_journal_mode(void *data, int columns, char **values, char **names)
+{
+    apr_cpystrn(data, columns > 0 && values[0] ? values[0] : "",
+                CP_SQLITE_MODE_SIZE);
+    return 0;
+}
+
+int cp_sqlite_journal_mode(cp_sqlite_conn_t *conn, const char *sql,
+                           char mode[CP_SQLITE_MODE_SIZE])
+{
+    int rc;
+
+    conn->is_internal = 1;
+    rc = sqlite3_exec(conn->handle, sql, on_journal_mode, mode, NULL);
+    conn->is_internal = 0;
+    return rc;
+}

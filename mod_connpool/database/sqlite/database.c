@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A database in a child, and the two kinds of connections that its pools have.
+ */
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "database/sqlite/connection.h"
+#include "database/sqlite/sqlite.h"
+#include "pool/driver.h"
+
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include <apr_strings.h>
+
+#define PREPARE_PATIENCE apr_time_from_msec(500)
+
+/* --- connections --- */
+
+/* The mode is written in the file: look first, for setting it needs locks. */
+static int switch_to_wal(cp_sqlite_conn_t *conn, cp_clock_t deadline)
+{
+    char mode[CP_SQLITE_MODE_SIZE] = "";
+    cp_error_t err;
+    int rc = cp_sqlite_journal_mode(conn, "PRAGMA journal_mode", mode);
+
+    if (rc != SQLITE_OK || strcasecmp(mode, "wal") == 0) {
+        return rc;
+    }
+    if (cp_sqlite_lock(conn, deadline, &err) != APR_SUCCESS) {
+        return SQLITE_BUSY;
+    }
+    conn->deadline = deadline;
+    rc = cp_sqlite_journal_mode(conn, "PRAGMA journal_mode=WAL", mode);
+    conn->deadline = CP_CLOCK_NEVER;
+    cp_sqlite_unlock(conn);
+    if (rc == SQLITE_OK && strcasecmp(mode, "wal") != 0) {
+        rc = SQLITE_READONLY;
+    }
+    return rc;
+}
+
+static void warn_not_wal(cp_sqlite_t *db, int rc)
+{
+    uint64_t suppressed;
+
+    if (cp_log_allowed(&db->prepare_limit, apr_time_from_sec(60),
+                       &suppressed)) {
+        cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
+               "database '%s': %s cannot be put in WAL mode (%s): readers "
+               "and writers will block each other. The file and its "
+               "directory must be writable for the server's user, or the "
+               "database be declared readonly=on",
+               db->config.name, db->config.path, sqlite3_errstr(rc));
+    }
+}
+
+/* Before the first connection of this child: put the file in WAL mode. Not
+ * being able to is no reason to refuse readers, and one thread's try none to
+ * keep the others waiting. */
+static void prepare_file(cp_sqlite_t *db, cp_clock_t deadline)
+{
+    cp_clock_t patience = cp_clock_after(PREPARE_PATIENCE);
+    cp_sqlite_conn_t *conn;
+    cp_error_t err;
+    int rc;
+
+    if (db->config.is_readonly || pthread_mutex_trylock(&db->lock) != 0) {
+        return;
+    }
+    if (deadline > patience) {
+        deadline = patience;
+    }
+    if (!db->is_prepared
+        && cp_sqlite_open(db, 1, deadline, &conn, &err) == APR_SUCCESS) {
+        rc = switch_to_wal(conn, deadline);
+        cp_sqlite_close(conn);
+        /* Somebody else's lock will go away; other reasons stay. */
+        db->is_prepared = (rc & 0xff) != SQLITE_BUSY;
+        if (rc != SQLITE_OK) {
+            warn_not_wal(db, rc);
+        }
+    }
+    pthread_mutex_unlock(&db->lock);
+}
+
+static apr_status_t driver_open(void *ctx, int is_writer, cp_clock_t deadline,
+                                void **pconn, cp_error_t *err)
+{
+    cp_sqlite_conn_t *conn = NULL;
+    apr_status_t rv;
+
+    prepare_file(ctx, deadline);
+    rv = cp_sqlite_open(ctx, is_writer, deadline, &conn, err);
+    *pconn = conn;
+    return rv;
+}
+
+static apr_status_t reader_open(void *ctx, cp_clock_t deadline, void **pconn,
+                                cp_error_t *err)
+{
+    return driver_open(ctx, 0, deadline, pconn, err);
+}
+
+/* SQLite opens a file that it may not write for reading, without a word. */
+static apr_status_t refuse_readonly_file(cp_sqlite_conn_t *conn,
+                                         cp_error_t *err)
+{
+    const cp_sqlite_config_t *config = &conn->db->config;
+
+    if (sqlite3_db_readonly(conn->handle, "main") != 1) {
+        return APR_SUCCESS;
+    }
+    return cp_error_set(err, CP_ERR_STORAGE, APR_EACCES,
+                        "the database cannot be written",
+                        "database '%s': %s must be writable for the server's "
+                        "user (uid %d), or be declared readonly=on",
+                        config->name, config->path, (int)geteuid());
+}
+
+static apr_status_t writer_open(void *ctx, cp_clock_t deadline, void **pconn,
+                                cp_error_t *err)
+{
+    const cp_sqlite_t *db = ctx;
+    apr_status_t rv;
+
+    if (db->config.is_readonly) {
+        *pconn = NULL;
+        return cp_error_set(
+            err, CP_ERR_REFUSED, APR_EACCES, "the database is read-only",
+            "database '%s': readonly=on has no writer", db->config.name);
+    }
+    rv = driver_open(ctx, 1, deadline, pconn, err);
+    if (rv == APR_SUCCESS) {
+        rv = refuse_readonly_file(*pconn, err);
+        if (rv != APR_SUCCESS) {
+            cp_sqlite_close(*pconn);
+            *pconn = NULL;
+        }
+    }
+    return rv;
+}
+
+static apr_status_t driver_check(void *ctx, void *connection,
+                                 cp_clock_t deadline)
+{
+    cp_sqlite_conn_t *conn = connection;
+    int rc;
+
+    conn->deadline = deadline;
+    rc = cp_sqlite_exec(conn, CP_SQLITE_PROBE);
+    conn->deadline = CP_CLOCK_NEVER;
+    return rc == SQLITE_OK ? APR_SUCCESS : APR_EGENERAL;
+}
+
+/* A statement that was left running would pin the log and hold a lock; one
+ * that was left bound would point into its borrower's memory. */
+static void reset_statements(cp_sqlite_conn_t *conn)
+{
+    sqlite3_stmt *stmt = NULL;
+
+    for (int i = 0; i < CP_SQLITE_STATEMENTS && conn->statements_out > 0; i++) {
+        if (conn->cache[i].is_out) {
+            cp_statement_finish(&conn->cache[i]);
+        }
+    }
+    while (conn->is_exposed
+           && (stmt = sqlite3_next_stmt(conn->handle, stmt)) != NULL) {
+        if (sqlite3_stmt_busy(stmt)) {
+            sqlite3_reset(stmt);
+        }
+    }
+}
+
+/* Whoever entered the lock how often: nobody holds the connection any more. */
+static void abandon_writes(cp_sqlite_conn_t *conn)
+{
+    conn->locks = conn->locks > 0;
+    cp_sqlite_rollback(conn);
+}
+
+static apr_status_t driver_reset(void *ctx, void *connection)
+{
+    cp_sqlite_conn_t *conn = connection;
+
+    reset_statements(conn);
+    abandon_writes(conn);
+    conn->deadline = CP_CLOCK_NEVER;
+    return conn->is_broken || !sqlite3_get_autocommit(conn->handle)
+               ? APR_EGENERAL
+               : APR_SUCCESS;
+}
+
+static void driver_close(void *ctx, void *connection)
+{
+    cp_sqlite_conn_t *conn = connection;
+
+    reset_statements(conn);
+    abandon_writes(conn);
+    cp_sqlite_close(conn);
+}
+
+const cp_driver_t cp_sqlite_reader = {
+    .kind = "sqlite",
+    .open = reader_open,
+    .check = driver_check,
+    .reset = driver_reset,
+    .close = driver_close,
+};
+
+const cp_driver_t cp_sqlite_writer = {
+    .kind = "sqlite",
+    .open = writer_open,
+    .check = driver_check,
+    .reset = driver_reset,
+    .close = driver_close,
+};
+
+struct sqlite3 *cp_sqlite_handle(cp_connection_t *connection)
+{
+    cp_sqlite_conn_t *conn = connection;
+
+    conn->is_exposed = 1;
+    return conn->handle;
+}
+
+/* --- the database --- */
+
+static apr_status_t db_cleanup(void *data)
+{
+    pthread_mutex_destroy(&((cp_sqlite_t *)data)->lock);
+    return APR_SUCCESS;
+}
+
+apr_status_t cp_sqlite_create(cp_sqlite_t **pdb,
+                              const cp_sqlite_config_t *config, apr_pool_t *p)
+{
+    cp_sqlite_t *db = apr_pcalloc(p, sizeof(*db));
+
+    db->config = *config;
+    db->log_path = apr_pstrcat(p, config->path, "-wal", NULL);
+    db->file = cp_sqlite_identify(config->path);
+    db->log = cp_sqlite_identify(db->log_path);
+    pthread_mutex_init(&db->lock, NULL);
+    apr_pool_cleanup_register(p, db, db_cleanup, apr_pool_cleanup_null);
+    *pdb = db;
+    return APR_SUCCESS;
+}
+
+const cp_sqlite_config_t *cp_sqlite_config(const cp_sqlite_t *db)
+{
+    return &db->config;
+}
+
+int cp_sqlite_connections(const cp_sqlite_t *db)
+{
+    return __atomic_load_n(&db->connections, __ATOMIC_RELAXED);
+}
+
+void cp_sqlite_stop(cp_sqlite_t *db)
+{
+    __atomic_store_n(&db->is_stopping, 1, __ATOMIC_RELAXED);
+}
+
+static apr_size_t db_status(sqlite3 *handle, int what)
+{
+    int now = 0, high = 0;
+
+    return sqlite3_db_status(handle, what, &now, &high, 0) == SQLITE_OK
+               ? (apr_size_t)now
+               : 0;
+}
+
+void cp_sqlite_weigh(cp_connection_t *connection, cp_sqlite_weight_t *sum)
+{
+    sqlite3 *handle = ((cp_sqlite_conn_t *)connection)->handle;
+
+    sum->cache += db_status(handle, SQLITE_DBSTATUS_CACHE_USED);
+    sum->schema += db_status(handle, SQLITE_DBSTATUS_SCHEMA_USED);
+    sum->statements += db_status(handle, SQLITE_DBSTATUS_STMT_USED);
+}
+
+void cp_sqlite_shrink(cp_connection_t *connection)
+{
+    cp_sqlite_conn_t *conn = connection;
+
+    cp_statement_free_all(conn);
+    sqlite3_db_release_memory(conn->handle);
+}
+
+uint64_t cp_sqlite_memory_used(void)
+{
+    return (uint64_t)sqlite3_memory_used();
+}

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SQLite as a driver: what is configured of it, and the table. */
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/gauge.h"
+#include "base/option.h"
+#include "database/database.h"
+#include "database/limit.h"
+#include "database/sqlite/connection.h"
+#include "database/sqlite/scan.h"
+#include "database/sqlite/sqlite.h"
+#include "database/value.h"
+#include "database/version.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include <apr_strings.h>
+
+#define SENTINEL_IDLE apr_time_from_sec(60)
+
+/* --- what is configured --- */
+
+static const char *const synchronous_names[] = {"off", "normal", "full", NULL};
+
+#define FIELD(name) APR_OFFSETOF(cp_sqlite_config_t, name)
+
+static const cp_option_t keys[] = {
+    {CP_DURATION("busy", FIELD(busy), 5 * CP_SECOND, 0, CP_HOUR)},
+    {CP_SIZE("cache", FIELD(cache), 512 * CP_KIB, 16 * CP_KIB, CP_GIB)},
+    {CP_NAME("synchronous", FIELD(synchronous), 1, synchronous_names)},
+    {CP_FLAG("readonly", FIELD(is_readonly), 0)},
+    {CP_SIZE("length", FIELD(length), 1000000, CP_KIB, CP_GIB)},
+    {CP_INT("like", FIELD(like), 50, 1, 50000)},
+    {NULL},
+};
+
+static const char *const reads[] = {"SELECT", "VALUES", NULL};
+static const char *const writes[] = {"INSERT", "UPDATE", "DELETE", "REPLACE",
+                                     NULL};
+
+static const char *take_address(apr_pool_t *p, void *data, const char *name,
+                                const char *text, cp_resolve_fn resolve)
+{
+    cp_sqlite_config_t *config = data;
+
+    config->name = name;
+    config->path = strcmp(text, ":memory:") == 0 ? text : resolve(p, text);
+    return config->path ? NULL : "the path is not valid";
+}
+
+static const char *check(apr_pool_t *p, const void *data)
+{
+    const cp_sqlite_config_t *config = data;
+
+    return strcmp(config->path, ":memory:") == 0
+               ? "sqlite::memory: cannot be pooled: each connection of each "
+                 "child would be another, empty database"
+               : NULL;
+}
+
+static void describe(const void *data, cp_database_facts_t *facts)
+{
+    const cp_sqlite_config_t *config = data;
+
+    facts->address = config->path;
+    facts->is_readonly = config->is_readonly;
+    facts->file = config->path;
+    facts->file_risk = ", and serving it breaks SQLite's locks";
+    facts->cache = config->cache;
+    facts->cache_name = "page cache";
+}
+
+/* The file may not be there yet: its directory is what links lead to. */
+static const char *canonical_path(apr_pool_t *p, const void *data)
+{
+    const char *path = ((const cp_sqlite_config_t *)data)->path;
+    const char *name = strrchr(path, '/');
+    char *file = realpath(path, NULL);
+    char *dir = NULL;
+    const char *copy = file ? apr_pstrdup(p, file) : path;
+
+    if (!file && name) {
+        dir = realpath(apr_pstrmemdup(p, path, (apr_size_t)(name - path) + 1),
+                       NULL);
+        copy = dir ? apr_pstrcat(p, dir, name, NULL) : path;
+    }
+    free(file);
+    free(dir);
+    return copy;
+}
+
+/* The date functions take these words for the present moment, from texts and
+ * from blobs, up to the first NUL. */
+static int is_now(const cp_value_t *value)
+{
+    static const char *const words[] = {"now", "subsec", "subsecond"};
+
+    if (value->storage != CP_TEXT && value->storage != CP_BLOB) {
+        return 0;
+    }
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        apr_size_t n = strlen(words[i]);
+        const char *data = value->as.bytes.data;
+
+        if (value->as.bytes.size >= n && strncasecmp(data, words[i], n) == 0
+            && (value->as.bytes.size == n || data[n] == '\0')) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+const char *cp_sqlite_version(void)
+{
+    return sqlite3_libversion();
+}
+
+static const char *library(apr_pool_t *p)
+{
+    return apr_pstrcat(p, "SQLite ", cp_sqlite_version(), NULL);
+}
+
+const char *cp_sqlite_version_risk(apr_pool_t *p)
+{
+    int v = sqlite3_libversion_number();
+
+    if (v < 3007000 || v >= 3051003 || (v >= 3050007 && v < 3051000)
+        || (v >= 3044006 && v < 3045000)) {
+        return NULL;
+    }
+    return apr_psprintf(
+        p,
+        "SQLite %s can lose committed rows when a write races a checkpoint "
+        "(fixed in 3.51.3, 3.50.7 and 3.44.6). Writes through this server are "
+        "safe: they take turns. Let no other program write the same file, or "
+        "update SQLite",
+        sqlite3_libversion());
+}
+
+/* --- a database in a child --- */
+
+static apr_status_t create(cp_database_t **pdb, const void *data,
+                           apr_global_mutex_t *lock, apr_pool_t *p)
+{
+    cp_sqlite_config_t config = *(const cp_sqlite_config_t *)data;
+    apr_status_t rv;
+
+    config.write_lock = lock;
+    rv = cp_sqlite_create(pdb, &config, p);
+    return rv == APR_SUCCESS ? cp_sentinel_create(&(*pdb)->sentinel, *pdb, p)
+                             : rv;
+}
+
+static int look(cp_database_t *db)
+{
+    int sight = cp_sqlite_file_changed(db) ? CP_SIGHT_OTHER : 0;
+
+    return access(db->config.path, F_OK) == 0 ? sight : sight | CP_SIGHT_GONE;
+}
+
+static void tend(cp_database_t *db)
+{
+    cp_sqlite_tidy(db);
+    cp_sentinel_rest(db->sentinel, SENTINEL_IDLE);
+}
+
+#define HELD                                                                   \
+    .metric = "connpool_memory_bytes", .unit = "bytes",                        \
+    .help = "Memory of idle connections by what it is for."
+
+static const cp_gauge_t gauges[CP_GAUGES] = {
+    {.name = "cache_bytes", .title = "Page cache", HELD, .label = "cache"},
+    {.name = "schema_bytes", .title = "Schema", HELD, .label = "schema"},
+    {.name = "statement_bytes",
+     .title = "Statements",
+     HELD,
+     .label = "statements"},
+    {.name = "wal_bytes",
+     .title = "WAL",
+     .metric = "connpool_wal_bytes",
+     .unit = "bytes",
+     .help = "Size of the database's write-ahead log."},
+};
+
+static void add_weight(const cp_sqlite_weight_t *weight,
+                       uint64_t sums[CP_GAUGES])
+{
+    sums[0] += weight->cache;
+    sums[1] += weight->schema;
+    sums[2] += weight->statements;
+}
+
+static void weigh(cp_connection_t *conn, uint64_t sums[CP_GAUGES])
+{
+    cp_sqlite_weight_t weight = {0};
+
+    cp_sqlite_weigh(conn, &weight);
+    add_weight(&weight, sums);
+}
+
+static void measure(cp_database_t *db, uint64_t sums[CP_GAUGES])
+{
+    cp_sqlite_weight_t weight = {0};
+
+    cp_sentinel_weigh(db->sentinel, &weight);
+    add_weight(&weight, sums);
+    sums[3] = (uint64_t)cp_sqlite_wal_bytes(db);
+}
+
+/* --- connections and statements --- */
+
+static void limit(cp_connection_t *conn, const cp_limit_t *l)
+{
+    conn->deadline = l->deadline;
+    conn->meanwhile = l->meanwhile;
+    conn->meanwhile_baton = l->baton;
+}
+
+static void *native(cp_connection_t *conn)
+{
+    return cp_sqlite_handle(conn);
+}
+
+static apr_status_t bind_value(cp_statement_t *st, const char *name,
+                               cp_type_t type, const cp_value_t *value,
+                               cp_error_t *err)
+{
+    return cp_statement_bind(st, name, value, err);
+}
+
+static int is_writing(cp_statement_t *st)
+{
+    return !cp_statement_is_readonly(st);
+}
+
+static void result(cp_statement_t *st, cp_result_t *r)
+{
+    r->changes = cp_sqlite_changes(st->conn);
+    r->last_rowid = cp_sqlite_last_rowid(st->conn);
+}
+
+static apr_status_t version(cp_database_t *db, cp_clock_t deadline,
+                            cp_version_t *v, cp_error_t *err)
+{
+    return cp_sentinel_version(db->sentinel, v, err);
+}
+
+const cp_database_driver_t cp_sqlite_driver = {
+    .abi = CP_DATABASE_ABI,
+    .scheme = "sqlite",
+    .syntax = "sqlite:PATH",
+    .can = CP_CAN_SPLIT_WRITER | CP_CAN_LOCK_WRITES | CP_CAN_VERSION
+           | CP_CAN_ROWID | CP_CAN_NEST,
+
+    .config_size = sizeof(cp_sqlite_config_t),
+    .keys = keys,
+    .read_verbs = reads,
+    .write_verbs = writes,
+    .address = take_address,
+    .check = check,
+    .describe = describe,
+    .identity = canonical_path,
+    .scan = cp_sql_scan,
+    .is_volatile = cp_sql_is_volatile,
+    .is_volatile_value = is_now,
+    .library = library,
+    .risk = cp_sqlite_version_risk,
+
+    .create = create,
+    .stop = cp_sqlite_stop,
+    .look = look,
+    .tend = tend,
+    .gauges = gauges,
+    .weigh = weigh,
+    .measure = measure,
+    .shrink = cp_sqlite_shrink,
+    .memory = cp_sqlite_memory_used,
+    .reader = &cp_sqlite_reader,
+    .writer = &cp_sqlite_writer,
+    .probe = CP_SQLITE_PROBE,
+    .outdated = "the database file was replaced",
+
+    .limit = limit,
+    .in_transaction = cp_sqlite_in_transaction,
+    .begin = cp_sqlite_begin,
+    .commit = cp_sqlite_commit,
+    .rollback = cp_sqlite_rollback,
+    .nest = cp_sqlite_nest,
+    .unnest = cp_sqlite_unnest,
+    .enter_write = cp_sqlite_lock,
+    .leave_write = cp_sqlite_unlock,
+    .native = native,
+
+    .prepare = cp_statement_prepare,
+    .bind = bind_value,
+    .step = cp_statement_step,
+    .columns = cp_statement_columns,
+    .column_name = cp_statement_column_name,
+    .row = cp_statement_row,
+    .writes = is_writing,
+    .result = result,
+    .finish = cp_statement_finish,
+
+    .version = version,
+    .is_current = cp_sqlite_is_current,
+    .depends = cp_statement_volatile,
+};

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What every connection of ours is held to: time, other programs' locks, and
+ * what SQL may do. */
+#include "base/clock.h"
+#include "database/sqlite/connection.h"
+#include "database/sqlite/sqlite.h"
+
+#include <string.h>
+#include <strings.h>
+
+#define PROGRESS_OPS    1000 /* virtual machine steps between clock looks */
+#define MEANWHILE_EVERY apr_time_from_msec(5)
+
+/* --- deadlines --- */
+
+/* Called by SQLite every PROGRESS_OPS steps; true interrupts. */
+static int on_progress(void *data)
+{
+    cp_sqlite_conn_t *conn = data;
+    cp_clock_t now = cp_clock_now();
+
+    if (conn->meanwhile && now >= conn->meanwhile_at) {
+        conn->meanwhile_at = now + MEANWHILE_EVERY;
+        conn->meanwhile(conn->meanwhile_baton);
+    }
+    return cp_sqlite_is_stopping(conn->db) || now >= conn->deadline;
+}
+
+/* Called by SQLite when another program holds a lock; false gives up. A flat,
+ * short pause: the default's growing steps make tails of seconds. */
+static int on_busy(void *data, int count)
+{
+    cp_sqlite_conn_t *conn = data;
+    cp_clock_t now = cp_clock_now();
+
+    if (count == 0) {
+        conn->busy_until = cp_clock_after(conn->db->config.busy);
+    }
+    if (now >= conn->busy_until || now >= conn->deadline
+        || cp_sqlite_is_stopping(conn->db)) {
+        return 0;
+    }
+    sqlite3_sleep(count < 10 ? 1 : 5);
+    return 1;
+}
+
+void cp_sqlite_set_deadline(cp_connection_t *connection, cp_clock_t deadline)
+{
+    cp_sqlite_conn_t *conn = connection;
+
+    conn->deadline = deadline;
+}
+
+/* --- hardening --- */
+
+static int equals_any(const char *word, const char *const *list)
+{
+    for (; word && *list; list++) {
+        if (strcasecmp(word, *list) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Functions whose values change without the data. A date's may, if it is asked
+ * for now: of what a view says nobody else sees the arguments. */
+static const char *volatile_function(const char *name, const char *view)
+{
+    static const char *const always[] = {"random",       "randomblob",
+                                         "changes",      "total_changes",
+                                         "current_date", "last_insert_rowid",
+                                         "current_time", "current_timestamp"};
+    static const char *const dates[] = {"date",      "time",     "datetime",
+                                        "julianday", "strftime", "unixepoch"};
+
+    for (size_t i = 0; i < sizeof(always) / sizeof(always[0]); i++) {
+        if (strcasecmp(name, always[i]) == 0) {
+            return always[i];
+        }
+    }
+    for (size_t i = 0; view && i < sizeof(dates) / sizeof(dates[0]); i++) {
+        if (strcasecmp(name, dates[i]) == 0) {
+            return dates[i];
+        }
+    }
+    return NULL;
+}
+
+/* What nobody's SQL may do, whatever the lexical check let through. Temporary
+ * objects would outlive their borrower (a trigger even acts for the next one);
+ * transactions belong to cp_sqlite_begin. Full-text search asks for
+ * data_version by itself. */
+static int authorize(void *data, int action, const char *first,
+                     const char *second, const char *database,
+                     const char *trigger)
+{
+    static const char *const functions[] = {"load_extension", "fts3_tokenizer",
+                                            NULL};
+    static const char *const tables[] = {"sqlite_dbpage", "sqlite_stmt",
+                                         "dbstat", NULL};
+    static const char *const pragmas[] = {"data_version", NULL};
+    static const char *const temporary[] = {"temp", NULL};
+    cp_sqlite_conn_t *conn = data;
+    int is_denied = 0;
+
+    switch (action) {
+    case SQLITE_ATTACH:
+    case SQLITE_DETACH:
+    case SQLITE_CREATE_TEMP_INDEX:
+    case SQLITE_CREATE_TEMP_TABLE:
+    case SQLITE_CREATE_TEMP_TRIGGER:
+    case SQLITE_CREATE_TEMP_VIEW:
+        is_denied = 1;
+        break;
+    case SQLITE_TRANSACTION:
+    case SQLITE_SAVEPOINT:
+        is_denied = conn->is_compiling;
+        break;
+    case SQLITE_PRAGMA:
+        is_denied = second || !equals_any(first, pragmas);
+        break;
+    case SQLITE_FUNCTION:
+        is_denied = equals_any(second, functions);
+        if (!conn->volatile_call) {
+            conn->volatile_call = volatile_function(second, trigger);
+        }
+        break;
+    case SQLITE_INSERT:
+        /* Also into the schema of temp: CREATE TABLE temp.name. */
+        is_denied = equals_any(first, tables)
+                    || equals_any(database, temporary);
+        break;
+    case SQLITE_READ:
+    case SQLITE_UPDATE:
+    case SQLITE_DELETE:
+        is_denied = equals_any(first, tables);
+        break;
+    case SQLITE_CREATE_VTABLE:
+        is_denied = equals_any(second, tables); /* the module */
+        break;
+    default:
+        break;
+    }
+    if (!is_denied || conn->is_internal) {
+        return SQLITE_OK;
+    }
+    conn->was_denied = 1;
+    return SQLITE_DENY;
+}
+
+void cp_sqlite_harden(cp_sqlite_conn_t *conn)
+{
+    const cp_sqlite_config_t *config = &conn->db->config;
+    sqlite3 *handle = conn->handle;
+
+    sqlite3_extended_result_codes(handle, 1);
+    sqlite3_db_config(handle, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    sqlite3_db_config(handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+    sqlite3_db_config(handle, SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0, NULL);
+    sqlite3_db_config(handle, SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER, 0, NULL);
+    sqlite3_db_config(handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    sqlite3_limit(handle, SQLITE_LIMIT_ATTACHED, 0);
+    sqlite3_limit(handle, SQLITE_LIMIT_LENGTH, (int)config->length);
+    sqlite3_limit(handle, SQLITE_LIMIT_LIKE_PATTERN_LENGTH, config->like);
+    sqlite3_limit(handle, SQLITE_LIMIT_WORKER_THREADS, 0);
+    sqlite3_progress_handler(handle, PROGRESS_OPS, on_progress, conn);
+    sqlite3_busy_handler(handle, on_busy, conn);
+    sqlite3_set_authorizer(handle, authorize, conn);
+}

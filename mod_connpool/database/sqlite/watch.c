@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The files of a database: whether others took their place, and that no log is
+ * left lying beside them. */
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "database/sqlite/connection.h"
+#include "database/sqlite/sqlite.h"
+
+#include <sys/stat.h>
+
+#define TIDY_PAUSE 10 /* rounds of maintenance after a vain try */
+
+/* Remember what is at path now; was it another file, or is it gone? A file
+ * that is new there changed nothing for anybody. */
+static int is_replaced(cp_sqlite_identity_t *last, const char *path)
+{
+    cp_sqlite_identity_t before = *last;
+
+    *last = cp_sqlite_identify(path);
+    return before.is_there && !cp_sqlite_is_same(&before, last);
+}
+
+int cp_sqlite_file_changed(cp_sqlite_t *db)
+{
+    ino_t opened = __atomic_exchange_n(&db->opened, 0, __ATOMIC_RELAXED);
+    /* A file may have come, been opened, and gone between two looks. */
+    int is_file_other = is_replaced(&db->file, db->config.path)
+                        || (opened != 0 && opened != db->file.inode);
+    int is_log_other = is_replaced(&db->log, db->log_path);
+    /* A log that nobody has open is removed by the next program to close the
+     * database: that is as it should be. */
+    int was_unused = __atomic_exchange_n(&db->was_unused, 0, __ATOMIC_RELAXED)
+                     || cp_sqlite_connections(db) == 0;
+
+    if (is_log_other && !is_file_other && !was_unused) {
+        cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
+               "database '%s': the log %s was removed by another program; "
+               "if it was in use, what was only in it is lost",
+               db->config.name, db->log_path);
+    }
+    if (is_file_other) {
+        pthread_mutex_lock(&db->lock);
+        db->is_prepared = 0;
+        pthread_mutex_unlock(&db->lock);
+    }
+    return is_file_other || is_log_other;
+}
+
+apr_off_t cp_sqlite_wal_bytes(cp_sqlite_t *db)
+{
+    struct stat st;
+
+    return stat(db->log_path, &st) == 0 ? st.st_size : 0;
+}
+
+/* True when there is a log, and it is as it was a round ago. */
+static int is_log_quiet(cp_sqlite_t *db)
+{
+    struct stat now;
+    int is_quiet;
+
+    if (stat(db->log_path, &now) != 0) {
+        return 0;
+    }
+    is_quiet = now.st_size > 0 && now.st_size == db->last_log.st_size
+               && now.st_mtim.tv_sec == db->last_log.st_mtim.tv_sec
+               && now.st_mtim.tv_nsec == db->last_log.st_mtim.tv_nsec;
+    db->last_log = now;
+    return is_quiet;
+}
+
+/* False when others were busy with the file. */
+static int empty_log(cp_sqlite_t *db)
+{
+    cp_sqlite_conn_t *conn = NULL;
+    cp_error_t err;
+    int rc = SQLITE_BUSY;
+
+    if (cp_sqlite_open(db, 1, cp_clock_after(CP_SQLITE_TRUNCATE_PATIENCE),
+                       &conn, &err)
+            != APR_SUCCESS
+        || !conn) {
+        return 0;
+    }
+    if (cp_sqlite_lock(conn, cp_clock_now(), &err) == APR_SUCCESS) {
+        conn->deadline = cp_clock_after(CP_SQLITE_TRUNCATE_PATIENCE);
+        rc = sqlite3_wal_checkpoint_v2(conn->handle, NULL,
+                                       SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+        conn->deadline = CP_CLOCK_NEVER;
+        cp_sqlite_unlock(conn);
+    }
+    cp_sqlite_close(conn);
+    return rc == SQLITE_OK;
+}
+
+void cp_sqlite_tidy(cp_sqlite_t *db)
+{
+    if (db->config.is_readonly || !is_log_quiet(db)) {
+        return;
+    }
+    if (db->tidy_pause > 0) {
+        db->tidy_pause--;
+        return;
+    }
+    if (!empty_log(db)) {
+        db->tidy_pause = TIDY_PAUSE;
+    }
+}
