@@ -5,7 +5,7 @@
 
 #include "glue.h"
 #include "answers/answer.h"
-#include "config/definitions.h"
+#include "config/query.h"
 #include "database/value.h"
 #include "mod_connpool.h"
 

@@ -5,7 +5,8 @@
 
 #include "glue.h"
 #include "base/error.h"
-#include "config/definitions.h"
+#include "config/database.h"
+#include "config/upstream.h"
 
 /** A connection held for a request. Shared when the request (its subrequests
  * and internal redirects too) asks for the same pool again. */

@@ -4,7 +4,7 @@
 #define CONNPOOL_INPUT_H
 
 #include "glue.h"
-#include "config/definitions.h"
+#include "config/query.h"
 #include "database/value.h"
 
 typedef struct connpool_input_error_t {

@@ -2,7 +2,8 @@
  * What a request asks of connpool-batch: all that is served, with the query
  * string's parameters, or what a JSON array names, each with its own. */
 #include "glue.h"
-#include "config/definitions.h"
+#include "config/query.h"
+#include "config/setting.h"
 #include "database/value.h"
 #include "request/input.h"
 #include "request/output.h"

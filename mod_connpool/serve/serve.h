@@ -5,7 +5,7 @@
 
 #include "glue.h"
 #include "base/bytes/buffer.h"
-#include "config/definitions.h"
+#include "config/query.h"
 #include "work/batch.h"
 #include "work/cache.h"
 

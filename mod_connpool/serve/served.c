@@ -2,7 +2,7 @@
  * What clients and caches between are told of answers that are kept. */
 #include "glue.h"
 #include "answers/answer.h"
-#include "config/definitions.h"
+#include "config/query.h"
 #include "request/output.h"
 #include "serve/serve.h"
 #include "work/cache.h"

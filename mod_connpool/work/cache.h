@@ -6,7 +6,7 @@
 #include "glue.h"
 #include "answers/answer.h"
 #include "base/error.h"
-#include "config/definitions.h"
+#include "config/query.h"
 #include "database/value.h"
 
 /** How a request came to its answer: the note connpool-cache. */

@@ -9,12 +9,12 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "child/child.h"
-#include "config/definitions.h"
+#include "config/upstream.h"
 #include "http/job/fetch.h"
 #include "request/account.h"
 #include "request/hold.h"
 #include "request/output.h"
-#include "stats/stats.h"
+#include "stats/cell.h"
 #include "work/fetch.h"
 
 #include <ap_mpm.h>

@@ -6,7 +6,7 @@
 #include "glue.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "config/definitions.h"
+#include "config/upstream.h"
 #include "http/job/bell.h"
 #include "http/job/fetch.h"
 #include "http/transfer.h"

@@ -8,7 +8,7 @@
 #include "answers/encode.h"
 #include "base/bytes/buffer.h"
 #include "base/error.h"
-#include "config/definitions.h"
+#include "config/query.h"
 #include "database/value.h"
 #include "work/query.h"
 
