@@ -17,6 +17,7 @@
 #include "config/option.h"
 #include "config/query.h"
 #include "config/setting.h"
+#include "stats/cell.h"
 #include "stats/stats.h"
 
 #include <unistd.h>

@@ -13,6 +13,7 @@
 #include "base/thread.h"
 #include "cache/provider.h"
 #include "child/child.h"
+#include "stats/cell.h"
 #include "stats/stats.h"
 
 #include <pthread.h>

@@ -5,16 +5,22 @@
 
 #include "glue.h"
 #include "base/clock.h"
-#include "config/database.h"
-#include "config/query.h"
-#include "config/upstream.h"
-#include "database/database.h"
-#include "http/loop.h"
-#include "http/upstream/breaker.h"
-#include "http/upstream/upstream.h"
-#include "pool/pool.h"
-#include "stats/segment.h"
-#include "stats/stats.h"
+
+#include <apr_global_mutex.h>
+
+struct connpool_database_t;
+struct connpool_query_t;
+struct connpool_upstream_t;
+struct cp_breaker_t;
+struct cp_cache_stats_t;
+struct cp_database_driver_t;
+struct cp_database_t;
+struct cp_loop_t;
+struct cp_pool_t;
+struct cp_query_stats_t;
+struct cp_segment_t;
+struct cp_upstream_stats_t;
+struct cp_upstream_t;
 
 /** A write lock of a database, kept over restarts in the process's pool. */
 typedef struct connpool_lock_t {
@@ -23,36 +29,37 @@ typedef struct connpool_lock_t {
 } connpool_lock_t;
 
 /** Has the writer a pool of its own, of one connection out of max=? */
-int connpool_has_writer_apart(const connpool_database_t *db);
+int connpool_has_writer_apart(const struct connpool_database_t *db);
 
 /** One form of a database's pools; NULL where no server needs it. */
 typedef struct connpool_db_pools_t {
-    cp_pool_t *readers;
-    cp_pool_t *writer; /* equal to readers when not split; NULL if readonly */
+    struct cp_pool_t *readers;
+    struct cp_pool_t
+        *writer; /* equal to readers when not split; NULL if readonly */
 } connpool_db_pools_t;
 
 /** A virtual host may have its pooling switched off. */
 typedef struct connpool_db_child_t {
-    cp_database_t *database;
+    struct cp_database_t *database;
     connpool_db_pools_t pooled;
     connpool_db_pools_t direct;
 } connpool_db_child_t;
 
 /** Index [is_pooled], likewise. */
 typedef struct connpool_up_child_t {
-    cp_upstream_t *upstream;
-    cp_breaker_t *breaker;
-    cp_pool_t *pool[2];
+    struct cp_upstream_t *upstream;
+    struct cp_breaker_t *breaker;
+    struct cp_pool_t *pool[2];
 } connpool_up_child_t;
 
 /** The state of this process. All fields are set in child_init (segment and
  * main_server in post_config) and constant afterwards, but the last three. */
 typedef struct connpool_child_t {
     server_rec *main_server;
-    cp_segment_t *segment;   /* NULL before post_config */
-    struct cp_rate_t *rates; /* of all children; NULL: nobody is limited */
-    int slot;                /* ours in the segment */
-    cp_loop_t *loop;         /* NULL: fetches run in the request's thread */
+    struct cp_segment_t *segment; /* NULL before post_config */
+    struct cp_rate_t *rates;      /* of all children; NULL: nobody is limited */
+    int slot;                     /* ours in the segment */
+    struct cp_loop_t *loop; /* NULL: fetches run in the request's thread */
     int is_started;
     int is_stopping;       /* atomic: the child ends at once */
     cp_clock_t grace_end;  /* atomic: of a graceful stop, 0: none */
@@ -72,9 +79,12 @@ const char *connpool_server_key(apr_pool_t *p, const server_rec *s);
 int connpool_wants_loop(void);
 
 /** Walk over all definitions of all servers. */
-typedef void (*connpool_each_database_fn)(connpool_database_t *db, void *baton);
-typedef void (*connpool_each_upstream_fn)(connpool_upstream_t *up, void *baton);
-typedef void (*connpool_each_query_fn)(connpool_query_t *query, void *baton);
+typedef void (*connpool_each_database_fn)(struct connpool_database_t *db,
+                                          void *baton);
+typedef void (*connpool_each_upstream_fn)(struct connpool_upstream_t *up,
+                                          void *baton);
+typedef void (*connpool_each_query_fn)(struct connpool_query_t *query,
+                                       void *baton);
 void connpool_each_database(connpool_each_database_fn fn, void *baton);
 void connpool_each_upstream(connpool_each_upstream_fn fn, void *baton);
 void connpool_each_query(connpool_each_query_fn fn, void *baton);
@@ -83,21 +93,23 @@ void connpool_each_query(connpool_each_query_fn fn, void *baton);
 #define CONNPOOL_DRIVERS 8
 
 /** Walk over the kinds of databases that are defined. */
-typedef void (*connpool_each_driver_fn)(const cp_database_driver_t *driver,
-                                        void *baton);
+typedef void (*connpool_each_driver_fn)(
+    const struct cp_database_driver_t *driver, void *baton);
 void connpool_each_driver(connpool_each_driver_fn fn, void *baton);
 
 /** Walk over the pools of a database, or over all of this child. */
-typedef void (*connpool_each_pool_fn)(cp_pool_t *pool, void *baton);
-void connpool_each_pool_of(connpool_database_t *db, connpool_each_pool_fn fn,
-                           void *baton);
+typedef void (*connpool_each_pool_fn)(struct cp_pool_t *pool, void *baton);
+void connpool_each_pool_of(struct connpool_database_t *db,
+                           connpool_each_pool_fn fn, void *baton);
 void connpool_each_pool(connpool_each_pool_fn fn, void *baton);
 
 /** This child's cells of a query or an upstream. */
-cp_query_stats_t *connpool_query_stats(const connpool_query_t *query);
-cp_upstream_stats_t *connpool_upstream_stats(const connpool_upstream_t *up);
+struct cp_query_stats_t *connpool_query_stats(
+    const struct connpool_query_t *query);
+struct cp_upstream_stats_t *connpool_upstream_stats(
+    const struct connpool_upstream_t *up);
 
 /** Those of its caches. */
-cp_cache_stats_t *connpool_cache_stats(void);
+struct cp_cache_stats_t *connpool_cache_stats(void);
 
 #endif

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "child/child.h"
 #include "child/upkeep.h"
+#include "stats/cell.h"
 #include "stats/segment.h"
 #include "stats/stats.h"
 

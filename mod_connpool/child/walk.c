@@ -3,6 +3,7 @@
 #include "glue.h"
 #include "child/child.h"
 #include "config/database.h"
+#include "config/query.h"
 #include "config/setting.h"
 #include "config/upstream.h"
 #include "database/database.h"

@@ -8,6 +8,7 @@
 #include "http/job/job.h"
 #include "http/loop.h"
 #include "http/upstream/guard.h"
+#include "stats/cell.h"
 #include "stats/stats.h"
 
 #include <errno.h>

@@ -8,6 +8,7 @@
 #include "base/thread.h"
 #include "http/generation.h"
 #include "http/job/job.h"
+#include "stats/cell.h"
 #include "stats/stats.h"
 
 #include <stdlib.h>

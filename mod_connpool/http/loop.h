@@ -9,7 +9,7 @@
 #include <apr_pools.h>
 #include <apr_time.h>
 
-#include "stats/stats.h"
+struct cp_loop_stats_t;
 
 typedef struct cp_loop_t cp_loop_t;
 
@@ -24,7 +24,7 @@ typedef struct cp_loop_config_t {
  * tries again with back-off, and fetches run inline meanwhile. Lives until
  * cp_loop_stop; not bound to p's life. */
 apr_status_t cp_loop_create(cp_loop_t **ploop, const cp_loop_config_t *config,
-                            cp_loop_stats_t *stats);
+                            struct cp_loop_stats_t *stats);
 
 /** Called about every 250 ms from the maintenance thread: a heartbeat older
  * than 2 s, or a thread that ended, gets the running generation abandoned (its

@@ -8,10 +8,13 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "http/job/bell.h"
-#include "http/job/fetch.h"
-#include "http/loop.h"
-#include "http/upstream/upstream.h"
+
+struct cp_bell_t;
+struct cp_fetch_request_t;
+struct cp_fetch_result_t;
+struct cp_fetch_sink_t;
+struct cp_loop_t;
+struct cp_upstream_t;
 
 /** A fetch under way. It belongs to one thread, which may have several. */
 typedef struct cp_transfer_t cp_transfer_t;
@@ -26,10 +29,11 @@ typedef struct cp_transfer_t cp_transfer_t;
  * @return APR_SUCCESS, whatever becomes of the fetch; APR_ENOMEM: nothing has
  * begun */
 apr_status_t cp_transfer_start(cp_transfer_t **ptransfer,
-                               cp_upstream_t *upstream, void *conn,
-                               cp_loop_t *loop,
-                               const cp_fetch_request_t *request,
-                               const cp_fetch_sink_t *sink, cp_bell_t *bell);
+                               struct cp_upstream_t *upstream, void *conn,
+                               struct cp_loop_t *loop,
+                               const struct cp_fetch_request_t *request,
+                               const struct cp_fetch_sink_t *sink,
+                               struct cp_bell_t *bell);
 
 /** Give what has come to the sink, follow redirects, try again, keep the limits
  * of time: to be called for every transfer of a bell whenever that rang, and at
@@ -55,7 +59,7 @@ void cp_transfer_finish(cp_transfer_t *transfer);
  * policy, redirect elsewhere), CP_ERR_UPSTREAM, CP_ERR_SIZE, CP_ERR_DEADLINE,
  * CP_ERR_CANCELLED, CP_ERR_INTERNAL (memory). A failure after head() leaves the
  * answer cut. */
-apr_status_t cp_transfer_end(cp_transfer_t *transfer, cp_fetch_result_t *result,
-                             cp_error_t *err);
+apr_status_t cp_transfer_end(cp_transfer_t *transfer,
+                             struct cp_fetch_result_t *result, cp_error_t *err);
 
 #endif

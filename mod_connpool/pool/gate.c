@@ -2,7 +2,7 @@
 #include "pool/gate.h"
 
 #include "base/clock.h"
-#include "stats/stats.h"
+#include "stats/cell.h"
 
 #include <pthread.h>
 

@@ -3,7 +3,7 @@
 #ifndef CP_LEAK_H
 #define CP_LEAK_H
 
-#include "pool/pool.h"
+#include "pool/slot.h"
 
 /** Log those that are new. */
 void cp_pool_report_leaks(cp_pool_t *pool);

@@ -8,6 +8,8 @@
 #include "pool/leak.h"
 #include "pool/pool.h"
 #include "pool/slot.h"
+#include "stats/cell.h"
+#include "stats/histogram.h"
 #include "stats/stats.h"
 
 #include <apr_strings.h>

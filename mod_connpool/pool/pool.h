@@ -9,8 +9,10 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "pool/driver.h"
-#include "pool/gate.h"
 #include "stats/stats.h"
+
+struct cp_gate_t;
+struct cp_pool_stats_t;
 
 #define CP_POOL_SHARED_GATES 2
 
@@ -33,7 +35,7 @@ typedef struct cp_pool_config_t {
     /** Limits shared with other pools, entered after the pool's own gate in
      * this order (the same order everywhere, so nobody deadlocks). NULL: none.
      * Owned by the caller, must outlive the pool. */
-    cp_gate_t *shared_gates[CP_POOL_SHARED_GATES];
+    struct cp_gate_t *shared_gates[CP_POOL_SHARED_GATES];
     /** What a refusal calls them: "the limit per host"; NULL: "a shared limit".
      */
     const char *shared_names[CP_POOL_SHARED_GATES];
@@ -62,7 +64,7 @@ typedef struct cp_lease_t {
  * shown as one. The pool lives until cp_pool_destroy, whatever happens to p. */
 apr_status_t cp_pool_create(cp_pool_t **ppool, const cp_pool_config_t *config,
                             const cp_driver_t *driver, void *driver_ctx,
-                            cp_pool_stats_t *stats);
+                            struct cp_pool_stats_t *stats);
 
 /** Borrow a connection that is open and alive.
  * @param holder who borrows, for leak reports: a URI, a query's name; copied

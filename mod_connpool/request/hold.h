@@ -5,15 +5,17 @@
 
 #include "glue.h"
 #include "base/error.h"
-#include "config/database.h"
-#include "config/upstream.h"
+
+struct connpool_database_t;
+struct connpool_upstream_t;
 
 /** A connection held for a request. Shared when the request (its subrequests
  * and internal redirects too) asks for the same pool again. */
 typedef struct connpool_hold_t connpool_hold_t;
 
 /** `holder` names who asks, for leak reports; NULL: the request's URI. */
-apr_status_t connpool_hold_database(request_rec *r, connpool_database_t *db,
+apr_status_t connpool_hold_database(request_rec *r,
+                                    struct connpool_database_t *db,
                                     int is_writer, const char *holder,
                                     connpool_hold_t **phold, cp_error_t *err);
 
@@ -23,13 +25,13 @@ apr_status_t connpool_hold_database(request_rec *r, connpool_database_t *db,
 #define CONNPOOL_HOLD_AT_ONCE   2
 
 /** `how`: CONNPOOL_HOLD_ bits. */
-apr_status_t connpool_hold_upstream(request_rec *r, connpool_upstream_t *up,
-                                    int how, connpool_hold_t **phold,
-                                    cp_error_t *err);
+apr_status_t connpool_hold_upstream(request_rec *r,
+                                    struct connpool_upstream_t *up, int how,
+                                    connpool_hold_t **phold, cp_error_t *err);
 void *connpool_hold_connection(const connpool_hold_t *hold);
 /** The CURL * of an upstream's connection, prepared when it is first asked for;
  * NULL without memory. */
-void *connpool_hold_easy(connpool_hold_t *hold, connpool_upstream_t *up);
+void *connpool_hold_easy(connpool_hold_t *hold, struct connpool_upstream_t *up);
 /** Beside the pool, or of one that keeps nothing: for this use only. */
 int connpool_hold_is_one_shot(const connpool_hold_t *hold);
 int connpool_hold_is_shared(const connpool_hold_t *hold);
@@ -37,7 +39,8 @@ int connpool_hold_is_shared(const connpool_hold_t *hold);
 int connpool_holds_any(request_rec *r);
 
 /** Has this request a connection of the database in its hands already? */
-int connpool_holds_database(request_rec *r, const connpool_database_t *db);
+int connpool_holds_database(request_rec *r,
+                            const struct connpool_database_t *db);
 
 /** Give back; releasing twice is logged and harmless. */
 void connpool_hold_release(connpool_hold_t *hold);

@@ -4,11 +4,12 @@
 #define CONNPOOL_OUTPUT_H
 
 #include "glue.h"
-#include "answers/answer.h"
 #include "base/bytes/buffer.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "config/upstream.h"
+
+struct connpool_upstream_t;
+struct cp_answer_t;
 
 /** Send application/problem+json; returns OK (the answer is complete). errors
  * (connpool_input_error_t) and detail may be NULL. */
@@ -30,7 +31,8 @@ int connpool_answer_method(request_rec *r, apr_int64_t methods);
 int connpool_answer_rate(request_rec *r);
 
 /** Take one from the rate= of an upstream: APR_SUCCESS, or err. */
-apr_status_t connpool_take_rate(const connpool_upstream_t *up, cp_error_t *err);
+apr_status_t connpool_take_rate(const struct connpool_upstream_t *up,
+                                cp_error_t *err);
 
 /** connpool_problem for a core error: maps the class, logs the detail. `what`
  * names the query or upstream, whose `complaints` limit the lines per class. */
@@ -62,7 +64,7 @@ int connpool_send_tagged(request_rec *r, const char *content_type,
 
 /** Send an answer that others may have, too: its type, its ETag, 304 and HEAD
  * handled. The caller keeps its reference, and may give it back at once. */
-int connpool_send_shared(request_rec *r, cp_answer_t *answer,
+int connpool_send_shared(request_rec *r, struct cp_answer_t *answer,
                          const char *cache_control);
 
 /** connpool_send_whole from a file and a buffer, for bodies too long to hold:

@@ -12,6 +12,7 @@
 #include "request/output.h"
 #include "stats/cell.h"
 #include "stats/segment.h"
+#include "stats/stats.h"
 
 #include <apr_strings.h>
 

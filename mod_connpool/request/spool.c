@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "child/child.h"
 #include "request/output.h"
-#include "stats/stats.h"
+#include "stats/cell.h"
 
 #include <apr_strings.h>
 

@@ -8,7 +8,6 @@
 #include "answers/put.h"
 #include "base/bytes/buffer.h"
 #include "base/bytes/utf8.h"
-#include "database/value.h"
 #include "request/output.h"
 #include "serve/serve.h"
 #include "work/batch.h"

@@ -5,9 +5,10 @@
 
 #include "glue.h"
 #include "base/bytes/buffer.h"
-#include "config/query.h"
-#include "work/batch.h"
-#include "work/cache.h"
+
+struct connpool_batch_t;
+struct connpool_query_t;
+struct connpool_served_t;
 
 int connpool_query_handler(request_rec *r);
 int connpool_fetch_handler(request_rec *r);
@@ -17,12 +18,12 @@ int connpool_batch_handler(request_rec *r);
 
 /** Serve it with Cache-Control, Vary, Age and the note; takes over the
  * reference. */
-int connpool_send_served(request_rec *r, const connpool_query_t *query,
-                         connpool_served_t *served);
+int connpool_send_served(request_rec *r, const struct connpool_query_t *query,
+                         struct connpool_served_t *served);
 
 /** Fill the batch from the request.
  * @return OK, or the HTTP status to answer, with *pdetail and *perrors set */
-int connpool_batch_read(connpool_batch_t *batch, request_rec *r,
+int connpool_batch_read(struct connpool_batch_t *batch, request_rec *r,
                         const char **pdetail, apr_array_header_t **perrors);
 
 /** ?strict=1 */
@@ -30,7 +31,7 @@ int connpool_batch_is_strict(request_rec *r);
 
 /** The array, with a tag that tells nothing of the time it took. Answers are
  * freed on the way. *pfailed: how many items are not what was asked for. */
-const char *connpool_batch_write(connpool_batch_t *batch, request_rec *r,
+const char *connpool_batch_write(struct connpool_batch_t *batch, request_rec *r,
                                  cp_buffer_t *buf, int *pfailed);
 
 #endif

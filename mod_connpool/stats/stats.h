@@ -13,7 +13,6 @@
 
 #include "base/error.h"
 #include "base/gauge.h"
-#include "stats/cell.h"
 #include "stats/histogram.h"
 
 /** Why a connection was closed. */

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "child/child.h"
+#include "config/database.h"
 #include "config/upstream.h"
 #include "http/job/bell.h"
 #include "http/job/fetch.h"

@@ -15,6 +15,7 @@
 #include "request/hold.h"
 #include "request/output.h"
 #include "stats/cell.h"
+#include "stats/stats.h"
 #include "work/fetch.h"
 
 #include <ap_mpm.h>

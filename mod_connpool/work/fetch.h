@@ -6,24 +6,27 @@
 #include "glue.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "config/upstream.h"
-#include "http/job/bell.h"
-#include "http/job/fetch.h"
-#include "http/transfer.h"
 #include "http/upstream/breaker.h"
 #include "request/hold.h"
 
+struct connpool_upstream_t;
+struct cp_bell_t;
+struct cp_fetch_request_t;
+struct cp_fetch_sink_t;
+struct cp_transfer_t;
+
 /** Add those of the request's headers that the upstream is to see. */
-void connpool_hand_on_headers(request_rec *r, const connpool_upstream_t *up,
-                              cp_fetch_request_t *request);
+void connpool_hand_on_headers(request_rec *r,
+                              const struct connpool_upstream_t *up,
+                              struct cp_fetch_request_t *request);
 
 /** One fetch under way, of many that a thread may have. Caller's storage,
  * zeroed. */
 typedef struct connpool_fetch_run_t {
     request_rec *r;
-    connpool_upstream_t *up; /* NULL: not opened, or closed */
+    struct connpool_upstream_t *up; /* NULL: not opened, or closed */
     connpool_hold_t *hold;
-    cp_transfer_t *transfer;
+    struct cp_transfer_t *transfer;
     apr_interval_time_t waited;
     cp_admission_t admission; /* by the upstream's breaker */
     int is_hurried;           /* it has less time than the upstream may take */
@@ -38,10 +41,11 @@ typedef struct connpool_fetch_run_t {
  * CONNPOOL_HOLD_AT_ONCE: none is free, nothing happened, the run is as new;
  * else err, and nothing is to be closed */
 apr_status_t connpool_fetch_open(connpool_fetch_run_t *run, request_rec *r,
-                                 connpool_upstream_t *up,
-                                 const cp_fetch_request_t *request,
-                                 const cp_fetch_sink_t *sink, cp_bell_t *bell,
-                                 int how, cp_error_t *err);
+                                 struct connpool_upstream_t *up,
+                                 const struct cp_fetch_request_t *request,
+                                 const struct cp_fetch_sink_t *sink,
+                                 struct cp_bell_t *bell, int how,
+                                 cp_error_t *err);
 
 /** As cp_transfer_advance: APR_SUCCESS: over, close it, or APR_EAGAIN. */
 apr_status_t connpool_fetch_advance(connpool_fetch_run_t *run,
@@ -53,16 +57,18 @@ apr_status_t connpool_fetch_advance(connpool_fetch_run_t *run,
 apr_status_t connpool_fetch_close(connpool_fetch_run_t *run, cp_error_t *err);
 
 /** One fetch from open to close. */
-apr_status_t connpool_run_fetch(request_rec *r, connpool_upstream_t *up,
-                                const cp_fetch_request_t *request,
-                                const cp_fetch_sink_t *sink, cp_error_t *err);
+apr_status_t connpool_run_fetch(request_rec *r, struct connpool_upstream_t *up,
+                                const struct cp_fetch_request_t *request,
+                                const struct cp_fetch_sink_t *sink,
+                                cp_error_t *err);
 
 /** As connpool_run_fetch; with coalesce=on the sink may get what an equal fetch
  * brings that is under way in this child, once that is whole. Requests that
  * hand on credentials run alone. */
-apr_status_t connpool_coalesce_fetch(request_rec *r, connpool_upstream_t *up,
-                                     const cp_fetch_request_t *request,
-                                     const cp_fetch_sink_t *sink,
+apr_status_t connpool_coalesce_fetch(request_rec *r,
+                                     struct connpool_upstream_t *up,
+                                     const struct cp_fetch_request_t *request,
+                                     const struct cp_fetch_sink_t *sink,
                                      cp_error_t *err);
 
 void connpool_coalesce_start(apr_pool_t *pchild);

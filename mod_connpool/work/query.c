@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "child/child.h"
+#include "config/database.h"
 #include "config/query.h"
 #include "config/setting.h"
 #include "database/database.h"

@@ -6,22 +6,25 @@
 #include "glue.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "config/query.h"
 #include "database/database.h"
 #include "database/limit.h"
-#include "database/value.h"
 #include "request/hold.h"
+
+struct connpool_query_t;
+struct cp_database_driver_t;
+struct cp_statement_t;
+struct cp_value_t;
 
 /** One execution of a named query. Caller's storage, zeroed. */
 typedef struct connpool_run_t {
     request_rec *r;
-    connpool_query_t *query;
+    struct connpool_query_t *query;
     connpool_hold_t *hold;
-    const cp_database_driver_t *driver;
-    cp_statement_t *statement;
-    const cp_value_t *values; /* of the declared parameters */
-    cp_clock_t asked;         /* for a connection */
-    cp_clock_t started;       /* with the connection */
+    const struct cp_database_driver_t *driver;
+    struct cp_statement_t *statement;
+    const struct cp_value_t *values; /* of the declared parameters */
+    cp_clock_t asked;                /* for a connection */
+    cp_clock_t started;              /* with the connection */
     cp_limit_t limit;
     int in_transaction;
     int is_nested; /* its transaction lies within that of another */
@@ -33,8 +36,9 @@ typedef struct connpool_run_t {
 /** Acquire, prepare, bind; begin a transaction for a write. values has one
  * entry per declared parameter. On failure everything is given back. */
 apr_status_t connpool_run_open(connpool_run_t *run, request_rec *r,
-                               connpool_query_t *query,
-                               const cp_value_t *values, cp_error_t *err);
+                               struct connpool_query_t *query,
+                               const struct cp_value_t *values,
+                               cp_error_t *err);
 
 /** The next row (driver->row reads it), APR_EOF, or err. */
 apr_status_t connpool_run_next(connpool_run_t *run, cp_error_t *err);

@@ -4,13 +4,14 @@
 #define CONNPOOL_ROWS_H
 
 #include "glue.h"
-#include "answers/answer.h"
 #include "answers/encode.h"
 #include "base/bytes/buffer.h"
 #include "base/error.h"
-#include "config/query.h"
 #include "database/value.h"
 #include "work/query.h"
+
+struct connpool_query_t;
+struct cp_answer_t;
 
 /** An answer in the making. Caller's storage, zeroed, with make_room set. */
 typedef struct connpool_rows_t {
@@ -18,7 +19,7 @@ typedef struct connpool_rows_t {
      * passed, and empty buf. Failures go to err. NULL: all stays in buf. */
     apr_status_t (*make_room)(struct connpool_rows_t *rows);
     request_rec *r;
-    connpool_query_t *query;
+    struct connpool_query_t *query;
     connpool_run_t run;
     cp_encoder_t *encoder; /* NULL before the first row is asked for */
     cp_value_t *row;
@@ -35,7 +36,7 @@ typedef struct connpool_rows_t {
  * @return APR_SUCCESS: the rest of the answer is in buf; or err is set and buf
  * empty */
 apr_status_t connpool_rows_read(connpool_rows_t *rows, request_rec *r,
-                                connpool_query_t *query,
+                                struct connpool_query_t *query,
                                 const cp_value_t *values);
 
 /** Free buf. */
@@ -44,16 +45,19 @@ void connpool_rows_free(connpool_rows_t *rows);
 /** Run the query, its whole answer in memory (at most max-bytes): status 200
  * with Content-Type, and ConnPool-Truncated if it is cut, or 404 without body.
  * The caller has the one reference. */
-apr_status_t connpool_collect_query(request_rec *r, connpool_query_t *query,
+apr_status_t connpool_collect_query(request_rec *r,
+                                    struct connpool_query_t *query,
                                     const cp_value_t *values,
-                                    cp_answer_t **panswer, cp_error_t *err);
+                                    struct cp_answer_t **panswer,
+                                    cp_error_t *err);
 
 /** The same, and whether the answer, of a query with ttl=data, is good as long
  * as the version that was read before: it is of the file's latest state, and
  * nothing but the data decides it. */
-apr_status_t connpool_collect_lasting(request_rec *r, connpool_query_t *query,
+apr_status_t connpool_collect_lasting(request_rec *r,
+                                      struct connpool_query_t *query,
                                       const cp_value_t *values,
-                                      cp_answer_t **panswer, int *pis_lasting,
-                                      cp_error_t *err);
+                                      struct cp_answer_t **panswer,
+                                      int *pis_lasting, cp_error_t *err);
 
 #endif

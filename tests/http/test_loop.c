@@ -9,6 +9,8 @@
 #include <apr_file_info.h>
 #include <apr_strings.h>
 
+#include "stats/cell.h"
+#include "stats/stats.h"
 #include "http/fetching.h"
 #include "suites.h"
 

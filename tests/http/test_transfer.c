@@ -5,6 +5,9 @@
 
 #include <apr_strings.h>
 
+#include "stats/cell.h"
+#include "http/job/bell.h"
+#include "stats/stats.h"
 #include "http/fetching.h"
 #include "suites.h"
 

@@ -6,6 +6,7 @@
 
 #include <apr_pools.h>
 
+#include "stats/cell.h"
 #include "pool/gate.h"
 #include "base/log.h"
 #include "pool/pool.h"

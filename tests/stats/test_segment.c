@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "stats/cell.h"
 #include "base/clock.h"
 #include "stats/segment.h"
 #include "suites.h"

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "stats/cell.h"
 #include "stats/metric.h"
 #include "stats/stats.h"
 #include "stats/tables.h"

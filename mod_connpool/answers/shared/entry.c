@@ -2,9 +2,9 @@
 #include "answers/shared/entry.h"
 
 #include "answers/answer.h"
-#include "base/bytes/hash.h"
 #include "answers/shared/key.h"
 #include "base/bytes/buffer.h"
+#include "base/bytes/hash.h"
 
 #include <stdint.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "answers/shared/key.h"
 
-#include "base/bytes/hash.h"
 #include "base/bytes/buffer.h"
+#include "base/bytes/hash.h"
 #include "database/value.h"
 
 #include <stdint.h>

@@ -2,9 +2,9 @@
 #include "answers/shared/store.h"
 
 #include "answers/answer.h"
-#include "base/bytes/hash.h"
 #include "answers/shared/key.h"
 #include "base/bytes/buffer.h"
+#include "base/bytes/hash.h"
 
 #include <pthread.h>
 #include <stdlib.h>

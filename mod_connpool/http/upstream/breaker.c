@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "stats/cell.h"
 #include "stats/stats.h"
 
 #include <pthread.h>

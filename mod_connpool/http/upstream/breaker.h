@@ -13,7 +13,8 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "stats/stats.h"
+
+struct cp_upstream_stats_t;
 
 /** The first pause, and the longest: each doubles the one before, less up to a
  * quarter by chance, so that children do not probe in step. */
@@ -40,7 +41,7 @@ typedef struct cp_admission_t {
  * stats, whose breaker_* cells are this breaker's alone, must outlive it.
  * Created in p and destroyed with it. */
 apr_status_t cp_breaker_create(cp_breaker_t **pbreaker, const char *name,
-                               int failures, cp_upstream_stats_t *stats,
+                               int failures, struct cp_upstream_stats_t *stats,
                                apr_pool_t *p);
 
 /** May the upstream be asked? May be asked again with the same admission, after
@@ -64,7 +65,7 @@ typedef enum cp_breaker_state_t {
     CP_BREAKER_OPEN,
 } cp_breaker_state_t;
 
-cp_breaker_state_t cp_breaker_state(const cp_upstream_stats_t *sum,
+cp_breaker_state_t cp_breaker_state(const struct cp_upstream_stats_t *sum,
                                     cp_clock_t now);
 
 /** "closed", "half-open", "open". */

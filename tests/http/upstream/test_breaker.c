@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "stats/stats.h"
 #include "http/upstream/breaker.h"
 #include "base/log.h"
 #include "stats/metric.h"
