@@ -48,8 +48,8 @@ CPPFLAGS_ALL = -D_GNU_SOURCE $(HARDENING) $(CPPFLAGS) $(apxs_flags)
 CFLAGS_ALL   = -std=gnu11 $(OPTIMIZE) -fPIC -pthread -fvisibility=hidden \
                $(WARNINGS) $(WERROR) $(SANITIZE) $(CFLAGS)
 LDFLAGS_ALL  = -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(SANITIZE) $(LDFLAGS)
-LIBS        := -lsqlite3 -lcurl -ljansson
-TEST_LIBS    = $(check_libs) -lapr-1 -laprutil-1 $(LIBS) -lz -lm
+LIBS        := -lsqlite3 -lcurl -ljansson -lz
+TEST_LIBS    = $(check_libs) -lapr-1 -laprutil-1 $(LIBS) -lm
 
 MODULE    := $(BUILD)/mod_connpool.so
 TESTING   := $(BUILD)/testing/mod_connpool.so

@@ -28,4 +28,5 @@ apr.h libapr1-dev
 sqlite3.h libsqlite3-dev
 curl/curl.h libcurl4-openssl-dev
 jansson.h libjansson-dev
+zlib.h zlib1g-dev
 LIST

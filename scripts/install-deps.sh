@@ -12,8 +12,8 @@
 set -eu
 
 run='gcc libc6-dev make apache2-bin apache2-dev libsqlite3-dev
-    libcurl4-openssl-dev libjansson-dev sqlite3 pkg-config'
-check='check perl zlib1g-dev libaprutil1-dbd-sqlite3 nghttp2-client apache2-utils curl
+    libcurl4-openssl-dev libjansson-dev zlib1g-dev sqlite3 pkg-config'
+check='check perl libaprutil1-dbd-sqlite3 nghttp2-client apache2-utils curl
     openssl shellcheck cppcheck clang-format util-linux redis-tools
     libevent-2.1-7'
 

@@ -422,10 +422,6 @@ static cp_next_t judge_curl(cp_transfer_t *t, apr_status_t *prv)
     if (job->location) {
         return NEXT_REDIRECT;
     }
-    if (!t->is_head_out) {
-        *prv = error(t, CP_ERR_UPSTREAM, APR_SUCCESS,
-                     "the upstream closed the connection within its head");
-    }
     return NEXT_RETURN;
 }
 

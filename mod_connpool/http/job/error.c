@@ -69,9 +69,15 @@ static const struct {
 } faults[CP_FAULTS] = {
     [CP_FAULT_HEADERS] = {CP_ERR_UPSTREAM, "the upstream's head is too large"},
     [CP_FAULT_HEAD] = {CP_ERR_UPSTREAM, CAUSE_FORMED},
+    [CP_FAULT_HEAD_CUT] = {CP_ERR_UPSTREAM,
+                           "the upstream closed the connection within its "
+                           "head"},
     [CP_FAULT_ENCODING] = {CP_ERR_UPSTREAM,
                            "the upstream's answer is encoded in a way that was "
                            "not asked for"},
+    [CP_FAULT_CODED] = {CP_ERR_UPSTREAM,
+                        "the upstream's compressed answer is damaged or cut"},
+    [CP_FAULT_MEMORY] = {CP_ERR_INTERNAL, CAUSE_MEMORY},
     [CP_FAULT_SIZE] = {CP_ERR_SIZE, "the upstream's answer is too large"},
 };
 
@@ -81,15 +87,22 @@ static int is_address_refused(const cp_job_t *job)
     return job->guard.is_refused && job->phase == CP_PHASE_CONNECT;
 }
 
+/* To curl a line that is longer than it likes (100 KB) is a lack of memory. */
+static int is_too_long(const cp_job_t *job)
+{
+    return job->code == CURLE_OUT_OF_MEMORY && job->phase != CP_PHASE_CONNECT;
+}
+
 apr_status_t cp_http_explain(const cp_job_t *job, const cp_upstream_t *upstream,
                              cp_error_t *err)
 {
     const curl_error_t *error = find_error(job->code);
     const char *name = upstream->config.name;
+    cp_job_fault_t fault = is_too_long(job) ? CP_FAULT_HEADERS : job->fault;
 
-    if (job->fault != CP_FAULT_NONE) {
-        return cp_http_error(err, upstream, faults[job->fault].cls, APR_SUCCESS,
-                             faults[job->fault].cause);
+    if (fault != CP_FAULT_NONE) {
+        return cp_http_error(err, upstream, faults[fault].cls, APR_SUCCESS,
+                             faults[fault].cause);
     }
     if (is_address_refused(job)) {
         return cp_error_set(err, CP_ERR_REFUSED, APR_SUCCESS,

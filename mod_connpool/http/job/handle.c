@@ -16,13 +16,9 @@
 
 #define USER_AGENT "mod_connpool/0.1"
 
-/* A compressed chunk can grow a thousandfold while a transfer is paused, and
- * curl keeps the result: this bounds it to about 8 MB. Not for HTTP/2, where
- * libcurl 7.88 writes a whole frame of 16 KB into the buffer, even over its
- * end.
- */
-#define RECEIVE_BUFFER       8192L
-#define RECEIVE_BUFFER_HTTP2 16384L
+/* Not less: for HTTP/2 libcurl 7.88 writes a whole frame of 16 KB into the
+ * buffer, even over its end. */
+#define RECEIVE_BUFFER 16384L
 
 /* How long a parsed CA file is kept: a replaced one takes effect after it. */
 #define CA_CACHE_SECONDS 3600L
@@ -104,9 +100,7 @@ void cp_http_configure(CURL *easy, const cp_upstream_t *upstream,
     curl_easy_setopt(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
     curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
     curl_easy_setopt(easy, CURLOPT_USERAGENT, USER_AGENT);
-    curl_easy_setopt(easy, CURLOPT_BUFFERSIZE,
-                     upstream->config.http2 ? RECEIVE_BUFFER_HTTP2
-                                            : RECEIVE_BUFFER);
+    curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
     curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, cp_http_open_socket);
     curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, guard);
     configure_tls(easy, &upstream->config);

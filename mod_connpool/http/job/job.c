@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "http/job/bell.h"
 #include "http/job/fetch.h"
+#include "http/job/gunzip.h"
 #include "http/job/handle.h"
 #include "http/upstream/guard.h"
 #include "http/upstream/upstream.h"
@@ -13,6 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Of a coded body, decoded at once. */
+#define DECODE_PIECE ((size_t)16 * 1024)
 
 /* ---- Life ---- */
 
@@ -55,13 +59,30 @@ void cp_job_unref(cp_job_t *job)
     cp_buffer_free(&job->text);
     cp_buffer_free(&job->body);
     free(job->location);
+    cp_gunzip_free(job->gunzip);
     free(job);
+}
+
+/* curl is content: so are we, if there was a head for it and, for a coded body,
+ * the coding's own end. The declared length says nothing about that. */
+static int is_whole(cp_job_t *job)
+{
+    if (!job->is_final) {
+        job->fault = CP_FAULT_HEAD_CUT;
+    }
+    else if (job->gunzip && !cp_gunzip_is_complete(job->gunzip)) {
+        job->fault = CP_FAULT_CODED;
+    }
+    return job->fault == CP_FAULT_NONE;
 }
 
 void cp_job_finish(cp_job_t *job, cp_job_end_t end, CURLcode code)
 {
     CURL *orphan;
 
+    if (end == CP_END_CURL && code == CURLE_OK && !is_whole(job)) {
+        code = CURLE_WEIRD_SERVER_REPLY;
+    }
     pthread_mutex_lock(&job->lock);
     orphan = job->is_abandoned ? job->easy : NULL;
     job->code = code;
@@ -169,6 +190,17 @@ static cp_job_fault_t note_length(cp_job_t *job, const char *value)
     return CP_FAULT_NONE;
 }
 
+/* The one coding that was asked for, once. */
+static cp_job_fault_t note_coding(cp_job_t *job, const char *value)
+{
+    if ((strcasecmp(value, "gzip") != 0 && strcasecmp(value, "x-gzip") != 0)
+        || job->gunzip) {
+        return CP_FAULT_ENCODING;
+    }
+    job->gunzip = cp_gunzip_create();
+    return job->gunzip ? CP_FAULT_NONE : CP_FAULT_MEMORY;
+}
+
 /* What curl or we must know of the answer, whether or not it is passed on. */
 static cp_job_fault_t note_header(cp_job_t *job, const char *name,
                                   const char *value)
@@ -177,13 +209,11 @@ static cp_job_fault_t note_header(cp_job_t *job, const char *name,
         return note_length(job, value);
     }
     if (strcasecmp(name, "Content-Encoding") == 0) {
-        /* curl would decode others, and several in a row, as well. */
         if (strcasecmp(value, "identity") == 0) {
             return CP_FAULT_NONE;
         }
         job->is_coded = 1;
-        return strcasecmp(value, "gzip") == 0 ? CP_FAULT_NONE
-                                              : CP_FAULT_ENCODING;
+        return note_coding(job, value);
     }
     if (strcasecmp(name, "Transfer-Encoding") == 0) {
         job->is_coded = 1;
@@ -255,7 +285,10 @@ static int begin_head(cp_job_t *job, const char *line, size_t size)
     job->connection[0] = '\0';
     free(job->location);
     job->location = NULL;
-    if (!space || end - space < 4) {
+    cp_gunzip_free(job->gunzip);
+    job->gunzip = NULL;
+    job->is_in_head = 1;
+    if (!space || end - space < 4 || (end - space > 4 && space[4] != ' ')) {
         return 0;
     }
     for (const char *digit = space + 1; digit < space + 4; digit++) {
@@ -291,10 +324,31 @@ static int add_length(cp_job_t *job)
     return cp_buffer_try_append(&job->text, line, (size_t)size + 1);
 }
 
+static int has_no_body(const cp_job_t *job)
+{
+    return job->is_head || job->status == 204 || job->status == 304;
+}
+
+/* An interim answer: the real one follows. But curl takes 101 for the last,
+ * although nothing was to be switched to, and what is said of a body here for
+ * the next one's. */
+static cp_job_fault_t end_interim(const cp_job_t *job)
+{
+    return job->status == 101 || job->content_length >= 0 || job->is_coded
+               ? CP_FAULT_HEAD
+               : CP_FAULT_NONE;
+}
+
 static cp_job_fault_t end_head(cp_job_t *job)
 {
+    job->is_in_head = 0;
     if (job->status < 200) {
-        return CP_FAULT_NONE; /* an interim answer: the real one follows */
+        return end_interim(job);
+    }
+    job->is_final = 1;
+    if (has_no_body(job) || is_redirect(job)) {
+        cp_gunzip_free(job->gunzip);
+        job->gunzip = NULL;
     }
     if (is_redirect(job)) {
         return CP_FAULT_NONE; /* nobody sees it: the waiter goes on */
@@ -324,20 +378,19 @@ static cp_job_fault_t take_line(cp_job_t *job, const char *line, size_t size)
     if (job->header_bytes > CP_JOB_HEADERS_MAX) {
         return CP_FAULT_HEADERS;
     }
-    /* Only the runner sets phase, so it need not be read under the lock. */
-    if (job->phase == CP_PHASE_BODY) {
+    if (job->is_final) {
         return CP_FAULT_NONE; /* a trailer */
     }
     while (size > 0 && (line[size - 1] == '\n' || line[size - 1] == '\r')) {
         size--;
     }
-    if (size == 0) {
-        return end_head(job);
+    if (!job->is_in_head) {
+        return size >= 5 && memcmp(line, "HTTP/", 5) == 0
+                       && begin_head(job, line, size)
+                   ? CP_FAULT_NONE
+                   : CP_FAULT_HEAD;
     }
-    if (size >= 5 && memcmp(line, "HTTP/", 5) == 0) {
-        return begin_head(job, line, size) ? CP_FAULT_NONE : CP_FAULT_HEAD;
-    }
-    return add_header(job, line, size);
+    return size == 0 ? end_head(job) : add_header(job, line, size);
 }
 
 static size_t on_header(char *data, size_t unit, size_t count, void *baton)
@@ -385,37 +438,101 @@ cp_http_header_t *cp_job_headers(const cp_job_t *job, int *pcount)
 
 /* ---- Body ---- */
 
-static size_t on_body(char *data, size_t unit, size_t count, void *baton)
+/* Is there room for so much more? Else the waiter will have the transfer go on
+ * when it has taken what is there. */
+static int has_room(cp_job_t *job, size_t size)
 {
-    cp_job_t *job = baton;
-    size_t size = unit * count;
-    int is_first, is_full, is_kept = 1;
+    int is_full;
 
-    touch(job);
-    if (job->body_bytes + (apr_int64_t)size > job->max_body) {
-        return fail(job, CP_FAULT_SIZE);
+    pthread_mutex_lock(&job->lock);
+    is_full = job->body.size > 0 && job->body.size + size > CP_JOB_WINDOW;
+    job->is_paused = is_full;
+    pthread_mutex_unlock(&job->lock);
+    return !is_full;
+}
+
+static cp_job_fault_t keep(cp_job_t *job, const char *data, size_t size)
+{
+    int is_first, is_kept;
+
+    if (size == 0) {
+        return CP_FAULT_NONE;
     }
-    if (job->location) {
-        job->body_bytes += (apr_int64_t)size;
-        return size;
+    if (job->body_bytes + (apr_int64_t)size > job->max_body) {
+        return CP_FAULT_SIZE;
     }
     pthread_mutex_lock(&job->lock);
     is_first = job->body.size == 0;
-    is_full = !is_first && job->body.size + size > CP_JOB_WINDOW;
-    job->is_paused = is_full;
-    if (!is_full) {
-        is_kept = cp_buffer_try_append(&job->body, data, size);
-        job->has_news = 1;
-    }
+    is_kept = cp_buffer_try_append(&job->body, data, size);
+    job->has_news = 1;
     pthread_mutex_unlock(&job->lock);
-    if (is_full) {
-        return CURL_WRITEFUNC_PAUSE;
-    }
     job->body_bytes += (apr_int64_t)size;
     if (is_first && job->on_news) {
         job->on_news(job);
     }
-    return is_kept ? size : 0;
+    return is_kept ? CP_FAULT_NONE : CP_FAULT_MEMORY;
+}
+
+static size_t take_plain(cp_job_t *job, const char *data, size_t size)
+{
+    cp_job_fault_t fault;
+
+    if (!has_room(job, size)) {
+        return CURL_WRITEFUNC_PAUSE;
+    }
+    fault = keep(job, data, size);
+    return fault == CP_FAULT_NONE ? size : fail(job, fault);
+}
+
+/* Decode only what there is room for, then pause: a chunk can grow a
+ * thousandfold. To curl a chunk is taken as a whole or not at all, and shown
+ * again after a pause: what of it is decoded already is skipped. */
+static size_t take_coded(cp_job_t *job, const char *data, size_t size)
+{
+    const char *at = data + (job->decoded < size ? job->decoded : size);
+    size_t left = size - (size_t)(at - data);
+    char piece[DECODE_PIECE];
+    size_t got;
+
+    do {
+        cp_gunzip_state_t state;
+        cp_job_fault_t fault;
+
+        if (!has_room(job, sizeof(piece))) {
+            job->decoded = (size_t)(at - data);
+            return CURL_WRITEFUNC_PAUSE;
+        }
+        got = sizeof(piece);
+        state = cp_gunzip_run(job->gunzip, &at, &left, piece, &got);
+        fault = keep(job, piece, got);
+        if (state != CP_GUNZIP_GOING) {
+            fault = state == CP_GUNZIP_DAMAGED ? CP_FAULT_CODED
+                                               : CP_FAULT_MEMORY;
+        }
+        if (fault != CP_FAULT_NONE) {
+            return fail(job, fault);
+        }
+    } while (left > 0 || got == sizeof(piece));
+    job->decoded = 0;
+    return size;
+}
+
+static size_t on_body(char *data, size_t unit, size_t count, void *baton)
+{
+    cp_job_t *job = baton;
+    size_t size = unit * count;
+
+    touch(job);
+    if (!job->is_final) {
+        return fail(job, CP_FAULT_HEAD);
+    }
+    if (job->location) {
+        job->body_bytes += (apr_int64_t)size;
+        return job->body_bytes > job->max_body ? fail(job, CP_FAULT_SIZE)
+                                               : size;
+    }
+    return job->gunzip ? take_coded(job, data, size)
+                       : take_plain(job, data, size);
 }
 
 /* ---- The handle ---- */
@@ -445,7 +562,6 @@ void cp_job_attach(cp_job_t *job)
     curl_easy_setopt(job->easy, CURLOPT_WRITEDATA, job);
     curl_easy_setopt(job->easy, CURLOPT_PREREQFUNCTION, on_connected);
     curl_easy_setopt(job->easy, CURLOPT_PREREQDATA, job);
-    curl_easy_setopt(job->easy, CURLOPT_ACCEPT_ENCODING, "gzip");
     curl_easy_setopt(job->easy, CURLOPT_HTTPHEADER, job->headers);
     curl_easy_setopt(job->easy, CURLOPT_NOBODY, (long)job->is_head);
 }

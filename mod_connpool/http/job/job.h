@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "http/job/bell.h"
 #include "http/job/fetch.h"
+#include "http/job/gunzip.h"
 #include "http/upstream/guard.h"
 #include "http/upstream/upstream.h"
 
@@ -38,8 +39,11 @@ typedef enum cp_job_fault_t {
     CP_FAULT_NONE,
     CP_FAULT_HEADERS,  /**< more than CP_JOB_HEADERS_MAX */
     CP_FAULT_HEAD,     /**< head malformed */
+    CP_FAULT_HEAD_CUT, /**< the answer ended within its head */
     CP_FAULT_ENCODING, /**< a coding that was not asked for */
-    CP_FAULT_SIZE,     /**< body over max_body */
+    CP_FAULT_CODED,    /**< the coding is damaged, or does not reach its end */
+    CP_FAULT_MEMORY,
+    CP_FAULT_SIZE, /**< body over max_body */
     CP_FAULTS
 } cp_job_fault_t;
 
@@ -76,9 +80,13 @@ struct cp_job_t {
     /* Runner's until `end` is published, then the waiter's. */
     cp_guard_t guard;
     size_t header_bytes;
+    int is_in_head; /* between a status line and the end of its head */
+    int is_final;   /* the head that belongs to the body has ended */
     apr_int64_t content_length; /* -1: not declared */
     int is_coded; /* that is not the length of what is passed on */
     apr_int64_t body_bytes;
+    cp_gunzip_t *gunzip; /* NULL: the body is not coded */
+    size_t decoded;      /* bytes that curl will show again after the pause */
     cp_job_fault_t fault;
     char *location; /* of a redirect that is to be followed */
     char curl_error[CURL_ERROR_SIZE];

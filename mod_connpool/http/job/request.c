@@ -223,7 +223,12 @@ apr_status_t cp_http_build_headers(struct curl_slist **plist,
             return no_memory(err, upstream);
         }
     }
-    return add_line(plist, "Expect:") ? APR_SUCCESS : no_memory(err, upstream);
+    /* Not curl's option, or curl would decode: without asking for the end of
+     * the coding, and as much as it likes in advance. */
+    return add_line(plist, "Accept-Encoding: gzip")
+                   && add_line(plist, "Expect:")
+               ? APR_SUCCESS
+               : no_memory(err, upstream);
 }
 
 static int is_same_origin(CURLU *a, CURLU *b)
