@@ -17,6 +17,7 @@ static const char *const allow_names[] = {"refuse", "allow", NULL};
 typedef struct upstream_options_t {
     connpool_upstream_t up;
     const char *headers;
+    const char *answer_headers;
     const char *rate;
 } upstream_options_t;
 
@@ -47,6 +48,8 @@ static const cp_option_t upstream_options[] = {
     {CP_CHOICE("private", UP(http.allow_private), 0, allow_names)},
     {CP_CHOICE("plaintext", UP(http.allow_plaintext), 0, allow_names)},
     {CP_WORD("headers", APR_OFFSETOF(upstream_options_t, headers))},
+    {CP_WORD("answer-headers",
+             APR_OFFSETOF(upstream_options_t, answer_headers))},
     {CP_WORD("rate", APR_OFFSETOF(upstream_options_t, rate))},
     {CP_CHOICE("overflow", UP(overflow_direct), 1, connpool_overflow_names)},
     {CP_INT("overflow-max", UP(pool.overflow_max), 10, 0, 1000)},
@@ -96,6 +99,83 @@ static const char *read_header_list(cmd_parms *cmd, connpool_upstream_t *up,
     return NULL;
 }
 
+/* Headers of the answer that are passed on as well: any but those about the
+ * connection or the bytes, which we change, and what httpd says itself. */
+static const char *read_answer_headers(cmd_parms *cmd,
+                                       const connpool_upstream_t *up,
+                                       const char *list,
+                                       apr_array_header_t *names)
+{
+    static const char *const refused[] = {"connection",
+                                          "keep-alive",
+                                          "proxy-authenticate",
+                                          "proxy-authentication-info",
+                                          "proxy-authorization",
+                                          "proxy-connection",
+                                          "te",
+                                          "trailer",
+                                          "trailers",
+                                          "transfer-encoding",
+                                          "upgrade",
+                                          "http2-settings",
+                                          "content-length",
+                                          "content-encoding",
+                                          "date",
+                                          "server",
+                                          NULL};
+    char *rest = apr_pstrdup(cmd->pool, list);
+
+    while (rest) {
+        char *name = rest;
+        apr_size_t size = strcspn(name, ",");
+
+        rest = name[size] ? name + size + 1 : NULL;
+        name[size] = '\0';
+        if (*ap_scan_http_token(name) || !*name) {
+            return apr_psprintf(cmd->pool, "'%s' is not a header's name", name);
+        }
+        for (const char *const *bad = refused; *bad; bad++) {
+            if (strcasecmp(name, *bad) == 0) {
+                return apr_psprintf(cmd->pool,
+                                    "'%s' cannot be passed on: it is about the "
+                                    "connection or its bytes, or httpd's own",
+                                    name);
+            }
+        }
+        if (up->coalesces && strcasecmp(name, "set-cookie") == 0) {
+            return "'Set-Cookie' is for one client, and coalesce=on shares "
+                   "answers";
+        }
+        APR_ARRAY_PUSH(names, const char *) = name;
+    }
+    return NULL;
+}
+
+static const char *read_header_lists(cmd_parms *cmd, upstream_options_t *target)
+{
+    connpool_upstream_t *up = &target->up;
+    apr_array_header_t *names = apr_array_make(cmd->pool, 4,
+                                               sizeof(const char *));
+    const char *error = NULL;
+
+    up->headers = apr_array_make(cmd->pool, 4, sizeof(const char *));
+    if (target->headers) {
+        error = read_header_list(cmd, up, target->headers);
+        if (error) {
+            return connpool_complaint(cmd, up->name, "headers", error);
+        }
+    }
+    if (target->answer_headers) {
+        error = read_answer_headers(cmd, up, target->answer_headers, names);
+        if (error) {
+            return connpool_complaint(cmd, up->name, "answer-headers", error);
+        }
+    }
+    APR_ARRAY_PUSH(names, const char *) = NULL;
+    up->http.answer_headers = (const char *const *)names->elts;
+    return NULL;
+}
+
 const char *connpool_cmd_upstream(cmd_parms *cmd, void *dummy, const char *line)
 {
     upstream_options_t *target = apr_pcalloc(cmd->pool, sizeof(*target));
@@ -114,7 +194,6 @@ const char *connpool_cmd_upstream(cmd_parms *cmd, void *dummy, const char *line)
     up->http.url = words[1];
     up->server = cmd->server;
     up->where = connpool_where(cmd);
-    up->headers = apr_array_make(cmd->pool, 4, sizeof(const char *));
     error = cp_upstream_check_url(cmd->pool, words[1], &up->origin);
     if (error) { /* no word of the URL where it may hold a password */
         return connpool_complaint(
@@ -127,11 +206,9 @@ const char *connpool_cmd_upstream(cmd_parms *cmd, void *dummy, const char *line)
     if (error) {
         return error;
     }
-    if (target->headers) {
-        error = read_header_list(cmd, up, target->headers);
-        if (error) {
-            return connpool_complaint(cmd, up->name, "headers", error);
-        }
+    error = read_header_lists(cmd, target);
+    if (error) {
+        return error;
     }
     if (target->rate) {
         error = connpool_read_rate(cmd->pool, target->rate, &up->rate);

@@ -54,6 +54,19 @@ static const char *const passed_on[] = {"content-type",
 static const char *const lists[] = {"content-language", "cache-control", "link",
                                     "vary", NULL};
 
+/* What a status says nothing without. */
+static const struct {
+    int status;
+    const char *name;
+} belonging[] = {
+    {HTTP_UNAUTHORIZED, "www-authenticate"},
+    {HTTP_PROXY_AUTHENTICATION_REQUIRED, "proxy-authenticate"},
+    {HTTP_METHOD_NOT_ALLOWED, "allow"},
+    {HTTP_PARTIAL_CONTENT, "content-range"},
+    {HTTP_RANGE_NOT_SATISFIABLE, "content-range"},
+    {0, NULL},
+};
+
 static int is_among(const char *const *names, const char *name)
 {
     while (*names && strcasecmp(*names, name) != 0) {
@@ -62,11 +75,30 @@ static int is_among(const char *const *names, const char *name)
     return *names != NULL;
 }
 
-static void pass_on(request_rec *r, const cp_http_header_t *header)
+static int belongs(int status, const char *name)
 {
+    for (int i = 0; belonging[i].name; i++) {
+        if (belonging[i].status == status
+            && strcasecmp(belonging[i].name, name) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static void pass_on(const fetch_t *fetch, int status,
+                    const cp_http_header_t *header)
+{
+    request_rec *r = fetch->r;
     const char *name = header->name;
 
     if (!is_among(passed_on, name)) {
+        /* As many lines as there are: no challenge or cookie can be told from
+         * another in a list. */
+        if (belongs(status, name)
+            || is_among(fetch->upstream->http.answer_headers, name)) {
+            apr_table_add(r->headers_out, name, header->value);
+        }
         return;
     }
     if (strcasecmp(name, "content-type") == 0) {
@@ -92,10 +124,19 @@ static void pass_length_on(request_rec *r, const cp_http_header_t *header)
 }
 
 /* The answer will be another one. */
-static void forget_head(request_rec *r)
+static void forget_head(const fetch_t *fetch)
 {
+    apr_table_t *headers = fetch->r->headers_out;
+    const char *const *more = fetch->upstream->http.answer_headers;
+
     for (const char *const *p = passed_on; *p; p++) {
-        apr_table_unset(r->headers_out, *p);
+        apr_table_unset(headers, *p);
+    }
+    for (int i = 0; belonging[i].name; i++) {
+        apr_table_unset(headers, belonging[i].name);
+    }
+    for (; *more; more++) {
+        apr_table_unset(headers, *more);
     }
 }
 
@@ -110,7 +151,7 @@ static apr_status_t on_head(void *baton, int status,
         return APR_EOF;
     }
     for (int i = 0; i < count; i++) {
-        pass_on(r, &headers[i]);
+        pass_on(fetch, status, &headers[i]);
         pass_length_on(r, &headers[i]);
     }
     apr_table_setn(r->headers_out, "X-Content-Type-Options", "nosniff");
@@ -249,7 +290,7 @@ static int finish_fetch(fetch_t *fetch, apr_status_t rv, const cp_error_t *err)
         /* What is too large here is the upstream's answer, not the request. */
         cp_error_t mapped = *err;
 
-        forget_head(r);
+        forget_head(fetch);
         if (mapped.cls == CP_ERR_SIZE) {
             mapped.cls = CP_ERR_UPSTREAM;
         }

@@ -29,7 +29,8 @@ typedef struct cp_fetch_request_t {
  * fetch, which must not be ended from here. */
 typedef struct cp_fetch_sink_t {
     /** Status line and headers are complete. headers are valid for the call.
-     * Hop-by-hop headers, Set-Cookie, Content-Encoding and what speaks for our
+     * Hop-by-hop headers (but for Proxy-Authenticate of 407), Content-Encoding
+     * and, unless answer_headers names them, Set-Cookie and what speaks for our
      * own host (HSTS, Alt-Svc) are left out. Content-Length is there when it
      * was declared for the very bytes that go to body. Not APR_SUCCESS: stop.
      */

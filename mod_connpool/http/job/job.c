@@ -136,13 +136,26 @@ static const struct {
     LEFT_OUT("Content-Encoding"),
 };
 
+/* The administrator wants it, or the status says nothing without it. */
+static int is_kept(const cp_job_t *job, const char *name)
+{
+    const char *const *wanted = job->guard.upstream->config.answer_headers;
+
+    while (wanted && *wanted && strcasecmp(*wanted, name) != 0) {
+        wanted++;
+    }
+    return (wanted && *wanted)
+           || (job->status == 407
+               && strcasecmp(name, "Proxy-Authenticate") == 0);
+}
+
 /* Sizes first: hardly a name is compared in vain. */
-static int is_left_out(const char *name, size_t size)
+static int is_left_out(const cp_job_t *job, const char *name, size_t size)
 {
     for (size_t i = 0; i < sizeof(left_out) / sizeof(left_out[0]); i++) {
         if (left_out[i].size == size
             && strcasecmp(left_out[i].name, name) == 0) {
-            return 1;
+            return !is_kept(job, name);
         }
     }
     return 0;
@@ -221,7 +234,10 @@ static cp_job_fault_t note_header(cp_job_t *job, const char *name,
                                                  : CP_FAULT_ENCODING;
     }
     if (strcasecmp(name, "Connection") == 0) {
-        strncpy(job->connection, value, sizeof(job->connection) - 1);
+        size_t used = strlen(job->connection);
+
+        snprintf(job->connection + used, sizeof(job->connection) - used, ",%s",
+                 value);
     }
     else if (strcasecmp(name, "Location") == 0 && !job->location
              && job->follows_redirects) {
@@ -263,7 +279,7 @@ static cp_job_fault_t add_header(cp_job_t *job, const char *line, size_t size)
     }
     line = job->text.data + start;
     fault = note_header(job, line, line + name_size + 1);
-    if (is_left_out(line, name_size)) {
+    if (is_left_out(job, line, name_size)) {
         job->text.size = start;
     }
     else {

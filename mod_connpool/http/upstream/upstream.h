@@ -26,6 +26,9 @@ typedef struct cp_upstream_config_t {
     const char *ca;      /**< PEM file, NULL: the system's */
     const char *cert;    /**< client certificate and key, NULL: none */
     const char *key;
+    const char *const *answer_headers; /**< handed to the sink although they
+                                            speak for our own host; ends with
+                                            NULL, which may be all */
 } cp_upstream_config_t;
 
 typedef struct cp_upstream_t cp_upstream_t;
