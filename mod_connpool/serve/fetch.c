@@ -10,6 +10,7 @@
 #include "http/job/fetch.h"
 #include "request/account.h"
 #include "request/output.h"
+#include "serve/path.h"
 #include "serve/serve.h"
 #include "work/fetch.h"
 
@@ -215,14 +216,14 @@ static int is_cancelled(void *baton)
     return connpool_client_is_gone(((fetch_t *)baton)->r);
 }
 
-/* What follows the place that serves the upstream, encoded anew. */
+/* What follows the place that serves the upstream, encoded as it came. */
 static const char *path_behind_location(request_rec *r)
 {
     const char *location = connpool_dir(r)->location;
     apr_size_t n = location ? strlen(location) : 0;
 
     if (!location) {
-        return r->path_info ? ap_os_escape_path(r->pool, r->path_info, 1) : "";
+        return r->path_info ? connpool_encoded_tail(r, r->path_info) : "";
     }
     while (n > 0 && location[n - 1] == '/') {
         n--;
@@ -230,7 +231,7 @@ static const char *path_behind_location(request_rec *r)
     if (strncmp(r->uri, location, n) != 0) {
         return "";
     }
-    return ap_os_escape_path(r->pool, r->uri + n, 1);
+    return connpool_encoded_tail(r, r->uri + n);
 }
 
 static apr_status_t run_fetch(fetch_t *fetch, cp_error_t *err)

@@ -89,32 +89,64 @@ static int climbs(const char *path)
     }
 }
 
-static CURLUcode append_path(CURLU *url, const char *path_info)
-{
-    char *base, *path;
-    size_t size;
-    CURLUcode code = curl_url_get(url, CURLUPART_PATH, &base, 0);
+/* The parts of an upstream's URL, of curl's memory. */
+typedef struct parts_t {
+    char *root; /* "https://host:port/" */
+    char *path;
+    char *query; /* NULL: none */
+} parts_t;
 
-    if (code != CURLUE_OK) {
+/* What is left in url is the root alone. */
+static CURLUcode take_parts(CURLU *url, parts_t *parts)
+{
+    CURLUcode code = curl_url_get(url, CURLUPART_QUERY, &parts->query, 0);
+
+    if (code != CURLUE_OK && code != CURLUE_NO_QUERY) {
         return code;
     }
-    size = strlen(base);
-    if (size > 0 && base[size - 1] == '/') {
-        size--;
+    if ((code = curl_url_get(url, CURLUPART_PATH, &parts->path, 0))
+        || (code = curl_url_set(url, CURLUPART_QUERY, NULL, 0))
+        || (code = curl_url_set(url, CURLUPART_PATH, "/", 0))) {
+        return code;
     }
-    path_info += *path_info == '/';
-    path = malloc(size + strlen(path_info) + 2);
-    if (path) {
-        memcpy(path, base, size);
-        path[size] = '/';
-        strcpy(path + size + 1, path_info);
-        code = curl_url_set(url, CURLUPART_PATH, path, 0);
+    return curl_url_get(url, CURLUPART_URL, &parts->root, 0);
+}
+
+/* As one text: parts that are set one by one curl encodes a little anew. */
+static CURLUcode set_whole(CURLU *url, const parts_t *parts, const char *more,
+                           const char *query)
+{
+    size_t root = strlen(parts->root) - 1, path = strlen(parts->path);
+    const char *own = parts->query ? parts->query : "";
+    size_t size = root + path + strlen(more) + strlen(own) + strlen(query) + 4;
+    const char *slash = *more && *more != '/' ? "/" : "";
+    char *text = malloc(size);
+    CURLUcode code;
+
+    if (!text) {
+        return CURLUE_OUT_OF_MEMORY;
     }
-    else {
-        code = CURLUE_OUT_OF_MEMORY;
+    path -= *more && path > 0 && parts->path[path - 1] == '/';
+    apr_snprintf(text, size, "%.*s%.*s%s%s%s%s%s%s", (int)root, parts->root,
+                 (int)path, parts->path, slash, more, *own || *query ? "?" : "",
+                 own, *own && *query ? "&" : "", query);
+    code = curl_url_set(url, CURLUPART_URL, text,
+                        CURLU_DISALLOW_USER | CURLU_PATH_AS_IS);
+    free(text);
+    return code;
+}
+
+static CURLUcode append(CURLU *url, const char *path_info, const char *query)
+{
+    parts_t parts = {NULL, NULL, NULL};
+    CURLUcode code = take_parts(url, &parts);
+
+    if (code == CURLUE_OK) {
+        code = set_whole(url, &parts, path_info, query);
     }
-    free(path);
-    curl_free(base);
+    curl_free(parts.root);
+    curl_free(parts.path);
+    curl_free(parts.query);
     return code;
 }
 
@@ -122,8 +154,8 @@ apr_status_t cp_http_build_url(CURLU **purl, const cp_upstream_t *upstream,
                                const cp_fetch_request_t *request,
                                cp_error_t *err)
 {
-    const char *path_info = request->path_info;
-    const char *query = request->query;
+    const char *path_info = request->path_info ? request->path_info : "";
+    const char *query = request->query ? request->query : "";
     CURLUcode code = CURLUE_OK;
 
     if (strcmp(request->method, "GET") && strcmp(request->method, "HEAD")) {
@@ -133,23 +165,18 @@ apr_status_t cp_http_build_url(CURLU **purl, const cp_upstream_t *upstream,
     if (!*purl) {
         return no_memory(err, upstream);
     }
-    if (path_info && *path_info) {
-        if (!is_printable(path_info) || strpbrk(path_info, "?#")) {
-            return bad_input(err, upstream,
-                             "the path has a character not allowed");
-        }
-        if (climbs(path_info)) {
-            return bad_input(err, upstream,
-                             "the path leaves the upstream's own");
-        }
-        code = append_path(*purl, path_info);
+    if (!is_printable(path_info) || strpbrk(path_info, "?#")) {
+        return bad_input(err, upstream, "the path has a character not allowed");
     }
-    if (code == CURLUE_OK && query && *query) {
-        if (!is_printable(query) || strchr(query, '#')) {
-            return bad_input(err, upstream,
-                             "the query has a character not allowed");
-        }
-        code = curl_url_set(*purl, CURLUPART_QUERY, query, CURLU_APPENDQUERY);
+    if (climbs(path_info)) {
+        return bad_input(err, upstream, "the path leaves the upstream's own");
+    }
+    if (!is_printable(query) || strchr(query, '#')) {
+        return bad_input(err, upstream,
+                         "the query has a character not allowed");
+    }
+    if (*path_info || *query) {
+        code = append(*purl, path_info, query);
     }
     return code == CURLUE_OK ? APR_SUCCESS : no_memory(err, upstream);
 }
