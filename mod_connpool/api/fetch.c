@@ -73,7 +73,7 @@ static apr_status_t connpool_fetch(connpool_response_t **presponse,
     connpool_response_t *response = apr_pcalloc(r->pool, sizeof(*response));
     cp_fetch_request_t request = {
         .method = "GET", .path_info = path, .query = query};
-    cp_fetch_sink_t sink = {on_head, on_body, is_cancelled, response};
+    cp_fetch_sink_t sink = {on_head, on_body, is_cancelled, response, NULL};
     cp_error_t err;
     apr_status_t rv;
 

@@ -18,6 +18,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* So long without news an upstream has paused, and is not just slow to send
+ * what it has. */
+#define QUIET apr_time_from_msec(10)
+
 /* For one round of all transfers that a thread drives itself. */
 #define INLINE_ROUND apr_time_from_msec(10)
 #define INLINE_LEAST apr_time_from_msec(1)
@@ -84,6 +88,7 @@ static apr_status_t prepare(cp_transfer_t *t)
     char *url;
 
     t->is_head_out = 0;
+    t->pause_at = 0;
     t->is_leaving = 0;
     t->is_lost = 0;
     t->patience = 0;
@@ -167,6 +172,24 @@ static cp_clock_t next_limit(cp_transfer_t *t, const char **pcause)
     return limit;
 }
 
+/* Tell the sink of a pause when it is time. */
+static apr_status_t check_pause(cp_transfer_t *t, cp_clock_t *puntil)
+{
+    if (t->pause_at == 0 || !t->sink.pause) {
+        return APR_SUCCESS;
+    }
+    if (cp_clock_now() >= t->pause_at) {
+        t->pause_at = 0;
+        return t->sink.pause(t->sink.baton) == APR_SUCCESS
+                   ? APR_SUCCESS
+                   : error_cancelled(t, "answer not wanted");
+    }
+    if (t->pause_at < *puntil) {
+        *puntil = t->pause_at;
+    }
+    return APR_SUCCESS;
+}
+
 static apr_status_t check_limits(cp_transfer_t *t, cp_clock_t *puntil)
 {
     const cp_fetch_sink_t *sink = &t->sink;
@@ -184,7 +207,7 @@ static apr_status_t check_limits(cp_transfer_t *t, cp_clock_t *puntil)
         }
     }
     *puntil = t->ask_at < limit ? t->ask_at : limit;
-    return APR_SUCCESS;
+    return check_pause(t, puntil);
 }
 
 /* What the runner has for us. */
@@ -228,6 +251,7 @@ static apr_status_t deliver_head(cp_transfer_t *t)
         return error_memory(t);
     }
     t->is_head_out = 1;
+    t->pause_at = cp_clock_after(QUIET);
     t->result.status = job->status;
     rv = t->sink.head(t->sink.baton, job->status, headers, count);
     free(headers);
@@ -243,6 +267,7 @@ static apr_status_t deliver_body(cp_transfer_t *t, const cp_buffer_t *body)
     }
     t->result.bytes += (apr_int64_t)body->size;
     rv = t->sink.body(t->sink.baton, body->data, body->size);
+    t->pause_at = cp_clock_after(QUIET);
     return rv == APR_SUCCESS ? rv : error_cancelled(t, "body not wanted");
 }
 

@@ -42,6 +42,7 @@ struct cp_transfer_t {
     cp_clock_t connect_deadline;
     cp_clock_t ask_at;   /* next question to is_cancelled */
     cp_clock_t patience; /* the loop is to hand back by then; 0: not asked */
+    cp_clock_t pause_at; /* without more news; 0: the sink was told */
     int is_head_out;     /* the sink has got the head */
     int is_inline;
     int is_lost;    /* together with its loop */

@@ -163,7 +163,8 @@ static void probe_database(request_rec *r, connpool_database_t *db)
 
 static void probe_upstream(request_rec *r, connpool_upstream_t *up)
 {
-    static const cp_fetch_sink_t sink = {ignore_head, ignore_body, NULL, NULL};
+    static const cp_fetch_sink_t sink = {ignore_head, ignore_body, NULL, NULL,
+                                         NULL};
     cp_fetch_request_t request = {.method = "HEAD", .total = PROBE_TIME};
     cp_error_t err;
 

@@ -92,6 +92,10 @@ void connpool_set_body_headers(request_rec *r, const char *content_type,
 /** Begin / continue / end an answer of unknown length. */
 void connpool_stream_begin(request_rec *r, const char *content_type);
 apr_status_t connpool_stream_write(request_rec *r, cp_buffer_t *chunk);
+
+/** Nothing more is there for now: the client gets what was written. */
+apr_status_t connpool_stream_flush(request_rec *r);
+
 void connpool_stream_end(request_rec *r);
 /** Say, before the body, that this header of r->trailers_out may follow it. */
 void connpool_trailer_announce(request_rec *r, const char *name);

@@ -56,6 +56,18 @@ apr_status_t connpool_stream_write(request_rec *r, cp_buffer_t *chunk)
     return connpool_pass_buffer(r, chunk, 0);
 }
 
+apr_status_t connpool_stream_flush(request_rec *r)
+{
+    apr_bucket_alloc_t *ba = r->connection->bucket_alloc;
+    apr_bucket_brigade *bb = apr_brigade_create(r->pool, ba);
+    apr_status_t rv;
+
+    APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_flush_create(ba));
+    rv = ap_pass_brigade(r->output_filters, bb);
+    apr_brigade_destroy(bb);
+    return rv;
+}
+
 void connpool_stream_end(request_rec *r)
 {
     cp_buffer_t nothing = {0};

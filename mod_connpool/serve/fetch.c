@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The handler connpool-fetch: GET an upstream, stream its answer on. Over
- * HTTP/2 it is collected first, see spool.c. */
+ * HTTP/2 it is collected first, see spool.c, unless it is a stream of events,
+ * which makes no sense otherwise. */
 #include "glue.h"
 #include "base/bytes/buffer.h"
 #include "base/clock.h"
@@ -26,6 +27,7 @@ typedef struct fetch_t {
     connpool_upstream_t *upstream;
     cp_clock_t deadline; /* for the client to have read it all */
     int has_begun;       /* some of the answer is on its way to the client */
+    int is_events;       /* what comes is wanted at once */
     int is_redirect;     /* which we do not follow, and cannot hand on */
     int is_done;         /* answered without the body: 304 */
     /* What is collected: in the file, and behind that in the buffer. */
@@ -141,6 +143,24 @@ static void forget_head(const fetch_t *fetch)
     }
 }
 
+static int is_event_stream(const char *type)
+{
+    static const char *const names[] = {
+        "text/event-stream",    "application/x-ndjson",
+        "application/ndjson",   "application/stream+json",
+        "application/json-seq", "multipart/x-mixed-replace"};
+
+    for (size_t i = 0; type && i < sizeof(names) / sizeof(*names); i++) {
+        apr_size_t size = strlen(names[i]);
+
+        if (strncasecmp(type, names[i], size) == 0
+            && (type[size] == '\0' || strchr("; \t", type[size]))) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 static apr_status_t on_head(void *baton, int status,
                             const cp_http_header_t *headers, int count)
 {
@@ -155,6 +175,7 @@ static apr_status_t on_head(void *baton, int status,
         pass_on(fetch, status, &headers[i]);
         pass_length_on(r, &headers[i]);
     }
+    fetch->is_events = is_event_stream(r->content_type);
     apr_table_setn(r->headers_out, "X-Content-Type-Options", "nosniff");
     connpool_add_server_timing(r);
     r->status = status;
@@ -188,27 +209,47 @@ static apr_status_t collect(fetch_t *fetch, const char *data, apr_size_t size)
     return rv;
 }
 
-static apr_status_t on_body(void *baton, const char *data, apr_size_t size)
+/* Send a chunk, or with NULL what was sent before and still waits for more. A
+ * client that does not read must not hold the connection for longer. */
+static apr_status_t send_chunk(fetch_t *fetch, cp_buffer_t *chunk)
 {
-    fetch_t *fetch = baton;
     apr_interval_time_t left = cp_clock_left(fetch->deadline);
-    cp_buffer_t chunk = {0};
     apr_status_t rv;
 
-    if (fetch->r->connection->master) {
-        return collect(fetch, data, size);
-    }
     if (left == 0) {
         return APR_TIMEUP;
     }
     fetch->has_begun = 1;
-    cp_buffer_append(&chunk, data, size);
-    /* A client that does not read must not hold the connection for longer. */
     connpool_limit_client_wait(fetch->r, left);
-    rv = connpool_stream_write(fetch->r, &chunk);
+    rv = chunk ? connpool_stream_write(fetch->r, chunk)
+               : connpool_stream_flush(fetch->r);
     connpool_limit_client_wait(fetch->r, -1);
+    return rv;
+}
+
+static apr_status_t on_body(void *baton, const char *data, apr_size_t size)
+{
+    fetch_t *fetch = baton;
+    cp_buffer_t chunk = {0};
+    apr_status_t rv;
+
+    if (fetch->r->connection->master && !fetch->is_events) {
+        return collect(fetch, data, size);
+    }
+    cp_buffer_append(&chunk, data, size);
+    rv = send_chunk(fetch, &chunk);
     cp_buffer_free(&chunk);
     return rv;
+}
+
+/* The head alone can wait, lest a failure that follows has no status: but not
+ * that of a stream whose first event may be hours away. */
+static apr_status_t on_pause(void *baton)
+{
+    fetch_t *fetch = baton;
+
+    return fetch->has_begun || fetch->is_events ? send_chunk(fetch, NULL)
+                                                : APR_SUCCESS;
 }
 
 static int is_cancelled(void *baton)
@@ -243,7 +284,7 @@ static apr_status_t run_fetch(fetch_t *fetch, cp_error_t *err)
         .path_info = path_behind_location(r),
         .query = r->args,
     };
-    cp_fetch_sink_t sink = {on_head, on_body, is_cancelled, fetch};
+    cp_fetch_sink_t sink = {on_head, on_body, is_cancelled, fetch, on_pause};
     apr_status_t rv;
 
     connpool_hand_on_headers(r, up, &request);

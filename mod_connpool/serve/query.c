@@ -10,6 +10,7 @@
 #include "config/query.h"
 #include "config/setting.h"
 #include "database/value.h"
+#include "request/account.h"
 #include "request/input.h"
 #include "request/output.h"
 #include "serve/serve.h"
@@ -22,11 +23,17 @@
 
 #define STREAM_BYTES (32 * 1024)
 
+/* So long a row waits for the next ones: then it is sent, although the answer
+ * loses its ETag. */
+#define STREAM_AFTER apr_time_from_msec(250)
+
 /* One answer on its way to the client. */
 typedef struct answer_t {
     connpool_rows_t rows;
     int is_streaming;
-    apr_file_t *file; /* NULL: none is needed */
+    apr_file_t *file;     /* NULL: none is needed */
+    cp_clock_t row_at;    /* when the oldest row that waits came, 0: none */
+    apr_status_t send_rv; /* of what was sent while a row was awaited */
 } answer_t;
 
 /* --- checks before any work --- */
@@ -54,7 +61,7 @@ static void start_streaming(answer_t *a)
 
 /* Send what is collected. The client may keep the reader waiting until the
  * query's deadline, not longer. */
-static apr_status_t flush_rows(answer_t *a)
+static apr_status_t flush_rows(answer_t *a, int is_urgent)
 {
     apr_interval_time_t left = cp_clock_left(a->rows.run.limit.deadline);
     apr_status_t rv;
@@ -67,6 +74,9 @@ static apr_status_t flush_rows(answer_t *a)
     a->rows.passed += (apr_int64_t)a->rows.buf.size;
     connpool_limit_client_wait(a->rows.r, left);
     rv = connpool_stream_write(a->rows.r, &a->rows.buf);
+    if (rv == APR_SUCCESS && is_urgent) {
+        rv = connpool_stream_flush(a->rows.r);
+    }
     connpool_limit_client_wait(a->rows.r, -1);
     if (rv != APR_SUCCESS) {
         cp_error_set(&a->rows.err, CP_ERR_CANCELLED, rv, "the client is gone",
@@ -88,11 +98,49 @@ static apr_status_t spill(answer_t *a)
     return rv;
 }
 
+static int is_slow(const answer_t *a)
+{
+    cp_format_t format = a->rows.query->format;
+
+    return a->row_at != 0 && cp_clock_now() - a->row_at >= STREAM_AFTER
+           && !a->file && !a->rows.r->connection->master
+           && format != CP_FORMAT_OBJECT && format != CP_FORMAT_VALUE;
+}
+
+static apr_status_t send_slow(answer_t *a)
+{
+    if (!a->is_streaming) {
+        start_streaming(a);
+    }
+    a->row_at = 0;
+    return flush_rows(a, 1);
+}
+
+/* Called while the next row is awaited. */
+static void tend_rows(void *baton)
+{
+    answer_t *a = baton;
+
+    if (a->send_rv == APR_SUCCESS && is_slow(a)) {
+        a->send_rv = send_slow(a);
+    }
+}
+
 /* Called with every row. */
 static apr_status_t make_room(connpool_rows_t *rows)
 {
     answer_t *a = (answer_t *)rows; /* its first member */
     int is_held = !a->is_streaming && !a->file;
+
+    if (a->send_rv != APR_SUCCESS) {
+        return a->send_rv;
+    }
+    if (a->row_at == 0) {
+        a->row_at = cp_clock_now();
+    }
+    else if (is_slow(a)) {
+        return send_slow(a);
+    }
 
     if (rows->buf.size < (is_held ? CONNPOOL_HELD_BYTES : STREAM_BYTES)) {
         return APR_SUCCESS;
@@ -100,10 +148,11 @@ static apr_status_t make_room(connpool_rows_t *rows)
     if (rows->r->connection->master) {
         return spill(a);
     }
+    a->row_at = 0;
     if (is_held) {
         start_streaming(a);
     }
-    return flush_rows(a);
+    return flush_rows(a, 0);
 }
 
 /* --- the end --- */
@@ -158,8 +207,17 @@ static int run_query(request_rec *r, connpool_query_t *query,
                      const cp_value_t *values)
 {
     answer_t a = {.rows.make_room = make_room};
-    apr_status_t rv = connpool_rows_read(&a.rows, r, query, values);
-    int status = a.is_streaming ? finish_stream(&a, rv) : finish_whole(&a, rv);
+    connpool_account_t *account = connpool_account(r);
+    apr_status_t rv;
+    int status;
+
+    if (!query->is_write) {
+        account->meanwhile = tend_rows;
+        account->meanwhile_baton = &a;
+    }
+    rv = connpool_rows_read(&a.rows, r, query, values);
+    account->meanwhile = NULL;
+    status = a.is_streaming ? finish_stream(&a, rv) : finish_whole(&a, rv);
 
     connpool_rows_free(&a.rows);
     return status;

@@ -269,7 +269,7 @@ static const cp_fetch_request_t *request_of(connpool_item_t *item)
 static int start_fetch(connpool_item_t *item, int how)
 {
     connpool_batch_t *batch = item->batch;
-    cp_fetch_sink_t sink = {on_head, on_body, NULL, item};
+    cp_fetch_sink_t sink = {on_head, on_body, NULL, item, NULL};
     cp_clock_t began = cp_clock_now();
     cp_error_t err;
     apr_status_t rv;

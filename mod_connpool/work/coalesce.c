@@ -187,7 +187,7 @@ static apr_status_t lead(request_rec *r, connpool_upstream_t *up,
                          cp_error_t *err)
 {
     leader_t leader = {.sink = sink, .flight = flight};
-    cp_fetch_sink_t mine = {on_head, on_body, is_unwanted, &leader};
+    cp_fetch_sink_t mine = {on_head, on_body, is_unwanted, &leader, NULL};
     apr_status_t rv = connpool_run_fetch(r, up, request, &mine, err);
 
     if (rv == APR_SUCCESS) {

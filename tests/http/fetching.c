@@ -87,7 +87,7 @@ static int is_cancelled(void *baton)
 
 cp_fetch_sink_t fetching_sink(answer_t *answer)
 {
-    cp_fetch_sink_t sink = {take_head, take_body, is_cancelled, answer};
+    cp_fetch_sink_t sink = {take_head, take_body, is_cancelled, answer, NULL};
 
     return sink;
 }

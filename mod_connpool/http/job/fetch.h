@@ -41,6 +41,9 @@ typedef struct cp_fetch_sink_t {
     /** Asked about every 100 ms while waiting: nobody wants it any more? */
     int (*is_cancelled)(void *baton);
     void *baton;
+    /** Something was given to head or body, and nothing more has come for some
+     * 10 ms. NULL: of no interest. Not APR_SUCCESS: stop. */
+    apr_status_t (*pause)(void *baton);
 } cp_fetch_sink_t;
 
 typedef struct cp_fetch_result_t {
