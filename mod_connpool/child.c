@@ -33,14 +33,22 @@
 #include <scoreboard.h>
 #include <unixd.h>
 
+/* The loop serves the upstreams of all servers: each may have as many. */
+static int all_connections(void)
+{
+    int count = 0;
+
+    for (server_rec *s = connpool_child.main_server; s; s = s->next) {
+        const connpool_server_t *sc = connpool_server(s);
+
+        count += sc->server == s && sc->upstreams->nelts > 0 ? sc->http_max : 0;
+    }
+    return count;
+}
+
 static void start_loop(server_rec *s)
 {
-    connpool_server_t *sc = connpool_server(s);
-    cp_loop_config_t config = {
-        .max_connections = sc->http_max,
-        .keepalive = sc->http_keepalive,
-        .cleanup = sc->http_cleanup,
-    };
+    cp_loop_config_t config = {.max_connections = all_connections()};
 
     if (connpool_wants_loop()
         && cp_loop_create(

@@ -163,6 +163,33 @@ static cp_gate_t *make_shared_gate(int capacity, int queue, apr_pool_t *p)
     return gate;
 }
 
+/* Who shares a gate with the upstream: of its origin, or of its server. */
+typedef struct queue_search_t {
+    const char *origin; /* NULL: of the server */
+    const server_rec *server;
+    int queue;
+} queue_search_t;
+
+static void find_queue(connpool_upstream_t *up, void *baton)
+{
+    queue_search_t *search = baton;
+    int is_meant = search->origin ? strcmp(up->origin, search->origin) == 0
+                                  : up->server == search->server;
+
+    if (is_meant && up->pool.queue > search->queue) {
+        search->queue = up->pool.queue;
+    }
+}
+
+/* The longest queue that any of them may have: nobody's is cut by another's. */
+static int longest_queue(const char *origin, const server_rec *server)
+{
+    queue_search_t search = {origin, server, 0};
+
+    connpool_each_upstream(find_queue, &search);
+    return search.queue;
+}
+
 /* Upstreams of one origin share the limit per host; that of the one that was
  * defined first counts. */
 static cp_gate_t *host_gate(upstream_build_t *build,
@@ -172,7 +199,8 @@ static cp_gate_t *host_gate(upstream_build_t *build,
                                    APR_HASH_KEY_STRING);
 
     if (!gate) {
-        gate = make_shared_gate(up->perhost, up->pool.queue, build->p);
+        gate = make_shared_gate(up->perhost, longest_queue(up->origin, NULL),
+                                build->p);
         apr_hash_set(build->host_gates, up->origin, APR_HASH_KEY_STRING, gate);
     }
     return gate;
@@ -184,8 +212,8 @@ static cp_gate_t *total_gate(upstream_build_t *build,
     connpool_server_t *sc = connpool_server(up->server);
 
     if (!sc->http_gate) {
-        sc->http_gate = make_shared_gate(sc->http_max, up->pool.queue,
-                                         build->p);
+        sc->http_gate = make_shared_gate(
+            sc->http_max, longest_queue(NULL, up->server), build->p);
     }
     return sc->http_gate;
 }

@@ -54,6 +54,7 @@ static const char *complete_upstream(apr_pool_t *p, connpool_server_t *sc,
     set_default_time(&up->http.connect, sc->http_connect);
     set_default_time(&up->http.read, sc->http_read);
     set_default_time(&up->http.keepalive, sc->http_keepalive);
+    up->http.drops_dead = sc->http_cleanup;
     if (!up->overflow_direct) {
         up->pool.overflow_max = 0;
     }

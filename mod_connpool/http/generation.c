@@ -6,13 +6,12 @@
 #include "base/log.h"
 #include "http/job/bell.h"
 #include "http/job/job.h"
+#include "http/lane.h"
 #include "http/loop.h"
-#include "http/upstream/guard.h"
 #include "stats/cell.h"
 #include "stats/stats.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -20,8 +19,10 @@
 
 #define POLL_IDLE      apr_time_from_msec(500)
 #define POLL_BUSY      apr_time_from_msec(100)
-#define TRIM_EVERY     apr_time_from_sec(1)
 #define EVENTS_AT_ONCE 64
+
+/* The key of our own event among those of sockets. */
+#define WAKE_UP UINT64_MAX
 
 void cp_generation_wake(cp_generation_t *gen)
 {
@@ -41,9 +42,7 @@ void cp_generation_unref(cp_generation_t *gen)
     if (__atomic_sub_fetch(&gen->refs, 1, __ATOMIC_ACQ_REL) > 0) {
         return;
     }
-    if (gen->multi) {
-        curl_multi_cleanup(gen->multi);
-    }
+    cp_lanes_close(&gen->lanes);
     if (gen->epoll_fd >= 0) {
         close(gen->epoll_fd);
     }
@@ -51,7 +50,6 @@ void cp_generation_unref(cp_generation_t *gen)
         close(gen->event_fd);
     }
     pthread_mutex_destroy(&gen->lock);
-    free(gen->sockets);
     free(gen);
 }
 
@@ -78,127 +76,6 @@ int cp_generation_push(cp_generation_t *gen, cp_job_t *job, int orders)
         cp_generation_wake(gen);
     }
     return is_open;
-}
-
-/* ---- Sockets (loop's thread) ---- */
-
-static int on_socket(CURL *easy, curl_socket_t fd, int what, void *baton,
-                     void *unused)
-{
-    cp_generation_t *gen = baton;
-    struct epoll_event event = {.data.fd = fd};
-
-    if (what == CURL_POLL_REMOVE) {
-        /* Fails when the socket is closed already, which is as good. */
-        epoll_ctl(gen->epoll_fd, EPOLL_CTL_DEL, fd, &event);
-        return 0;
-    }
-    event.events = (what & CURL_POLL_IN ? (unsigned)EPOLLIN : 0)
-                   | (what & CURL_POLL_OUT ? (unsigned)EPOLLOUT : 0);
-    if (epoll_ctl(gen->epoll_fd, EPOLL_CTL_MOD, fd, &event) != 0
-        && epoll_ctl(gen->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
-        cp_log(CP_LOG_MARK, CP_LOG_ERROR, errno, "event loop: epoll_ctl");
-        gen->is_broken = 1;
-    }
-    return 0;
-}
-
-static int on_timer(CURLM *multi, long timeout_ms, void *baton)
-{
-    cp_generation_t *gen = baton;
-
-    gen->timer_at = timeout_ms < 0
-                        ? CP_CLOCK_NEVER
-                        : cp_clock_after(apr_time_from_msec(timeout_ms));
-    return 0;
-}
-
-static curl_socket_t open_socket(void *baton, curlsocktype purpose,
-                                 struct curl_sockaddr *address)
-{
-    cp_job_t *job = baton;
-    cp_generation_t *gen = job->owner;
-    curl_socket_t fd = cp_http_open_socket(&job->guard, purpose, address);
-
-    if (fd == CURL_SOCKET_BAD) {
-        return fd;
-    }
-    if (gen->socket_count == gen->socket_room) {
-        int room = gen->socket_room ? gen->socket_room * 2 : 32;
-        int *grown = realloc(gen->sockets, (size_t)room * sizeof(*grown));
-
-        if (!grown) {
-            close(fd);
-            return CURL_SOCKET_BAD;
-        }
-        gen->sockets = grown;
-        gen->socket_room = room;
-    }
-    gen->sockets[gen->socket_count++] = fd;
-    return fd;
-}
-
-static int close_socket(void *baton, curl_socket_t fd)
-{
-    cp_generation_t *gen = baton;
-    struct epoll_event event = {0};
-
-    for (int i = 0; i < gen->socket_count; i++) {
-        if (gen->sockets[i] == fd) {
-            gen->sockets[i] = gen->sockets[--gen->socket_count];
-            break;
-        }
-    }
-    epoll_ctl(gen->epoll_fd, EPOLL_CTL_DEL, fd, &event);
-    return close(fd);
-}
-
-/* A fresh multi handle; an old one is closed together with its sockets. */
-static int renew_multi(cp_generation_t *gen)
-{
-    if (gen->multi) {
-        curl_multi_cleanup(gen->multi);
-    }
-    gen->timer_at = CP_CLOCK_NEVER;
-    gen->multi = curl_multi_init();
-    if (!gen->multi) {
-        return 0;
-    }
-    curl_multi_setopt(gen->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-    curl_multi_setopt(gen->multi, CURLMOPT_SOCKETDATA, gen);
-    curl_multi_setopt(gen->multi, CURLMOPT_TIMERFUNCTION, on_timer);
-    curl_multi_setopt(gen->multi, CURLMOPT_TIMERDATA, gen);
-    curl_multi_setopt(gen->multi, CURLMOPT_MAXCONNECTS,
-                      (long)gen->config.max_connections);
-    return 1;
-}
-
-static int has_dead_socket(cp_generation_t *gen)
-{
-    for (int i = 0; i < gen->socket_count; i++) {
-        struct pollfd probe = {.fd = gen->sockets[i], .events = POLLRDHUP};
-
-        if (poll(&probe, 1, 0) > 0) {
-            return 1;
-        }
-    }
-    return 0;
-}
-
-/* curl closes old sockets only when a new one is wanted. With nothing in
- * flight, all can be closed at once by starting anew. */
-static void trim_idle_sockets(cp_generation_t *gen)
-{
-    cp_clock_t now = cp_clock_now();
-
-    if (gen->active_count > 0 || gen->socket_count == 0 || now < gen->trim_at) {
-        return;
-    }
-    gen->trim_at = now + TRIM_EVERY;
-    if (now - gen->idle_since >= gen->config.keepalive
-        || (gen->config.cleanup && has_dead_socket(gen))) {
-        gen->is_broken = !renew_multi(gen);
-    }
 }
 
 /* ---- Jobs (loop's thread) ---- */
@@ -236,13 +113,10 @@ static void end_job(cp_generation_t *gen, cp_job_t *job, cp_job_end_t end,
                     CURLcode code)
 {
     untouch(job);
-    curl_multi_remove_handle(gen->multi, job->easy);
+    cp_lanes_leave(job);
     APR_RING_REMOVE(job, in_active);
     job->is_active = 0;
-    if (--gen->active_count == 0) {
-        gen->idle_since = cp_clock_now();
-        gen->trim_at = gen->idle_since + TRIM_EVERY;
-    }
+    gen->active_count--;
     cp_job_finish(job, end, code);
     cp_job_unref(job);
 }
@@ -250,11 +124,7 @@ static void end_job(cp_generation_t *gen, cp_job_t *job, cp_job_end_t end,
 static void begin_job(cp_generation_t *gen, cp_job_t *job)
 {
     job->on_news = on_news;
-    curl_easy_setopt(job->easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
-    curl_easy_setopt(job->easy, CURLOPT_OPENSOCKETDATA, job);
-    curl_easy_setopt(job->easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
-    curl_easy_setopt(job->easy, CURLOPT_CLOSESOCKETDATA, gen);
-    if (curl_multi_add_handle(gen->multi, job->easy) != CURLM_OK) {
+    if (!cp_lanes_enter(&gen->lanes, job)) {
         cp_job_finish(job, CP_END_CURL, CURLE_FAILED_INIT);
         return;
     }
@@ -357,46 +227,27 @@ cp_order_t cp_generation_order(const cp_generation_t *gen)
     return (cp_order_t)__atomic_load_n(&gen->order, __ATOMIC_ACQUIRE);
 }
 
-static void collect_finished(cp_generation_t *gen)
+static void end_finished(void *baton, cp_job_t *job, CURLcode code)
 {
-    CURLMsg *msg;
-    int left;
-
-    while ((msg = curl_multi_info_read(gen->multi, &left))) {
-        CURLcode code = msg->data.result;
-        char *job = NULL;
-
-        if (msg->msg == CURLMSG_DONE) {
-            curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &job);
-            end_job(gen, (cp_job_t *)(void *)job, CP_END_CURL, code);
-        }
-    }
+    end_job(baton, job, CP_END_CURL, code);
 }
 
-static void run_timer(cp_generation_t *gen)
+static void collect_finished(cp_generation_t *gen)
 {
-    int running;
-
-    if (cp_clock_now() >= gen->timer_at) {
-        gen->timer_at = CP_CLOCK_NEVER;
-        curl_multi_socket_action(gen->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-    }
+    cp_lanes_collect(&gen->lanes, end_finished, gen);
 }
 
 static void run_events(cp_generation_t *gen, const struct epoll_event *events,
                        int count)
 {
-    int running;
-
     for (int i = 0; i < count; i++) {
         unsigned what = events[i].events;
         int mask = (what & EPOLLIN ? CURL_CSELECT_IN : 0)
                    | (what & EPOLLOUT ? CURL_CSELECT_OUT : 0)
                    | (what & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
 
-        if (events[i].data.fd != gen->event_fd) {
-            curl_multi_socket_action(gen->multi, events[i].data.fd, mask,
-                                     &running);
+        if (events[i].data.u64 != WAKE_UP) {
+            cp_lanes_event(&gen->lanes, events[i].data.u64, mask);
         }
     }
 }
@@ -405,7 +256,7 @@ static void wait_for_events(cp_generation_t *gen)
 {
     struct epoll_event events[EVENTS_AT_ONCE];
     apr_interval_time_t wait = gen->active_count ? POLL_BUSY : POLL_IDLE;
-    apr_interval_time_t timer = cp_clock_left(gen->timer_at);
+    apr_interval_time_t timer = cp_lanes_next_timer(&gen->lanes);
     cp_clock_t expected;
     int count;
 
@@ -464,11 +315,11 @@ void *cp_generation_run(void *data)
     while (cp_generation_order(gen) == ORDER_RUN) {
         beat(gen);
         drain_inbox(gen);
-        run_timer(gen);
+        cp_lanes_run_timers(&gen->lanes);
         collect_finished(gen);
         wake_waiters(gen);
-        trim_idle_sockets(gen);
-        if (gen->is_broken) {
+        cp_lanes_trim(&gen->lanes);
+        if (gen->lanes.is_broken) {
             break;
         }
         wait_for_events(gen);
@@ -480,10 +331,7 @@ void *cp_generation_run(void *data)
     }
     give_up_jobs(gen, cp_generation_order(gen) == ORDER_STOP ? CP_END_STOPPED
                                                              : CP_END_LOST);
-    if (gen->multi) {
-        curl_multi_cleanup(gen->multi);
-        gen->multi = NULL;
-    }
+    cp_lanes_close(&gen->lanes);
     __atomic_store_n(&gen->has_ended, 1, __ATOMIC_RELEASE);
     cp_generation_unref(gen);
     return NULL;
@@ -502,17 +350,18 @@ cp_generation_t *cp_generation_create(const cp_loop_config_t *config,
     gen->config = *config;
     gen->stats = stats;
     gen->heartbeat = cp_clock_now();
-    gen->idle_since = gen->heartbeat;
     pthread_mutex_init(&gen->lock, NULL);
     APR_RING_INIT(&gen->inbox, cp_job_t, in_inbox);
     APR_RING_INIT(&gen->active, cp_job_t, in_active);
     APR_RING_INIT(&gen->touched, cp_job_t, in_touched);
     gen->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    gen->lanes.epoll_fd = gen->epoll_fd;
+    gen->lanes.max_connections = config->max_connections;
     gen->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    event.data.fd = gen->event_fd;
+    event.data.u64 = WAKE_UP;
     if (gen->epoll_fd < 0 || gen->event_fd < 0
-        || epoll_ctl(gen->epoll_fd, EPOLL_CTL_ADD, gen->event_fd, &event) != 0
-        || !renew_multi(gen)) {
+        || epoll_ctl(gen->epoll_fd, EPOLL_CTL_ADD, gen->event_fd, &event)
+               != 0) {
         cp_generation_unref(gen);
         return NULL;
     }

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "http/job/job.h"
+#include "http/lane.h"
 #include "http/loop.h"
 #include "stats/stats.h"
 
@@ -46,17 +47,10 @@ typedef struct cp_generation_t {
     cp_clock_t pushed_at; /* when the inbox became non-empty */
 
     /* The thread's own. */
-    CURLM *multi;
+    cp_lanes_t lanes; /* once they are broken it ends, and is replaced */
     cp_job_ring_t active;
     cp_job_ring_t touched;
     int active_count;
-    cp_clock_t timer_at;
-    cp_clock_t idle_since;
-    cp_clock_t trim_at;
-    int is_broken; /* cannot go on: ends, and is replaced */
-    int *sockets;  /* all that curl holds open */
-    int socket_count;
-    int socket_room;
 } cp_generation_t;
 
 /** A generation with one reference and no thread yet, or NULL. */

@@ -14,9 +14,8 @@ struct cp_loop_stats_t;
 typedef struct cp_loop_t cp_loop_t;
 
 typedef struct cp_loop_config_t {
-    int max_connections;           /**< idle sockets kept at the most */
-    apr_interval_time_t keepalive; /**< idle longer than this: all closed */
-    int cleanup; /**< also drop idle sockets that the other side closed */
+    int max_connections; /**< idle sockets kept at the most, of the upstreams
+                              that keep them for the same time */
 } cp_loop_config_t;
 
 /** Make the loop's supervisor and start its thread (in the child, never in the

@@ -45,6 +45,7 @@ static void setup(void)
     cp_http_global_init();
     stub = stub_start();
     config = fetching_config(stub_url("127.0.0.1"));
+    config.drops_dead = 1;
     memset(&answer, 0, sizeof(answer));
     conn = NULL;
     open_upstream();
@@ -52,9 +53,7 @@ static void setup(void)
 
 static void setup_loop(void)
 {
-    cp_loop_config_t settings = {.max_connections = 100,
-                                 .keepalive = apr_time_from_sec(30),
-                                 .cleanup = 1};
+    cp_loop_config_t settings = {.max_connections = 100};
 
     setup();
     memset(&loop_stats, 0, sizeof(loop_stats));

@@ -45,8 +45,6 @@ static void setup(void)
         apr_psprintf(pool, "http://127.0.0.1:%d", stub_port(stub)));
     upstream = fetching_upstream(pool, &config);
     settings.max_connections = 100;
-    settings.keepalive = apr_time_from_sec(30);
-    settings.cleanup = 0;
     start_loop();
 }
 
@@ -442,9 +440,8 @@ START_TEST(idle_sockets_are_closed_in_time)
 {
     answer_t answer;
 
-    stop_loop();
-    settings.keepalive = apr_time_from_msec(1500);
-    start_loop();
+    config.keepalive = apr_time_from_msec(1500);
+    upstream = fetching_upstream(pool, &config);
     get_once(&answer, "/hello");
     ck_assert_int_eq(stub_open(stub), 1);
     AWAIT(stub_open(stub) == 0);
@@ -473,9 +470,9 @@ START_TEST(sockets_closed_by_the_upstream_are_dropped)
     answer_t answer;
     int before;
 
-    stop_loop();
-    settings.cleanup = 1;
-    start_loop();
+    config.drops_dead = 1;
+    upstream = fetching_upstream(pool, &config);
+    get_once(&answer, "/close"); /* what curl opens for itself it keeps */
     before = count_fds();
     get_once(&answer, "/hello");
     ck_assert_int_gt(count_fds(), before);

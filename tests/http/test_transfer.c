@@ -35,8 +35,7 @@ static fetch_t fetches[MANY];
 
 static void setup(void)
 {
-    cp_loop_config_t settings = {.max_connections = 100,
-                                 .keepalive = apr_time_from_sec(30)};
+    cp_loop_config_t settings = {.max_connections = 100};
 
     signal(SIGPIPE, SIG_IGN);
     apr_pool_create(&pool, NULL);

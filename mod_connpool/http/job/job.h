@@ -106,7 +106,8 @@ struct cp_job_t {
 
     APR_RING_ENTRY(cp_job_t) in_inbox; /* while orders != 0; inbox's lock */
     int orders;
-    APR_RING_ENTRY(cp_job_t) in_active; /* these four: loop's thread only */
+    struct cp_lane_t *lane; /* these five: loop's thread only */
+    APR_RING_ENTRY(cp_job_t) in_active;
     APR_RING_ENTRY(cp_job_t) in_touched;
     int is_active;
     int is_touched;

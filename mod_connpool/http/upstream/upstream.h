@@ -17,9 +17,10 @@ typedef struct cp_upstream_config_t {
     apr_interval_time_t keepalive; /**< reuse only sockets idle for less;
                                         below a second: keep none */
     apr_interval_time_t lifetime;  /**< reuse only sockets younger; 0: all */
-    apr_int64_t max_body;          /**< bytes after decompression */
-    int redirects;                 /**< followed at most, same origin only */
-    int retries;                   /**< after a failure before the first byte */
+    int drops_dead;       /**< close idle sockets when the other side does */
+    apr_int64_t max_body; /**< bytes after decompression */
+    int redirects;        /**< followed at most, same origin only */
+    int retries;          /**< after a failure before the first byte */
     int http2;
     int allow_private;   /**< names may resolve to non-public addresses */
     int allow_plaintext; /**< plain http: to public addresses */
