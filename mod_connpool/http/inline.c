@@ -3,13 +3,16 @@
  * a multi handle of the connection's own, which also keeps its socket. */
 #include "http/inline.h"
 
+#include "http/inherit.h"
 #include "http/job/handle.h"
 #include "http/job/job.h"
+
+#include <sys/select.h>
 
 static CURLM *own_multi(cp_conn_t *conn)
 {
     if (!conn->own) {
-        conn->own = curl_multi_init();
+        conn->own = cp_http_multi_create();
         if (conn->own) {
             curl_multi_setopt(conn->own, CURLMOPT_MAXCONNECTS, 1L);
         }
@@ -47,12 +50,33 @@ void cp_inline_unpause(cp_conn_t *conn, cp_job_t *job)
     }
 }
 
+/* While a name is looked up, curl waits for the thread that does it. */
+static void keep_lookup_private(CURLM *multi)
+{
+    fd_set reads, writes, errors;
+    int last = -1;
+
+    FD_ZERO(&reads);
+    FD_ZERO(&writes);
+    FD_ZERO(&errors);
+    if (curl_multi_fdset(multi, &reads, &writes, &errors, &last) == CURLM_OK) {
+        for (int fd = 0; fd <= last; fd++) {
+            if (FD_ISSET(fd, &reads) || FD_ISSET(fd, &writes)) {
+                cp_http_keep_private(fd);
+            }
+        }
+    }
+}
+
 void cp_inline_work(cp_conn_t *conn, cp_job_t *job, apr_interval_time_t wait)
 {
     CURLMsg *msg;
     int running, left;
 
     curl_multi_perform(conn->own, &running);
+    if (running > 0 && job->phase == CP_PHASE_CONNECT) {
+        keep_lookup_private(conn->own);
+    }
     if (running > 0 && !job->has_news) {
         curl_multi_poll(conn->own, NULL, 0, (int)cp_http_milliseconds(wait),
                         NULL);

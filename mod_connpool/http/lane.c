@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "http/inherit.h"
 #include "http/job/job.h"
 #include "http/upstream/guard.h"
 #include "http/upstream/upstream.h"
@@ -48,6 +49,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *baton,
         epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, &event);
         return 0;
     }
+    cp_http_keep_private(fd);
     event.events = (what & CURL_POLL_IN ? (unsigned)EPOLLIN : 0)
                    | (what & CURL_POLL_OUT ? (unsigned)EPOLLOUT : 0);
     if (epoll_ctl(epoll_fd, EPOLL_CTL_MOD, fd, &event) != 0
@@ -115,7 +117,7 @@ static int renew_multi(cp_lane_t *lane)
         curl_multi_cleanup(lane->multi);
     }
     lane->timer_at = CP_CLOCK_NEVER;
-    lane->multi = curl_multi_init();
+    lane->multi = cp_http_multi_create();
     if (!lane->multi) {
         return 0;
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What SQLite's result codes mean for who asked, and for the connection. */
 #include "base/error.h"
+#include "base/log.h"
 #include "database/sqlite/connection.h"
 
 typedef struct outcome_t {
@@ -35,6 +36,24 @@ static const outcome_t outcomes[] = {
     {SQLITE_ERROR, CP_ERR_INPUT, "the database refused the values", 0},
 };
 
+/* Nobody would look for it: another module has bounded SQLite's memory. Said
+ * once for each bound. */
+static void tell_heap_limit(void)
+{
+    static sqlite3_int64 told; /* atomic */
+    sqlite3_int64 limit = sqlite3_hard_heap_limit64(-1);
+
+    if (limit > 0
+        && __atomic_exchange_n(&told, limit, __ATOMIC_RELAXED) != limit) {
+        cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
+               "SQLite is out of memory: another module of this process has "
+               "set a hard heap limit (sqlite3_hard_heap_limit64, PRAGMA "
+               "hard_heap_limit) of %lld bytes for all of it, and %lld are in "
+               "use; queries are answered 503 until it is raised or removed",
+               (long long)limit, (long long)sqlite3_memory_used());
+    }
+}
+
 apr_status_t cp_sqlite_fail(cp_sqlite_conn_t *conn, int rc, const char *doing,
                             cp_error_t *err)
 {
@@ -53,6 +72,9 @@ apr_status_t cp_sqlite_fail(cp_sqlite_conn_t *conn, int rc, const char *doing,
         outcome = &stopped;
     }
     conn->is_broken |= outcome->is_broken;
+    if ((rc & 0xff) == SQLITE_NOMEM) {
+        tell_heap_limit();
+    }
     return cp_error_set(
         err, outcome->cls, APR_EGENERAL, outcome->cause,
         "database '%s': cannot %s: %s (SQLite %d, %s)", conn->db->config.name,
