@@ -25,7 +25,8 @@ static const struct {
     {"store", store_suite},       {"sentinel", sentinel_suite},
     {"breaker", breaker_suite},   {"option", option_suite},
     {"utf8", utf8_suite},         {"rate", rate_suite},
-    {"seam", seam_suite},
+    {"seam", seam_suite},         {"gunzip", gunzip_suite},
+    {"inherit", inherit_suite},
 };
 
 #define SUITES ((int)(sizeof(suites) / sizeof(suites[0])))

@@ -28,6 +28,8 @@ SUITE(sqlite);
 SUITE(http);
 SUITE(loop);
 SUITE(transfer);
+SUITE(gunzip);
+SUITE(inherit);
 SUITE(hash);
 SUITE(flight);
 SUITE(key);

@@ -12,6 +12,7 @@
  *   fetch=UPSTREAM:PATH:QUERY
  *   batch=PARALLEL  addcall=a  addfetch=UPSTREAM:PATH:QUERY
  *   waitall=MS (-1: no limit)  waitnext=MS  result=INDEX  endbatch=
+ *   heap=BYTES (of all SQLite, 0: no limit)
  *   sub=/URI  redirect=/URI  status=404  touch=FILE  await=FILE */
 #include <curl/curl.h>
 #include <httpd.h>
@@ -205,6 +206,13 @@ static void do_exec(script_t *s, const char *arg)
                     : SQLITE_MISUSE;
 
     ap_rprintf(s->r, "exec %s\n", sqlite3_errstr(rc));
+}
+
+static void do_heap(script_t *s, const char *arg)
+{
+    sqlite3_hard_heap_limit64(apr_atoi64(arg));
+    ap_rprintf(s->r, "heap %" APR_INT64_T_FMT "\n",
+               (apr_int64_t)sqlite3_hard_heap_limit64(-1));
 }
 
 static void do_open(script_t *s, const char *arg)
@@ -609,6 +617,7 @@ static const struct {
     {"addcall", do_addcall}, {"addfetch", do_addfetch},
     {"waitall", do_waitall}, {"waitnext", do_waitnext},
     {"result", do_result},   {"endbatch", do_endbatch},
+    {"heap", do_heap},
 };
 
 static void run_step(script_t *s, char *step)
