@@ -304,7 +304,7 @@ static int begin_head(cp_job_t *job, const char *line, size_t size)
     cp_gunzip_free(job->gunzip);
     job->gunzip = NULL;
     job->is_in_head = 1;
-    if (!space || end - space < 4 || (end - space > 4 && space[4] != ' ')) {
+    if (!space || end - space < 4) {
         return 0;
     }
     for (const char *digit = space + 1; digit < space + 4; digit++) {
