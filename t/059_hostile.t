@@ -215,10 +215,11 @@ my $url  = $upstream->url('/');
 my $conf = fetch_conf('plain', $url, 'breaker=0 redirects=2')
     . fetch_conf('shared', $url, 'breaker=0 redirects=2 coalesce=on')
     . fetch_conf('small', $url, 'breaker=0 max-body=2M total=60s')
+    . fetch_conf('large', $url, 'breaker=0 max-body=1G total=60s')
     . fetch_conf('joined', $url, 'breaker=0 max-body=2M coalesce=on');
 
 for my $loop (($ENV{CONNPOOL_MPM} // '') eq 'prefork' ? 'Off' : ('On', 'Off')) {
-    my $server = ConnPoolTest->new(threads => 60, conf => "ConnPoolEventLoop $loop\n$conf");
+    my $server = ConnPoolTest->new(threads => 60, conf => "ConnPoolHTTPPerHost 60\nConnPoolEventLoop $loop\n$conf");
     $server->allow_log(qr/ \[connpool:error\] .* upstream '/);
     $server->start;
     my ($child) = $server->children;
@@ -266,32 +267,39 @@ for my $loop (($ENV{CONNPOOL_MPM} // '') eq 'prefork' ? 'Off' : ('On', 'Off')) {
 
     SKIP: {
         skip 'a child serves one request', 1 if $server->mpm eq 'prefork';
-        subtest "loop $loop: bombs" => sub {
-            my $count = 50;
-            $server->get('/plain/coding?name=long&frame=length') for 1 .. 3;
-            ($child) = $server->children;
-            my $before  = $server->rss($child);
-            my @clients = map { $server->connect } 1 .. $count;
-            print {$_} "GET /small/bomb HTTP/1.1${CRLF}Host: x$CRLF$CRLF" for @clients;
-            my $is_begun = await(
-                sub { grep({ sysread_ready($_) } @clients) == $count }, 30);
-            ok($is_begun, "$count answers have begun");
-            # Until it grows no more: all that will be decoded is.
-            my ($rss, $last) = (0, -1);
-            await(sub { ($last, $rss) = ($rss, $server->rss($child));
-                    select undef, undef, undef, 0.3; $rss == $last }, 20);
-            my $each = ($rss - $before) / $count;
-            diag(sprintf 'loop %s: %.2f MB for each client that stalls', $loop, $each / 1e6);
-            cmp_ok($each, '<', 1e6, 'less than 1 MB for each client that stalls')
-                if $is_lean;
-            close $_ for @clients;
-            ok(await(sub { $server->pool('small')->{busy} == 0 }, 30), 'all end');
+        # With the smaller bound many end before their client stalls.
+        for my $name (qw(small large)) {
+            subtest "loop $loop: bombs, $name" => sub { stall($server, $name, 50) };
+        }
+        subtest "loop $loop: a bomb that is collected" => sub {
             my ($status) = get($server, '/joined/bomb');
             is($status, 502, 'collected: too large');
         };
     }
     is(join(' ', $server->children), $child, 'by the same child') if $server->mpm ne 'prefork';
     $server->done;
+}
+
+# So many clients that do not read.
+sub stall {
+    my ($server, $name, $count) = @_;
+    my ($child) = $server->children;
+    my $before  = $server->rss($child);
+    my @clients = map { $server->connect } 1 .. $count;
+    print {$_} "GET /$name/bomb HTTP/1.1${CRLF}Host: x$CRLF$CRLF" for @clients;
+    ok(await(sub { grep({ sysread_ready($_) } @clients) == $count }, 60),
+        "$count answers have begun");
+    # Until it grows no more: all that will be decoded is.
+    my ($rss, $last) = (0, -1);
+    await(sub { ($last, $rss) = ($rss, $server->rss($child));
+            select undef, undef, undef, 0.5; $rss == $last }, 30);
+    is($server->pool($name)->{busy}, $count, 'all wait for their clients') if $name eq 'large';
+    my $each = ($rss - $before) / $count;
+    diag(sprintf '%s: %.2f MB for each client that stalls', $name, $each / 1e6);
+    cmp_ok($each, '<', 1e6, 'less than 1 MB for each client that stalls') if $is_lean;
+    close $_ for @clients;
+    ok(await(sub { $server->pool($name)->{busy} == 0 }, 60), 'all end');
+    return;
 }
 
 # Has the answer begun to come? It is not read.
