@@ -177,7 +177,9 @@ static int is_cancelled(void *baton)
 /* What follows the place that serves the upstream, encoded anew. */
 static const char *path_behind_location(request_rec *r)
 {
-    const char *location = connpool_dir(r)->location;
+    const connpool_place_t *place = &connpool_dir(r)->served;
+    const char *location = place->kind == CONNPOOL_PLACE_LOCATION ? place->path
+                                                                  : NULL;
     apr_size_t n = location ? strlen(location) : 0;
 
     if (!location) {
