@@ -13,6 +13,7 @@
 #include "config/query.h"
 #include "config/setting.h"
 #include "config/upstream.h"
+#include "http/upstream/upstream.h"
 #include "database/database.h"
 #include "http/job/client.h"
 #include "lifecycle.h"
@@ -352,12 +353,17 @@ static void announce_database(connpool_database_t *db, void *baton)
 static void announce_upstream(connpool_upstream_t *up, void *baton)
 {
     const announcement_t *a = baton;
+    const char *doubt = cp_upstream_warning(a->p, &up->http, up->origin);
 
     ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, connpool_child.main_server,
                  "pool '%s' (http): %s; all upstreams of its server together "
                  "%d in each child",
                  up->name, describe_limit(a->p, &up->pool, a->children),
                  connpool_server(up->server)->http_max);
+    if (doubt) {
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, connpool_child.main_server,
+                     "upstream '%s': %s", up->name, doubt);
+    }
 }
 
 static void add_caches(connpool_database_t *db, void *baton)

@@ -375,7 +375,7 @@ subtest 'SQL' => sub {
         qr/ConnPoolQuery q: write=on, but database 'ro' is readonly=on/);
     accepted("ConnPoolQuery q events \"$_\"", $_)
         for 'SELECT 1;', 'VALUES (1)', 'WITH a AS (SELECT 1) SELECT * FROM a',
-        q{SELECT ':no', '?', '@' -- ?}, 'select 1 /* ? */', 'SELECT [a:b]';
+        q{SELECT ':no', '?', '@' /* ? */}, 'select 1 /* ? */', 'SELECT [a:b]';
     accepted('ConnPoolQuery q events "DELETE FROM t RETURNING *" write=on');
 };
 

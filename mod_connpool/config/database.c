@@ -145,10 +145,6 @@ static const char *read_address(apr_pool_t *p, connpool_database_t *db,
     if (error) {
         return error;
     }
-    if (strstr(address, "${")) {
-        return apr_psprintf(p, "'%s' holds a variable that is not set",
-                            shown(p, address, db->driver->scheme));
-    }
     db->config = apr_pcalloc(p, db->driver->config_size);
     cp_options_clear(db->driver->keys, db->config);
     cp_options_complete(db->driver->keys, db->config);

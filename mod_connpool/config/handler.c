@@ -111,8 +111,8 @@ static int distance(const char *a, const char *b)
 }
 
 /* The handler that is most like this word; NULL: it is none of ours. */
-static const connpool_handler_t *
-nearest_handler(const connpool_handler_t *table, const char *word)
+static const connpool_handler_t *nearest_handler(
+    const connpool_handler_t *table, const char *word)
 {
     int is_ours = strncasecmp(word, "connpool", 8) == 0;
     int best = is_ours ? NAME_MAX_SIZE : NEAR + 1;
@@ -142,9 +142,9 @@ static const char *check_name(apr_pool_t *p, const handling_t *handling,
         list = apr_pstrcat(p, list, *list ? ", " : "", handler->name, NULL);
     }
     return apr_pstrcat(p, handling->directive, " ", handling->name,
-                       ": there is no such handler; ",
-                       meant ? "perhaps " : "", meant ? meant->name : "",
-                       meant ? " is meant; " : "", "there are ", list, NULL);
+                       ": there is no such handler; ", meant ? "perhaps " : "",
+                       meant ? meant->name : "", meant ? " is meant; " : "",
+                       "there are ", list, NULL);
 }
 
 /* --- something to serve --- */
@@ -211,9 +211,8 @@ static int is_served(const handling_t *handling, connpool_needs_t needs)
         const connpool_serving_t *serving = &APR_ARRAY_IDX(servings, i,
                                                            connpool_serving_t);
         const connpool_server_t *sc = connpool_server(serving->server);
-        apr_hash_t *names = needs == CONNPOOL_NEEDS_UPSTREAM
-                                ? sc->all_upstreams
-                                : sc->all_queries;
+        apr_hash_t *names = needs == CONNPOOL_NEEDS_UPSTREAM ? sc->all_upstreams
+                                                             : sc->all_queries;
 
         if (may_serve(handling, serving)
             && (needs == CONNPOOL_NEEDS_EITHER

@@ -84,6 +84,9 @@ static const char *check_param_keys(const connpool_param_t *param,
     if (options->match && type != CP_TYPE_TEXT && type != CP_TYPE_DATE) {
         return "match= is for text and date";
     }
+    if (options->match && !*options->match) {
+        return "match= is empty, which everything matches";
+    }
     if (options->maxlen != CP_UNSET && type != CP_TYPE_TEXT
         && type != CP_TYPE_BLOB) {
         return "maxlen= is for text and blob";

@@ -116,7 +116,8 @@ connpool_place_t connpool_place_of(cmd_parms *cmd)
 
 /* --- ConnPoolServe --- */
 
-/* connpool_serving_t. Made anew by pre_config on each reading of the configuration. */
+/* connpool_serving_t. Made anew by pre_config on each reading of the
+ * configuration. */
 static apr_array_header_t *servings;
 
 /* The largest ConnPoolBatchMax of any place; likewise. */
@@ -152,8 +153,13 @@ static const char *handler_beside(cmd_parms *cmd)
 const char *connpool_cmd_serve(cmd_parms *cmd, void *dirv, const char *name)
 {
     connpool_dir_t *dir = dirv;
-    connpool_serving_t *serving = apr_array_push(servings);
+    const char *error = connpool_unset_variable(cmd, NULL, name);
+    connpool_serving_t *serving;
 
+    if (error) {
+        return error;
+    }
+    serving = apr_array_push(servings);
     serving->server = cmd->server;
     serving->dir = dir;
     serving->where = connpool_where(cmd);
@@ -323,7 +329,8 @@ const char *connpool_cmd_require(cmd_parms *cmd, void *dirv, const char *args)
 
 /* More names than one request may have run. What surrounds the place is not
  * known here: the largest bound that there is may hold in it. */
-static const char *check_batch_size(apr_pool_t *p, const connpool_serving_t *serving)
+static const char *check_batch_size(apr_pool_t *p,
+                                    const connpool_serving_t *serving)
 {
     const connpool_dir_t *dir = serving->dir;
     int max = dir->batch.max;
@@ -344,7 +351,8 @@ static const char *check_batch_size(apr_pool_t *p, const connpool_serving_t *ser
 }
 
 /* NULL, or what is wrong with a name that is served. */
-static const char *check_serving(apr_pool_t *p, const connpool_serving_t *serving)
+static const char *check_serving(apr_pool_t *p,
+                                 const connpool_serving_t *serving)
 {
     const connpool_server_t *sc = connpool_server(serving->server);
     const char *handler = serving->handler ? serving->handler : "";
@@ -388,7 +396,8 @@ static const char *check_serving(apr_pool_t *p, const connpool_serving_t *servin
 int connpool_check_servings(apr_pool_t *p)
 {
     for (int i = 0; i < servings->nelts; i++) {
-        const connpool_serving_t *serving = &APR_ARRAY_IDX(servings, i, connpool_serving_t);
+        const connpool_serving_t *serving = &APR_ARRAY_IDX(servings, i,
+                                                           connpool_serving_t);
         const char *error = check_serving(p, serving);
 
         if (error) {

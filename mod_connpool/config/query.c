@@ -271,6 +271,16 @@ const char *connpool_cmd_query(cmd_parms *cmd, void *dummy, const char *line)
     if (error) {
         return connpool_complaint(cmd, query->name, NULL, error);
     }
+    if (query->shape.comment) {
+        return connpool_complaint(
+            cmd, query->name, NULL,
+            apr_psprintf(cmd->pool,
+                         "the SQL has a comment that takes away the rest of "
+                         "it: -- %.40s%s (continued lines are one line; "
+                         "write /* comment */ )",
+                         query->shape.comment,
+                         strlen(query->shape.comment) > 40 ? "..." : ""));
+    }
     error = connpool_read_options(cmd, query->name, words + 3, keys);
     if (!error) {
         error = complete_query(cmd, target);

@@ -107,6 +107,9 @@ const char *connpool_cmd_cache(cmd_parms *cmd, void *dummy, const char *value)
 {
     const char *error = ap_check_cmd_context(cmd, GLOBAL_ONLY);
 
+    if (!error) {
+        error = connpool_unset_variable(cmd, NULL, value);
+    }
     if (error) {
         return error;
     }

@@ -93,7 +93,7 @@ static const char *read_header_list(cmd_parms *cmd, connpool_upstream_t *up,
         }
         APR_ARRAY_PUSH(up->headers, const char *) = name;
     }
-    return NULL;
+    return up->headers->nelts > 0 ? NULL : "no header is named";
 }
 
 const char *connpool_cmd_upstream(cmd_parms *cmd, void *dummy, const char *line)
