@@ -28,7 +28,7 @@ static int meets_conditions(request_rec *r, const char *etag)
         return OK;
     }
     apr_table_setn(r->headers_out, "ETag", etag);
-    return ap_meets_conditions(r);
+    return connpool_meets_conditions(r);
 }
 
 int connpool_send_whole(request_rec *r, const char *content_type,

@@ -119,7 +119,7 @@ static apr_status_t on_head(void *baton, int status,
     r->status_line = NULL;
     /* Conditions speak of the outer answer, not of a part of it. */
     if (status == HTTP_OK && !r->main) {
-        int verdict = ap_meets_conditions(r);
+        int verdict = connpool_meets_conditions(r);
 
         if (verdict != OK) {
             r->status = verdict;
