@@ -524,7 +524,7 @@ subtest 'configtest opens nothing' => sub {
     is_deeply([glob $server->dir('db/*')], [], 'and makes none');
     $server->make_sqlite('events', 'CREATE TABLE t(a);');
     my $before = listing();
-    accepted('ConnPoolQuery q events "SELECT nothing FROM no_table"',
+    accepted('ConnPoolQuery q events "SELECT no_column FROM no_table"',
         'what only the database could refuse');
     is(listing(), $before, 'nothing beside it, nothing written to it');
     unlink $server->dir('db/events.db');

@@ -217,5 +217,29 @@ subtest 'comments in SQL' => sub {
         'SELECT 1 /*', 'SELECT 1 /*/', 'SELECT 1; /* x', '/* x', 'SELECT 1 /* x */ /* y';
 };
 
+subtest 'SQL that SQLite cannot read' => sub {
+    my %wrong = (
+        'SELECT a FORM t'                           => qr/near "t": syntax error|near "FORM"/,
+        'SELECT a FROM t ORDR BY a'                 => qr/near "BY": syntax error/,
+        'SELECT a FROM t WHERE b = 1 ADN c = 2'     => qr/syntax error/,
+        'SELECT a, FROM t'                          => qr/near "FROM": syntax error/,
+        'SELECT a FROM t WHERE a > now()'           => qr/no such function: now/,
+        'SELECT x.a, lenght(y.b) FROM t x JOIN u y ON x.id = y.id' => qr/no such function: lenght/,
+        'SELECT substr(a) FROM t'                   => qr/wrong number of arguments/,
+        'SELECT a FROM t ORDER BY a COLLATE german' => qr/no such collation/,
+    );
+    refused("ConnPoolQuery q events \"$_\"",
+        qr/ConnPoolQuery q: SQLite cannot read the SQL: .*$wrong{$_}/, $_)
+        for sort keys %wrong;
+    refused("ConnPoolQuery q events \"$_\" write=on",
+        qr/ConnPoolQuery q: SQLite cannot read the SQL: /, $_)
+        for 'INSERT t VALUES (1)', 'UPDATE t SET a = now()', 'DELETE t WHERE a = 1',
+        'INSERT INTO t(a, b) VALUES (1)';
+    accepted("ConnPoolQuery q events \"$_\"", $_)
+        for 'SELECT a, u.b FROM no_such JOIN u USING (k) WHERE odd = lower(a)',
+        'SELECT d ->> \'$.x\' AS x FROM docs WHERE docs MATCH \'y\'';
+    is_deeply([glob $server->dir('db/*')], [], 'and no file is made');
+};
+
 $server->dismiss;
 done_testing;

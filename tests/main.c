@@ -26,6 +26,7 @@ static const struct {
     {"breaker", breaker_suite},   {"option", option_suite},
     {"utf8", utf8_suite},         {"rate", rate_suite},
     {"seam", seam_suite},
+    {"check", check_suite},
 };
 
 #define SUITES ((int)(sizeof(suites) / sizeof(suites[0])))

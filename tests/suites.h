@@ -12,6 +12,7 @@ SUITE(number);
 SUITE(utf8);
 SUITE(option);
 SUITE(scan);
+SUITE(check);
 SUITE(value);
 SUITE(encode);
 SUITE(json);

@@ -252,8 +252,14 @@ const char *connpool_cmd_rate_limit(cmd_parms *cmd, void *dirv,
 {
     connpool_dir_t *dir = dirv;
     connpool_rate_t *rate = apr_pcalloc(cmd->pool, sizeof(*rate));
-    const char *error = NULL;
+    const char *error = connpool_unset_variable(cmd, NULL, word);
 
+    if (!error && more) {
+        error = connpool_unset_variable(cmd, NULL, more);
+    }
+    if (error) {
+        return error;
+    }
     rate->where = connpool_where(cmd);
     rate->text = more ? apr_pstrcat(cmd->pool, word, " ", more, NULL) : word;
     dir->rate = rate;

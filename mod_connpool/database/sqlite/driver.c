@@ -7,6 +7,7 @@
 #include "database/database.h"
 #include "database/limit.h"
 #include "database/sqlite/connection.h"
+#include "database/sqlite/check.h"
 #include "database/sqlite/scan.h"
 #include "database/sqlite/sqlite.h"
 #include "database/value.h"
@@ -264,6 +265,7 @@ const cp_database_driver_t cp_sqlite_driver = {
     .describe = describe,
     .identity = canonical_path,
     .scan = cp_sql_scan,
+    .check_sql = cp_sqlite_check_sql,
     .is_volatile = cp_sql_is_volatile,
     .is_volatile_value = is_now,
     .library = library,
