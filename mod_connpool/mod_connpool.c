@@ -13,6 +13,7 @@
 #include "serve/serve.h"
 #include "cache/provider.h"
 #include "child/child.h"
+#include "child/fork.h"
 #include "stats/segment.h"
 
 #include <ap_mpm.h>
@@ -83,6 +84,7 @@ static int handler(request_rec *r)
         return connpool_problem(r, HTTP_NOT_FOUND,
                                 "Nothing is served at this path.", NULL);
     }
+    connpool_fork_settle();
     return found->is_timed ? timed(found->run, r) : found->run(r);
 }
 

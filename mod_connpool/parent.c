@@ -9,6 +9,7 @@
 #include "base/number.h"
 #include "cache/provider.h"
 #include "child/child.h"
+#include "child/fork.h"
 #include "config/database.h"
 #include "config/query.h"
 #include "config/setting.h"
@@ -426,6 +427,18 @@ static const char *list_libraries(apr_pool_t *p)
     return apr_pstrcat(p, list, cp_http_version(p), NULL);
 }
 
+static void warn_of_forks(server_rec *s)
+{
+    const char *module = connpool_fork_expected();
+
+    if (module) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                     "%s runs requests in processes of their own: there "
+                     "nothing is pooled, cached or counted",
+                     module);
+    }
+}
+
 static void announce(server_rec *s, apr_pool_t *ptemp)
 {
     announcement_t a = {.children = 1, .p = ptemp};
@@ -437,6 +450,7 @@ static void announce(server_rec *s, apr_pool_t *ptemp)
     connpool_each_database(announce_database, &a);
     connpool_each_upstream(announce_upstream, &a);
     warn_of_memory(s, ptemp);
+    warn_of_forks(s);
     connpool_each_driver(warn_of_risk, &a);
 }
 

@@ -95,6 +95,13 @@ typedef enum cp_sight_t {
     CP_SIGHT_GONE = 2,  /**< nothing is there: it is down without being asked */
 } cp_sight_t;
 
+/** A fork, as it concerns a library. */
+typedef enum cp_fork_step_t {
+    CP_FORK_COMES,
+    CP_FORK_IS_DONE,
+    CP_FORK_BEGINS, /**< to work, in the new process */
+} cp_fork_step_t;
+
 /** Made by ap_server_root_relative: an absolute path, or NULL. */
 typedef char *(*cp_resolve_fn)(apr_pool_t *p, const char *path);
 
@@ -140,6 +147,12 @@ typedef struct cp_database_driver_t {
     int (*is_volatile)(const char *sql, const char **word);
     /** Likewise: does this value make something depend on the time? */
     int (*is_volatile_value)(const cp_value_t *value);
+
+    /** May be NULL. In a child, around a fork by whomever: before it, so that
+     * no lock of the library is inherited from a thread that is not; behind it,
+     * in both processes; and in the new one before its first database, which
+     * must not touch what is open. */
+    void (*fork)(cp_fork_step_t step);
 
     /** "SQLite 3.40.1": what is told at the start. */
     const char *(*library)(apr_pool_t *p);

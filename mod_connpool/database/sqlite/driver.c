@@ -8,6 +8,7 @@
 #include "database/limit.h"
 #include "database/sqlite/connection.h"
 #include "database/sqlite/check.h"
+#include "database/sqlite/fork.h"
 #include "database/sqlite/scan.h"
 #include "database/sqlite/sqlite.h"
 #include "database/value.h"
@@ -268,6 +269,7 @@ const cp_database_driver_t cp_sqlite_driver = {
     .check_sql = cp_sqlite_check_sql,
     .is_volatile = cp_sql_is_volatile,
     .is_volatile_value = is_now,
+    .fork = cp_sqlite_fork,
     .library = library,
     .risk = cp_sqlite_version_risk,
 
