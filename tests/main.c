@@ -25,8 +25,8 @@ static const struct {
     {"store", store_suite},       {"sentinel", sentinel_suite},
     {"breaker", breaker_suite},   {"option", option_suite},
     {"utf8", utf8_suite},         {"rate", rate_suite},
-    {"seam", seam_suite},
-    {"check", check_suite},
+    {"seam", seam_suite},         {"check", check_suite},
+    {"fork", fork_suite},
 };
 
 #define SUITES ((int)(sizeof(suites) / sizeof(suites[0])))
