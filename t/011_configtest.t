@@ -68,7 +68,11 @@ subtest 'handlers that do not exist' => sub {
     accepted(at('Location "/x"', "SetHandler $_"), $_)
         for 'server-status', 'none', 'default-handler', 'connection', 'pool',
         '"proxy:http://127.0.0.1/"', 'cgi-script';
-    accepted(at('Location "/x"', "SetHandler connpool-$_")) for qw(status health);
+    accepted(at('Location "/x"', "SetHandler connpool-$_")) for qw(status health STATUS);
+    accepted(at('Location "/x"', 'SetHandler ConnPool-Query', 'ConnPoolServe by_id'));
+    refused(at('Location "/x"', 'SetHandler ConnPool-Query', 'ConnPoolServe up'),
+        qr/connpool-query serves queries, and 'up' is an upstream/);
+    accepted("AddHandler CONNPOOL-query .q\n" . at('Files "*.q"', 'ConnPoolServe by_id'));
 };
 
 subtest 'handlers with nothing to serve' => sub {

@@ -50,9 +50,10 @@ const char *connpool_cmd_handler(cmd_parms *cmd, void *dirv, const char *args)
 {
     connpool_dir_t *dir = dirv;
     int is_set = ap_cstr_casecmp(cmd->cmd->name, "SetHandler") == 0;
-    const char *name = ap_getword_conf(cmd->pool, &args);
+    char *name = ap_getword_conf(cmd->pool, &args);
     connpool_place_t place = connpool_place_of(cmd);
 
+    ap_str_tolower(name); /* as those do who set it */
     if (is_set) {
         dir->handled = place;
     }

@@ -143,8 +143,10 @@ static const char *handler_beside(cmd_parms *cmd)
     for (; d; d = d->next) {
         if (ap_cstr_casecmp(d->directive, "SetHandler") == 0) {
             const char *args = d->args;
+            char *name = ap_getword_conf(cmd->pool, &args);
 
-            return ap_getword_conf(cmd->pool, &args);
+            ap_str_tolower(name); /* as the core does */
+            return name;
         }
     }
     return NULL;
