@@ -8,7 +8,9 @@
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
+#include <apr_hash.h>
 #include <apr_strings.h>
 #include <apr_tables.h>
 
@@ -18,6 +20,7 @@ typedef struct check_t {
     apr_pool_t *p;
     sqlite3 *db;
     apr_array_header_t *tables; /* const char *: those that were made up */
+    apr_hash_t *homes;          /* qualifier -> int: place in tables */
     const char *column;         /* that is looked for, or NULL */
     int place;                  /* of the table that gets it next */
 } check_t;
@@ -99,22 +102,53 @@ static int add_column(check_t *check, const char *table, const char *column)
                                       table, column));
 }
 
-/* Which table it belongs to, the message does not tell: one after the other
- * gets it, as long as it is asked for. */
+/* Where "t." or "alias." has been at home so far; -1: nobody knows. */
+static int place_of(check_t *check, const char *qualifier)
+{
+    const int *known = apr_hash_get(check->homes, qualifier,
+                                    APR_HASH_KEY_STRING);
+
+    for (int i = 0; !known && i < check->tables->nelts; i++) {
+        if (!strcasecmp(qualifier,
+                        APR_ARRAY_IDX(check->tables, i, const char *))) {
+            return i;
+        }
+    }
+    return known ? *known : -1;
+}
+
+static int add_at(check_t *check, int place, const char *qualifier,
+                  const char *column)
+{
+    if (!add_column(check, APR_ARRAY_IDX(check->tables, place, const char *),
+                    column)) {
+        return 0;
+    }
+    apr_hash_set(check->homes, qualifier, APR_HASH_KEY_STRING,
+                 apr_pmemdup(check->p, &place, sizeof(place)));
+    return 1;
+}
+
+/* Which table it belongs to, the message does not tell: the likely one gets it,
+ * and then one after the other, as long as it is asked for. */
 static int add_somewhere(check_t *check, const char *asked)
 {
     const char *dot = strrchr(asked, '.');
+    const char *column = dot ? dot + 1 : asked;
+    const char *qualifier = apr_pstrmemdup(check->p, asked,
+                                           dot ? (size_t)(dot - asked) : 0);
+    int home;
 
     if (!check->column || strcmp(check->column, asked) != 0) {
         check->column = asked;
         check->place = 0;
+        home = place_of(check, qualifier);
+        if (home >= 0 && add_at(check, home, qualifier, column)) {
+            return 1;
+        }
     }
     while (check->place < check->tables->nelts) {
-        const char *table = APR_ARRAY_IDX(check->tables, check->place,
-                                          const char *);
-
-        check->place++;
-        if (add_column(check, table, dot ? dot + 1 : asked)) {
+        if (add_at(check, check->place++, qualifier, column)) {
             return 1;
         }
     }
@@ -221,7 +255,9 @@ static const char *find_error(check_t *check, const char *sql)
 
 const char *cp_sqlite_check_sql(apr_pool_t *p, const char *sql)
 {
-    check_t check = {.p = p, .tables = apr_array_make(p, 4, sizeof(char *))};
+    check_t check = {.p = p,
+                     .tables = apr_array_make(p, 4, sizeof(char *)),
+                     .homes = apr_hash_make(p)};
     const char *error = NULL;
 
     if (sqlite3_open_v2(":memory:", &check.db,
