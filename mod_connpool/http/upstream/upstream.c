@@ -133,7 +133,8 @@ apr_status_t cp_upstream_create(cp_upstream_t **pupstream,
         return APR_EINVAL;
     }
     upstream->is_plaintext = strncasecmp(config->url, "http://", 7) == 0;
-    upstream->is_literal = cp_address_is_literal(cp_upstream_host(p, config->url));
+    upstream->is_literal = cp_address_is_literal(
+        cp_upstream_host(p, config->url));
     *pupstream = upstream;
     return APR_SUCCESS;
 }
