@@ -6,7 +6,7 @@
 #include "base/option.h"
 #include "config/config.h"
 #include "config/database.h"
-#include "config/option.h"
+#include "config/line/option.h"
 #include "config/query.h"
 #include "config/setting.h"
 #include "config/upstream.h"

@@ -5,8 +5,7 @@
 
 #include "glue.h"
 #include "config/config.h"
-#include "config/option.h"
-#include "config/place.h"
+#include "config/line/option.h"
 #include "config/setting.h"
 
 #include <apr_hash.h>

@@ -4,7 +4,7 @@
 #include "base/number.h"
 #include "base/option.h"
 #include "config/config.h"
-#include "config/option.h"
+#include "config/line/option.h"
 #include "config/query.h"
 #include "config/setting.h"
 #include "database/value.h"

@@ -8,7 +8,7 @@
 #include "base/option.h"
 #include "config/config.h"
 #include "config/database.h"
-#include "config/option.h"
+#include "config/line/option.h"
 #include "config/setting.h"
 #include "database/database.h"
 

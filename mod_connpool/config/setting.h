@@ -106,6 +106,24 @@ typedef struct connpool_dir_t {
 
 connpool_dir_t *connpool_dir(request_rec *r);
 
+/** The section that a directive stands in; <If> and the like belong to the one
+ * around them. */
+connpool_place_t connpool_place_of(cmd_parms *cmd);
+
+/** A name that a place serves: checked when all definitions are known. */
+typedef struct connpool_serving_t {
+    server_rec *server;
+    const connpool_dir_t *dir;
+    const char *where;
+    const char *name;
+    const char *handler; /**< set in the same section; NULL: elsewhere */
+    const ap_directive_t *section;
+    connpool_place_t place;
+} connpool_serving_t;
+
+/** All of them (connpool_serving_t). */
+const apr_array_header_t *connpool_servings(void);
+
 /** Is there a ConnPoolRateLimit or a rate= anywhere? */
 int connpool_wants_rates(void);
 

@@ -5,7 +5,7 @@
 #include "glue.h"
 #include "base/option.h"
 #include "config/config.h"
-#include "config/option.h"
+#include "config/line/option.h"
 #include "config/setting.h"
 #include "http/upstream/upstream.h"
 

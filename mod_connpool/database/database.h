@@ -38,6 +38,7 @@
 #include "base/error.h"
 #include "base/gauge.h"
 #include "base/option.h"
+#include "database/fork.h"
 #include "database/limit.h"
 #include "database/shape.h"
 #include "database/value.h"
@@ -95,13 +96,6 @@ typedef enum cp_sight_t {
     CP_SIGHT_GONE = 2,  /**< nothing is there: it is down without being asked */
 } cp_sight_t;
 
-/** A fork, as it concerns a library. */
-typedef enum cp_fork_step_t {
-    CP_FORK_COMES,
-    CP_FORK_IS_DONE,
-    CP_FORK_BEGINS, /**< to work, in the new process */
-} cp_fork_step_t;
-
 /** Made by ap_server_root_relative: an absolute path, or NULL. */
 typedef char *(*cp_resolve_fn)(apr_pool_t *p, const char *path);
 
@@ -138,8 +132,7 @@ typedef struct cp_database_driver_t {
      * @return a sentence: empty, several statements, a parameter that is not a
      * :name, unbalanced quotes or parentheses */
     const char *(*scan)(apr_pool_t *p, const char *sql, cp_sql_shape_t *shape);
-    /** Would this text, which has been scanned, fail with any database? Opens
-     * nothing. May be NULL.
+    /** Would this text fail with any database? Opens nothing. May be NULL.
      * @return a sentence */
     const char *(*check_sql)(apr_pool_t *p, const char *sql);
     /** With CP_CAN_VERSION: does the text use what changes without the data?
@@ -148,11 +141,7 @@ typedef struct cp_database_driver_t {
     /** Likewise: does this value make something depend on the time? */
     int (*is_volatile_value)(const cp_value_t *value);
 
-    /** May be NULL. In a child, around a fork by whomever: before it, so that
-     * no lock of the library is inherited from a thread that is not; behind it,
-     * in both processes; and in the new one before its first database, which
-     * must not touch what is open. */
-    void (*fork)(cp_fork_step_t step);
+    void (*fork)(cp_fork_step_t step); /**< NULL: it need not know */
 
     /** "SQLite 3.40.1": what is told at the start. */
     const char *(*library)(apr_pool_t *p);

@@ -3,7 +3,7 @@
 #ifndef CP_SQLITE_FORK_H
 #define CP_SQLITE_FORK_H
 
-#include "database/database.h"
+#include "database/fork.h"
 
 /** See cp_database_driver_t. None of SQLite's own locks is inherited, and files
  * that the process before has open are opened as if they were others. */

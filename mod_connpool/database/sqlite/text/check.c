@@ -3,7 +3,7 @@
  * of an unknown table before it has looked at any function; so what it misses
  * is made up, and it is asked again, until it is content or tells of something
  * that no table and no column could mend. */
-#include "database/sqlite/check.h"
+#include "database/sqlite/text/check.h"
 
 #include <sqlite3.h>
 #include <stdlib.h>

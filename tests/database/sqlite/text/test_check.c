@@ -3,7 +3,7 @@
 #include "suites.h"
 
 #include "base/clock.h"
-#include "database/sqlite/check.h"
+#include "database/sqlite/text/check.h"
 
 #include <string.h>
 

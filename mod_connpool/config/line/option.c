@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Lines of the configuration: words, key=value options, and complaints. */
-#include "config/option.h"
+#include "config/line/option.h"
 
 #include "glue.h"
 #include "base/number.h"

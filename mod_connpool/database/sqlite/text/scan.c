@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "database/sqlite/scan.h"
+#include "database/sqlite/text/scan.h"
 
 #include "database/shape.h"
 
