@@ -13,8 +13,9 @@ PROVE   ?= prove
 JOBS    ?= 2
 
 # The core links without httpd: the unit tests are made of it.
-CORE_FOLDERS := base base/bytes stats pool pool/rate database database/sqlite http \
-                http/upstream http/job answers answers/shared
+CORE_FOLDERS := base base/bytes stats pool pool/rate database database/sqlite \
+                database/sqlite/text http http/upstream http/job answers \
+                answers/shared
 SOURCES      := $(sort $(shell find mod_connpool -name '*.c'))
 CORE         := $(sort $(wildcard $(CORE_FOLDERS:%=mod_connpool/%/*.c)))
 TEST_SOURCES := $(wildcard tests/*.c) $(sort $(wildcard $(CORE_FOLDERS:%=tests/%/*.c))) \
@@ -102,10 +103,12 @@ $(UNIT): $(CORE:%.c=$(BUILD)/testing/%.o) $(TEST_SOURCES:%.c=$(BUILD)/testing/%.
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(TEST_LIBS)
 
 # As a stranger would build it: of this module it sees the public header only.
-$(BUILD)/t/%.so: t/handler/%.c mod_connpool/mod_connpool.h Makefile | toolchain
+$(BUILD)/t/include/mod_connpool.h: mod_connpool/mod_connpool.h
+	@mkdir -p $(@D)
+	@cp $< $@
+
+$(BUILD)/t/%.so: t/handler/%.c $(BUILD)/t/include/mod_connpool.h Makefile | toolchain
 	$(say) CC $@
-	@mkdir -p $(BUILD)/t/include
-	@cp mod_connpool/mod_connpool.h $(BUILD)/t/include/
 	$(Q)$(CC) $(CPPFLAGS_ALL) -I$(BUILD)/t/include $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@ $< -lsqlite3 -lcurl
 
 $(DRIVING): $(DRIVER:%.c=$(BUILD)/testing/%.o)

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "cache/caches.h"
 #include "child/child.h"
+#include "child/fork.h"
 #include "child/memory.h"
 #include "child/pools.h"
 #include "config/database.h"
@@ -162,7 +163,7 @@ static void destroy_pool(cp_pool_t *pool, void *baton)
 /* Before anything else of the child goes: threads first, then connections. */
 static apr_status_t child_exit(void *data)
 {
-    if (!connpool_child.is_started) {
+    if (!connpool_child.is_started || connpool_child.pid != getpid()) {
         return APR_SUCCESS;
     }
     /* Our threads make malloc take locks, and the interrupted request may hold
@@ -198,6 +199,10 @@ void connpool_child_init(apr_pool_t *pchild, server_rec *main_server)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, main_server,
                      "no free slot for this child's counters: it is not "
                      "counted");
+    }
+    connpool_fork_watch();
+    if (connpool_fork_expected()) {
+        return; /* what is forked builds its own, and here nothing is open */
     }
     databases = connpool_build_databases(pchild);
     upstreams = connpool_build_upstreams(pchild);

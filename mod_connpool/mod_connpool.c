@@ -5,6 +5,7 @@
 #include "api/api.h"
 #include "config/config.h"
 #include "database/sqlite/sqlite.h"
+#include "config/handler.h"
 #include "lifecycle.h"
 #include "report/report.h"
 #include "request/account.h"
@@ -12,6 +13,7 @@
 #include "serve/serve.h"
 #include "cache/provider.h"
 #include "child/child.h"
+#include "child/fork.h"
 #include "stats/segment.h"
 
 #include <ap_mpm.h>
@@ -29,6 +31,7 @@ static int pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
         rv = ap_mutex_register(pconf, CONNPOOL_CACHE_MUTEX, NULL,
                                APR_LOCK_DEFAULT, 0);
     }
+    connpool_forget_handlers(pconf);
     return rv == APR_SUCCESS ? connpool_pre_config(pconf, plog, ptemp) : rv;
 }
 
@@ -36,7 +39,22 @@ static int pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
 extern module AP_MODULE_DECLARE_DATA connpool_module
     __attribute__((visibility("default")));
 
-/* Handlers that answer with work of ours: their time is recorded. */
+static const connpool_handler_t handlers[] = {
+    {"connpool-query", connpool_query_handler, CONNPOOL_NEEDS_QUERY, 1, 0},
+    {"connpool-fetch", connpool_fetch_handler, CONNPOOL_NEEDS_UPSTREAM, 1, 1},
+    {"connpool-batch", connpool_batch_handler, CONNPOOL_NEEDS_EITHER, 1, 0},
+    {"connpool-status", connpool_status_handler, CONNPOOL_NEEDS_NOTHING, 0, 0},
+    {"connpool-health", connpool_health_handler, CONNPOOL_NEEDS_NOTHING, 0, 0},
+    {NULL, NULL, CONNPOOL_NEEDS_NOTHING, 0, 0},
+};
+
+static int check_handlers(apr_pool_t *pconf, apr_pool_t *plog,
+                          apr_pool_t *ptemp, server_rec *s)
+{
+    return connpool_check_handlers(pconf, handlers);
+}
+
+/* The time of work of ours is recorded. */
 static int timed(int (*work)(request_rec *r), request_rec *r)
 {
     cp_clock_t began = cp_clock_now();
@@ -51,27 +69,23 @@ static int timed(int (*work)(request_rec *r), request_rec *r)
 
 static int handler(request_rec *r)
 {
+    const connpool_handler_t *found;
+
     if (!r->handler || strncmp(r->handler, "connpool-", 9) != 0) {
         return DECLINED;
     }
-    if (strcmp(r->handler, "connpool-query") == 0) {
-        return timed(connpool_query_handler, r);
+    found = connpool_find_handler(handlers, r->handler);
+    if (!found) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                      "SetHandler %s: there is no such handler", r->handler);
+        return DECLINED;
     }
-    if (strcmp(r->handler, "connpool-fetch") == 0) {
-        return timed(connpool_fetch_handler, r);
+    if (!found->takes_path && connpool_has_extra_path(r)) {
+        return connpool_problem(r, HTTP_NOT_FOUND,
+                                "Nothing is served at this path.", NULL);
     }
-    if (strcmp(r->handler, "connpool-batch") == 0) {
-        return timed(connpool_batch_handler, r);
-    }
-    if (strcmp(r->handler, "connpool-status") == 0) {
-        return connpool_status_handler(r);
-    }
-    if (strcmp(r->handler, "connpool-health") == 0) {
-        return connpool_health_handler(r);
-    }
-    ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
-                  "SetHandler %s: there is no such handler", r->handler);
-    return DECLINED;
+    connpool_fork_settle();
+    return found->is_timed ? timed(found->run, r) : found->run(r);
 }
 
 /* httpd calls it before anything else of ours. */
@@ -82,6 +96,7 @@ static void register_hooks(apr_pool_t *p)
                          CP_DATABASE_VERSION, &cp_sqlite_driver);
     ap_hook_pre_config(pre_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_check_config(connpool_check_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_check_config(check_handlers, NULL, NULL, APR_HOOK_LAST);
     ap_hook_check_config(connpool_provider_check_config, NULL, NULL,
                          APR_HOOK_LAST);
     ap_hook_post_config(connpool_post_config, NULL, NULL, APR_HOOK_MIDDLE);

@@ -9,10 +9,12 @@
 #include "base/number.h"
 #include "cache/provider.h"
 #include "child/child.h"
+#include "child/fork.h"
 #include "config/database.h"
 #include "config/query.h"
 #include "config/setting.h"
 #include "config/upstream.h"
+#include "http/upstream/upstream.h"
 #include "database/database.h"
 #include "http/job/client.h"
 #include "lifecycle.h"
@@ -352,12 +354,17 @@ static void announce_database(connpool_database_t *db, void *baton)
 static void announce_upstream(connpool_upstream_t *up, void *baton)
 {
     const announcement_t *a = baton;
+    const char *doubt = cp_upstream_warning(a->p, &up->http, up->origin);
 
     ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, connpool_child.main_server,
                  "pool '%s' (http): %s; all upstreams of its server together "
                  "%d in each child",
                  up->name, describe_limit(a->p, &up->pool, a->children),
                  connpool_server(up->server)->http_max);
+    if (doubt) {
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, connpool_child.main_server,
+                     "upstream '%s': %s", up->name, doubt);
+    }
 }
 
 static void add_caches(connpool_database_t *db, void *baton)
@@ -420,6 +427,18 @@ static const char *list_libraries(apr_pool_t *p)
     return apr_pstrcat(p, list, cp_http_version(p), NULL);
 }
 
+static void warn_of_forks(server_rec *s)
+{
+    const char *module = connpool_fork_expected();
+
+    if (module) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                     "%s runs requests in processes of their own: there "
+                     "nothing is pooled, cached or counted",
+                     module);
+    }
+}
+
 static void announce(server_rec *s, apr_pool_t *ptemp)
 {
     announcement_t a = {.children = 1, .p = ptemp};
@@ -431,6 +450,7 @@ static void announce(server_rec *s, apr_pool_t *ptemp)
     connpool_each_database(announce_database, &a);
     connpool_each_upstream(announce_upstream, &a);
     warn_of_memory(s, ptemp);
+    warn_of_forks(s);
     connpool_each_driver(warn_of_risk, &a);
 }
 

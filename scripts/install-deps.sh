@@ -6,8 +6,9 @@
 #
 # The server's binary comes from apache2-bin: unlike the package apache2 it
 # brings no service, so that no Apache is started, stopped or configured. For
-# the same reason prometheus and memcached are not installed, but unpacked below
-# $BUILD/tools; without them the tests that need them are skipped. The program of
+# the same reason prometheus and memcached are not installed, nor mpm_itk, which
+# would be switched on in the system's Apache, but unpacked below $BUILD/tools;
+# without them the tests that need them are skipped. The program of
 # redis-server is in redis-tools, by another name and without the service.
 set -eu
 
@@ -75,9 +76,10 @@ install_missing() {
 
 tools=$(dirname "$0")/../build/tools
 [ -z "${BUILD:-}" ] || tools=$BUILD/tools
-# unpack PACKAGE PROGRAM: below $tools, unless it is there or installed.
+# unpack PACKAGE PROGRAM|/FILE: below $tools, unless it is there or installed.
 unpack() {
-    if command -v "$2" >/dev/null || [ -x "$tools/usr/bin/$2" ]; then
+    if command -v "$2" >/dev/null || [ -x "$tools/usr/bin/$2" ] ||
+        [ -e "$tools$2" ] || [ -e "$2" ]; then
         return
     fi
     mkdir -p "$tools"
@@ -89,4 +91,5 @@ unpack() {
 if [ -n "$needs_tools" ]; then
     unpack prometheus promtool
     unpack memcached memcached
+    unpack libapache2-mpm-itk /usr/lib/apache2/modules/mpm_itk.so
 fi

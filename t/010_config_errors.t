@@ -375,7 +375,7 @@ subtest 'SQL' => sub {
         qr/ConnPoolQuery q: write=on, but database 'ro' is readonly=on/);
     accepted("ConnPoolQuery q events \"$_\"", $_)
         for 'SELECT 1;', 'VALUES (1)', 'WITH a AS (SELECT 1) SELECT * FROM a',
-        q{SELECT ':no', '?', '@' -- ?}, 'select 1 /* ? */', 'SELECT [a:b]';
+        q{SELECT ':no', '?', '@' /* ? */}, 'select 1 /* ? */', 'SELECT [a:b]';
     accepted('ConnPoolQuery q events "DELETE FROM t RETURNING *" write=on');
 };
 
@@ -524,7 +524,7 @@ subtest 'configtest opens nothing' => sub {
     is_deeply([glob $server->dir('db/*')], [], 'and makes none');
     $server->make_sqlite('events', 'CREATE TABLE t(a);');
     my $before = listing();
-    accepted('ConnPoolQuery q events "SELECT nothing FROM no_table"',
+    accepted('ConnPoolQuery q events "SELECT no_column FROM no_table"',
         'what only the database could refuse');
     is(listing(), $before, 'nothing beside it, nothing written to it');
     unlink $server->dir('db/events.db');

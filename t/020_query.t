@@ -85,12 +85,19 @@ ConnPoolUpstream up http://127.0.0.1:9/
 <Location "/unserved">
 SetHandler connpool-query
 </Location>
-<Location "/upstream">
-<If "true">
-SetHandler connpool-query
-</If>
-ConnPoolServe up
+<Location "/unserved/but/here">
+ConnPoolServe served
 </Location>
+<Location "/upstream">
+SetHandler connpool-query
+<If "true">
+ConnPoolServe up
+</If>
+</Location>
+<Location "/upstream/but/here">
+ConnPoolServe served
+</Location>
+ConnPoolQuery served missing "SELECT 1"
 CONF
 for my $name (sort keys %QUERIES) {
     my ($database, $sql, $options) = @{$QUERIES{$name}};

@@ -68,7 +68,6 @@ sub far_url {
 my $conf = join '', fetch_conf('good', far_url('good'), "ca=$ca"),
     fetch_conf('by_name', far_url('good', 'localhost'), "ca=$ca",
     'private=allow'),
-    fetch_conf('inside',  far_url('good', 'localhost'), "ca=$ca"),
     fetch_conf('without', far_url('good')),
     fetch_conf('other_ca', far_url('good'), 'ca=' . $stranger->ca),
     (map { fetch_conf($_, far_url($_), "ca=$ca") }
@@ -153,8 +152,6 @@ for my $loop (($ENV{CONNPOOL_MPM} // '') eq 'prefork' ? 'Off' : ('On', 'Off')) {
         $is_refused->('silent_client',
             qr/(?:$no_tls|the upstream closed the connection too early)/,
             qr/handshake failure|certificate required/);
-        my $inside = $server->get('/inside/file.txt');
-        is($inside->{status}, 403, 'a name that leads inside is refused first');
     };
 
     subtest "loop $loop: HTTP/2" => sub {

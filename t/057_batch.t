@@ -98,6 +98,9 @@ ConnPoolServe single
 <Location "/nothing">
 SetHandler connpool-batch
 </Location>
+<Location "/nothing/but/here">
+ConnPoolServe single
+</Location>
 CONF
 );
 $server->make_sqlite('events', <<'SQL');

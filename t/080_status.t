@@ -31,7 +31,7 @@ ConnPoolDatabase events sqlite:@DIR@/db/canary.db max=4
 ConnPoolUpstream static http://127.0.0.1:@PORT@/canary.txt
 ConnPoolQuery by_id events "SELECT id, title FROM canary WHERE id = :id"
 ConnPoolParam by_id id integer required
-ConnPoolQuery missing events "SELECT nothing FROM no_canary"
+ConnPoolQuery missing events "SELECT no_column FROM no_canary"
 
 <Location "/by-id">
 SetHandler connpool-query

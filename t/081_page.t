@@ -34,7 +34,7 @@ ConnPoolUpstream gone http://127.0.0.1:@SHUT@/
 ConnPoolQuery by_id events "SELECT id, title FROM t WHERE id = :id"
 ConnPoolParam by_id id integer required
 ConnPoolQuery endless leaky "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i, hex(zeroblob(500)) FROM n" max-rows=1000000000 max-bytes=100G timeout=1min
-ConnPoolQuery broken events "SELECT nothing FROM missing"
+ConnPoolQuery broken events "SELECT no_column FROM missing"
 ConnPoolQuery count events "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100000) SELECT count(*) FROM n"
 <Location "/by-id">
 SetHandler connpool-query

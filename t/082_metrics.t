@@ -28,7 +28,7 @@ Listen 127.0.0.1:@VHOST@
 ConnPoolDatabase events sqlite:@DIR@/db/events.db max=4
 ConnPoolQuery by_id events "SELECT id, title FROM item WHERE id = :id" format=object
 ConnPoolParam by_id id integer required
-ConnPoolQuery missing events "SELECT nothing FROM nowhere"
+ConnPoolQuery missing events "SELECT no_column FROM nowhere"
 ConnPoolUpstream text http://127.0.0.1:@UPSTREAM@/text?size=40
 ConnPoolUpstream broken http://127.0.0.1:@UPSTREAM@/status/503
 <Location "/by-id">

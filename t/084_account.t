@@ -30,7 +30,7 @@ ConnPoolParam slow r real
 ConnPoolParam slow b blob
 ConnPoolParam slow x text
 ConnPoolQuery many events "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100000) SELECT i, 'some text to make it long' FROM n" max-rows=100000
-ConnPoolQuery broken events "SELECT nothing FROM nowhere"
+ConnPoolQuery broken events "SELECT no_column FROM nowhere"
 ConnPoolDatabase one sqlite:@DIR@/db/one.db max=1 overflow=reject acquire=20s
 ConnPoolQuery queued one "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1000000000) SELECT count(*) FROM n" timeout=300ms
 ConnPoolDatabase tight sqlite:@DIR@/db/one.db max=1 acquire=50ms

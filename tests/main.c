@@ -26,7 +26,8 @@ static const struct {
     {"breaker", breaker_suite},   {"option", option_suite},
     {"utf8", utf8_suite},         {"rate", rate_suite},
     {"seam", seam_suite},         {"gunzip", gunzip_suite},
-    {"inherit", inherit_suite},
+    {"inherit", inherit_suite},   {"check", check_suite},
+    {"fork", fork_suite},
 };
 
 #define SUITES ((int)(sizeof(suites) / sizeof(suites[0])))

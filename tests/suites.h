@@ -12,6 +12,8 @@ SUITE(number);
 SUITE(utf8);
 SUITE(option);
 SUITE(scan);
+SUITE(check);
+SUITE(fork);
 SUITE(value);
 SUITE(encode);
 SUITE(json);

@@ -34,26 +34,9 @@ static const unit_t size_units[] = {
     {NULL, 0},
 };
 
-/* httpd leaves ${NAME} as it stands when neither Define nor the environment
- * knows it. Saying "not a number" would hide the cause. */
-static const char *check_expanded(apr_pool_t *p, const char *word)
-{
-    const char *start = strstr(word, "${");
-    const char *end = start ? strchr(start, '}') : NULL;
-    if (!end) {
-        return NULL;
-    }
-    return apr_psprintf(p, "'%.*s' is not set in the environment",
-                        (int)(end + 1 - start), start);
-}
-
 /* "'VALUE' is not ALLOWED". */
 static const char *refuse(apr_pool_t *p, const char *word, const char *allowed)
 {
-    const char *unset = check_expanded(p, word);
-    if (unset) {
-        return unset;
-    }
     int is_long = strlen(word) > SHOWN_LENGTH;
     return apr_psprintf(p, "'%.*s%s' is not %s", SHOWN_LENGTH, word,
                         is_long ? "..." : "", allowed);

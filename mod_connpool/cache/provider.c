@@ -14,7 +14,7 @@
 #include "base/bytes/buffer.h"
 #include "base/log.h"
 #include "child/child.h"
-#include "config/option.h"
+#include "config/line/option.h"
 #include "config/query.h"
 #include "config/setting.h"
 #include "stats/cell.h"

@@ -53,7 +53,8 @@ typedef struct connpool_up_child_t {
 } connpool_up_child_t;
 
 /** The state of this process. All fields are set in child_init (segment and
- * main_server in post_config) and constant afterwards, but the last three. */
+ * main_server in post_config) and constant afterwards, but the atomic ones and
+ * is_cut; what somebody forks from it begins anew (fork.h). */
 typedef struct connpool_child_t {
     server_rec *main_server;
     struct cp_segment_t *segment; /* NULL before post_config */
@@ -64,6 +65,10 @@ typedef struct connpool_child_t {
     int is_stopping;       /* atomic: the child ends at once */
     cp_clock_t grace_end;  /* atomic: of a graceful stop, 0: none */
     uint64_t buffer_bytes; /* atomic: of answers that are being collected */
+    pid_t pid; /* of whom the pools are; another process has none yet */
+    int forks; /* above 0: this is no child of httpd's, but forked from one */
+    int is_unpooled; /* whatever the flags say: requests run in such processes
+                      */
     int is_cut; /* prefork's one thread is in a signal handler above a request:
                    release and close nothing */
 } connpool_child_t;

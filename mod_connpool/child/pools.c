@@ -23,6 +23,10 @@
  * is_pooled. */
 static void needed_forms(const void *definition, int is_http, int needed[2])
 {
+    if (connpool_child.is_unpooled) {
+        needed[0] = 1;
+        return;
+    }
     for (server_rec *s = connpool_child.main_server; s; s = s->next) {
         connpool_server_t *sc = connpool_server(s);
         apr_hash_t *visible = is_http ? sc->all_upstreams : sc->all_databases;

@@ -6,10 +6,11 @@
 #include "base/option.h"
 #include "config/config.h"
 #include "config/database.h"
-#include "config/option.h"
+#include "config/line/option.h"
 #include "config/query.h"
 #include "config/setting.h"
 #include "config/upstream.h"
+#include "http/upstream/upstream.h"
 
 #include <apr_strings.h>
 
@@ -49,6 +50,8 @@ static const char *complete_database(apr_pool_t *p, connpool_server_t *sc,
 static const char *complete_upstream(apr_pool_t *p, connpool_server_t *sc,
                                      connpool_upstream_t *up)
 {
+    const char *problem;
+
     set_default(&up->pool.max, sc->http_max);
     set_default(&up->perhost, sc->http_per_host);
     set_default_time(&up->http.connect, sc->http_connect);
@@ -73,7 +76,10 @@ static const char *complete_upstream(apr_pool_t *p, connpool_server_t *sc,
         return apr_psprintf(
             p, "ConnPoolUpstream %s: cert= and key= belong together", up->name);
     }
-    return NULL;
+    problem = cp_upstream_check_reach(p, &up->http, up->origin);
+    return problem ? apr_pstrcat(p, "ConnPoolUpstream ", up->name, ": ",
+                                 problem, NULL)
+                   : NULL;
 }
 
 static const char *complete_query(apr_pool_t *p, connpool_server_t *sc,

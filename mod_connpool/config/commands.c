@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The table of directives: what httpd knows of them. */
 #include "config/config.h"
+#include "config/handler.h"
 
 #define SETTING(name, text)                                                    \
     AP_INIT_TAKE1(name, connpool_cmd_setting, NULL, RSRC_CONF, text)
@@ -53,5 +54,9 @@ const command_rec connpool_commands[] = {
                    "N/s [burst=N]: how often a client may come; none"),
     AP_INIT_RAW_ARGS("Require", connpool_cmd_require, NULL, OR_AUTHCFG,
                      "heard beside mod_authz_core, which enforces it"),
+    AP_INIT_RAW_ARGS("SetHandler", connpool_cmd_handler, NULL, OR_FILEINFO,
+                     "heard beside the core, which sets it"),
+    AP_INIT_RAW_ARGS("AddHandler", connpool_cmd_handler, NULL, OR_FILEINFO,
+                     "heard beside mod_mime, which adds it"),
     {NULL},
 };

@@ -5,7 +5,7 @@
 #include "glue.h"
 #include "base/option.h"
 #include "config/config.h"
-#include "config/option.h"
+#include "config/line/option.h"
 #include "config/setting.h"
 #include "database/database.h"
 
@@ -144,10 +144,6 @@ static const char *read_address(apr_pool_t *p, connpool_database_t *db,
 
     if (error) {
         return error;
-    }
-    if (strstr(address, "${")) {
-        return apr_psprintf(p, "'%s' holds a variable that is not set",
-                            shown(p, address, db->driver->scheme));
     }
     db->config = apr_pcalloc(p, db->driver->config_size);
     cp_options_clear(db->driver->keys, db->config);

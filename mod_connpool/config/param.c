@@ -4,7 +4,7 @@
 #include "base/number.h"
 #include "base/option.h"
 #include "config/config.h"
-#include "config/option.h"
+#include "config/line/option.h"
 #include "config/query.h"
 #include "config/setting.h"
 #include "database/value.h"
@@ -83,6 +83,9 @@ static const char *check_param_keys(const connpool_param_t *param,
 
     if (options->match && type != CP_TYPE_TEXT && type != CP_TYPE_DATE) {
         return "match= is for text and date";
+    }
+    if (options->match && !*options->match) {
+        return "match= is empty, which everything matches";
     }
     if (options->maxlen != CP_UNSET && type != CP_TYPE_TEXT
         && type != CP_TYPE_BLOB) {

@@ -5,11 +5,12 @@
 #include "base/number.h"
 #include "base/option.h"
 #include "config/config.h"
-#include "config/option.h"
+#include "config/line/option.h"
 #include "config/setting.h"
 #include "pool/rate/rate.h"
 
 #include <apr_cstr.h>
+#include <apr_fnmatch.h>
 #include <apr_strings.h>
 
 #define PLACE(field) APR_OFFSETOF(connpool_dir_t, field)
@@ -37,7 +38,10 @@ void *connpool_merge_dir_config(apr_pool_t *p, void *basev, void *addv)
 
     if (!add->serve) {
         dir->serve = base->serve;
-        dir->location = base->location;
+        dir->served = base->served;
+    }
+    if (!add->handled.kind) {
+        dir->handled = base->handled;
     }
     dir->rate = add->rate ? add->rate : base->rate;
     dir->has_require = base->has_require || add->has_require;
@@ -59,18 +63,60 @@ const char *connpool_served_name(request_rec *r)
                : NULL;
 }
 
+/* --- sections --- */
+
+static const struct {
+    const char *name;
+    connpool_place_kind_t kind;
+} sections[] = {
+    {"<Directory", CONNPOOL_PLACE_DIRECTORY},
+    {"<DirectoryMatch", CONNPOOL_PLACE_DIRECTORY},
+    {"<Files", CONNPOOL_PLACE_FILES},
+    {"<FilesMatch", CONNPOOL_PLACE_FILES},
+    {"<Location", CONNPOOL_PLACE_LOCATION},
+    {"<LocationMatch", CONNPOOL_PLACE_PATTERN},
+};
+
+static connpool_place_kind_t kind_of(const ap_directive_t *section)
+{
+    for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++) {
+        if (ap_cstr_casecmp(section->directive, sections[i].name) == 0) {
+            return sections[i].kind;
+        }
+    }
+    return CONNPOOL_PLACE_SERVER;
+}
+
+connpool_place_t connpool_place_of(cmd_parms *cmd)
+{
+    const ap_directive_t *section = cmd->directive->parent;
+    connpool_place_t place = {CONNPOOL_PLACE_SERVER, NULL};
+    const char *args, *path;
+
+    while (section && !place.kind) {
+        place.kind = kind_of(section);
+        args = section->args;
+        section = section->parent;
+    }
+    if (!place.kind) {
+        return place;
+    }
+    path = ap_getword_conf(cmd->pool, &args);
+    if (*path == '/' && !apr_fnmatch_test(path)
+        && (place.kind == CONNPOOL_PLACE_LOCATION
+            || place.kind == CONNPOOL_PLACE_DIRECTORY)) {
+        place.path = path;
+    }
+    else if (place.kind == CONNPOOL_PLACE_LOCATION) {
+        place.kind = CONNPOOL_PLACE_PATTERN;
+    }
+    return place;
+}
+
 /* --- ConnPoolServe --- */
 
-/* A place that serves names: checked when all definitions are known. */
-typedef struct serving_t {
-    server_rec *server;
-    const connpool_dir_t *dir;
-    const char *where;
-    const char *name;
-    const char *handler; /* set in the same section; NULL: elsewhere */
-} serving_t;
-
-/* Made anew by pre_config on each reading of the configuration. */
+/* connpool_serving_t. Made anew by pre_config on each reading of the
+ * configuration. */
 static apr_array_header_t *servings;
 
 /* The largest ConnPoolBatchMax of any place; likewise. */
@@ -81,7 +127,7 @@ static int has_rates;
 
 int connpool_pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
 {
-    servings = apr_array_make(pconf, 8, sizeof(serving_t));
+    servings = apr_array_make(pconf, 8, sizeof(connpool_serving_t));
     largest_batch_max = 0;
     has_rates = 0;
     return OK;
@@ -96,8 +142,10 @@ static const char *handler_beside(cmd_parms *cmd)
     for (; d; d = d->next) {
         if (ap_cstr_casecmp(d->directive, "SetHandler") == 0) {
             const char *args = d->args;
+            char *name = ap_getword_conf(cmd->pool, &args);
 
-            return ap_getword_conf(cmd->pool, &args);
+            ap_str_tolower(name); /* as the core does */
+            return name;
         }
     }
     return NULL;
@@ -106,14 +154,21 @@ static const char *handler_beside(cmd_parms *cmd)
 const char *connpool_cmd_serve(cmd_parms *cmd, void *dirv, const char *name)
 {
     connpool_dir_t *dir = dirv;
-    const ap_directive_t *section = cmd->directive->parent;
-    serving_t *serving = apr_array_push(servings);
+    const char *error = connpool_unset_variable(cmd, NULL, name);
+    connpool_serving_t *serving;
 
+    if (error) {
+        return error;
+    }
+    serving = apr_array_push(servings);
     serving->server = cmd->server;
     serving->dir = dir;
     serving->where = connpool_where(cmd);
     serving->name = name;
     serving->handler = handler_beside(cmd);
+    serving->section = cmd->directive->parent;
+    serving->place = connpool_place_of(cmd);
+    dir->served = serving->place;
     if (!dir->serve) {
         dir->serve = apr_array_make(cmd->pool, 1, sizeof(const char *));
     }
@@ -125,14 +180,12 @@ const char *connpool_cmd_serve(cmd_parms *cmd, void *dirv, const char *name)
             cmd, NULL, NULL,
             apr_pstrcat(cmd->pool, serving->handler, " serves one name", NULL));
     }
-    while (section && strcasecmp(section->directive, "<If") == 0) {
-        section = section->parent;
-    }
-    if (section && strcasecmp(section->directive, "<Location") == 0 && cmd->path
-        && cmd->path[0] == '/') {
-        dir->location = cmd->path;
-    }
     return NULL;
+}
+
+const apr_array_header_t *connpool_servings(void)
+{
+    return servings;
 }
 
 /* --- ConnPoolBatch... --- */
@@ -200,8 +253,14 @@ const char *connpool_cmd_rate_limit(cmd_parms *cmd, void *dirv,
 {
     connpool_dir_t *dir = dirv;
     connpool_rate_t *rate = apr_pcalloc(cmd->pool, sizeof(*rate));
-    const char *error = NULL;
+    const char *error = connpool_unset_variable(cmd, NULL, word);
 
+    if (!error && more) {
+        error = connpool_unset_variable(cmd, NULL, more);
+    }
+    if (error) {
+        return error;
+    }
     rate->where = connpool_where(cmd);
     rate->text = more ? apr_pstrcat(cmd->pool, word, " ", more, NULL) : word;
     dir->rate = rate;
@@ -277,7 +336,8 @@ const char *connpool_cmd_require(cmd_parms *cmd, void *dirv, const char *args)
 
 /* More names than one request may have run. What surrounds the place is not
  * known here: the largest bound that there is may hold in it. */
-static const char *check_batch_size(apr_pool_t *p, const serving_t *serving)
+static const char *check_batch_size(apr_pool_t *p,
+                                    const connpool_serving_t *serving)
 {
     const connpool_dir_t *dir = serving->dir;
     int max = dir->batch.max;
@@ -298,7 +358,8 @@ static const char *check_batch_size(apr_pool_t *p, const serving_t *serving)
 }
 
 /* NULL, or what is wrong with a name that is served. */
-static const char *check_serving(apr_pool_t *p, const serving_t *serving)
+static const char *check_serving(apr_pool_t *p,
+                                 const connpool_serving_t *serving)
 {
     const connpool_server_t *sc = connpool_server(serving->server);
     const char *handler = serving->handler ? serving->handler : "";
@@ -342,7 +403,8 @@ static const char *check_serving(apr_pool_t *p, const serving_t *serving)
 int connpool_check_servings(apr_pool_t *p)
 {
     for (int i = 0; i < servings->nelts; i++) {
-        const serving_t *serving = &APR_ARRAY_IDX(servings, i, serving_t);
+        const connpool_serving_t *serving = &APR_ARRAY_IDX(servings, i,
+                                                           connpool_serving_t);
         const char *error = check_serving(p, serving);
 
         if (error) {

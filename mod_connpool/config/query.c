@@ -8,7 +8,7 @@
 #include "base/option.h"
 #include "config/config.h"
 #include "config/database.h"
-#include "config/option.h"
+#include "config/line/option.h"
 #include "config/setting.h"
 #include "database/database.h"
 
@@ -109,6 +109,32 @@ static const char *check_verb(apr_pool_t *p, const connpool_query_t *query,
                         list_verbs(p, allowed), query->shape.verb);
 }
 
+/* httpd makes one line of lines that are continued. */
+static const char *check_comment(apr_pool_t *p, const connpool_query_t *query)
+{
+    const char *lost = query->shape.comment;
+
+    return lost ? apr_psprintf(p,
+                               "the SQL has a comment that takes away the rest "
+                               "of it: -- %.40s%s (continued lines are one "
+                               "line; write /* comment */ )",
+                               lost, strlen(lost) > 40 ? "..." : "")
+                : NULL;
+}
+
+/* All that can be told of it without the database. */
+static const char *check_sql(apr_pool_t *p, const connpool_query_t *query,
+                             const cp_database_driver_t *driver)
+{
+    const char *error = check_comment(p, query);
+
+    if (!error) {
+        error = check_verb(p, query, driver);
+    }
+    return error || !driver->check_sql ? error
+                                       : driver->check_sql(p, query->sql);
+}
+
 static const char *check_by_data(apr_pool_t *p, const connpool_query_t *query,
                                  const cp_database_driver_t *driver)
 {
@@ -169,7 +195,7 @@ const char *connpool_query_resolve(apr_pool_t *p, connpool_query_t *query,
     }
     error = db->driver->scan(p, query->sql, &query->shape);
     if (!error) {
-        error = check_verb(p, query, db->driver);
+        error = check_sql(p, query, db->driver);
     }
     if (!error) {
         error = check_by_data(p, query, db->driver);
@@ -223,7 +249,7 @@ static const char *complete_query(cmd_parms *cmd, query_options_t *options)
     const cp_database_driver_t *driver = query->database
                                              ? query->database->driver
                                              : NULL;
-    const char *error = driver ? check_verb(cmd->pool, query, driver) : NULL;
+    const char *error = driver ? check_sql(cmd->pool, query, driver) : NULL;
 
     query->format = options->format;
     if (error) {

@@ -8,7 +8,7 @@
 #include "base/option.h"
 #include "config/config.h"
 #include "config/database.h"
-#include "config/option.h"
+#include "config/line/option.h"
 #include "config/query.h"
 #include "config/upstream.h"
 
@@ -107,6 +107,9 @@ const char *connpool_cmd_cache(cmd_parms *cmd, void *dummy, const char *value)
 {
     const char *error = ap_check_cmd_context(cmd, GLOBAL_ONLY);
 
+    if (!error) {
+        error = connpool_unset_variable(cmd, NULL, value);
+    }
     if (error) {
         return error;
     }

@@ -81,15 +81,48 @@ typedef struct connpool_rate_t {
     const char *where;     /* "FILE:LINE" */
 } connpool_rate_t;
 
+/** Kinds of sections, in the order in which httpd applies them. */
+typedef enum connpool_place_kind_t {
+    CONNPOOL_PLACE_SERVER,    /* none */
+    CONNPOOL_PLACE_DIRECTORY, /* <Directory>, also by a pattern */
+    CONNPOOL_PLACE_FILES,     /* <Files>, likewise */
+    CONNPOOL_PLACE_LOCATION,
+    CONNPOOL_PLACE_PATTERN, /* <LocationMatch>, or <Location> with * or ~ */
+} connpool_place_kind_t;
+
+typedef struct connpool_place_t {
+    connpool_place_kind_t kind;
+    const char *path; /* of a location or a directory without a pattern */
+} connpool_place_t;
+
 typedef struct connpool_dir_t {
     apr_array_header_t *serve; /* const char *, NULL: not set */
-    const char *location;      /* path of the <Location> that serves, or NULL */
+    connpool_place_t served;   /* where that was said */
+    connpool_place_t handled;  /* where SetHandler was said */
     int has_require;           /* merged by "or"; see connpool_cmd_require */
     connpool_batch_limits_t batch; /* CP_UNSET: see connpool_batch_limits */
     const connpool_rate_t *rate;   /* NULL: not set */
 } connpool_dir_t;
 
 connpool_dir_t *connpool_dir(request_rec *r);
+
+/** The section that a directive stands in; <If> and the like belong to the one
+ * around them. */
+connpool_place_t connpool_place_of(cmd_parms *cmd);
+
+/** A name that a place serves: checked when all definitions are known. */
+typedef struct connpool_serving_t {
+    server_rec *server;
+    const connpool_dir_t *dir;
+    const char *where;
+    const char *name;
+    const char *handler; /**< set in the same section; NULL: elsewhere */
+    const ap_directive_t *section;
+    connpool_place_t place;
+} connpool_serving_t;
+
+/** All of them (connpool_serving_t). */
+const apr_array_header_t *connpool_servings(void);
 
 /** Is there a ConnPoolRateLimit or a rate= anywhere? */
 int connpool_wants_rates(void);

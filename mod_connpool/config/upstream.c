@@ -5,7 +5,7 @@
 #include "glue.h"
 #include "base/option.h"
 #include "config/config.h"
-#include "config/option.h"
+#include "config/line/option.h"
 #include "config/setting.h"
 #include "http/upstream/upstream.h"
 
@@ -96,7 +96,7 @@ static const char *read_header_list(cmd_parms *cmd, connpool_upstream_t *up,
         }
         APR_ARRAY_PUSH(up->headers, const char *) = name;
     }
-    return NULL;
+    return up->headers->nelts > 0 ? NULL : "no header is named";
 }
 
 /* Headers of the answer that are passed on as well: any but those about the

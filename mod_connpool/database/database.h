@@ -38,6 +38,7 @@
 #include "base/error.h"
 #include "base/gauge.h"
 #include "base/option.h"
+#include "database/fork.h"
 #include "database/limit.h"
 #include "database/shape.h"
 #include "database/value.h"
@@ -131,11 +132,16 @@ typedef struct cp_database_driver_t {
      * @return a sentence: empty, several statements, a parameter that is not a
      * :name, unbalanced quotes or parentheses */
     const char *(*scan)(apr_pool_t *p, const char *sql, cp_sql_shape_t *shape);
+    /** Would this text fail with any database? Opens nothing. May be NULL.
+     * @return a sentence */
+    const char *(*check_sql)(apr_pool_t *p, const char *sql);
     /** With CP_CAN_VERSION: does the text use what changes without the data?
      * @return 1, and in *word the name of it */
     int (*is_volatile)(const char *sql, const char **word);
     /** Likewise: does this value make something depend on the time? */
     int (*is_volatile_value)(const cp_value_t *value);
+
+    void (*fork)(cp_fork_step_t step); /**< NULL: it need not know */
 
     /** "SQLite 3.40.1": what is told at the start. */
     const char *(*library)(apr_pool_t *p);

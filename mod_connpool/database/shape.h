@@ -10,6 +10,8 @@ typedef struct cp_sql_shape_t {
                                     to SELECT, INSERT, ... behind its CTEs */
     apr_array_header_t *names; /**< const char *: distinct :names, no colon, in
                                     order of appearance */
+    const char *comment;       /**< text that a "--" takes away up to the end of
+                                    the SQL, for want of a line's end; NULL */
     int has_returning;         /**< a RETURNING keyword outside parentheses */
 } cp_sql_shape_t;
 

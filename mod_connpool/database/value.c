@@ -30,7 +30,7 @@ const char *const cp_type_names[CP_TYPES + 1] = {
 
 static const char not_an_integer[] = "is not an integer";
 static const char not_a_number[] = "is not a number";
-static const char not_a_boolean[] = "is not one of true, false, 1, 0";
+static const char not_a_boolean[] = "is not one of true, false, 1, 0, on, off";
 static const char not_a_date[] = "is not a date (YYYY-MM-DD or RFC 3339)";
 static const char not_base64[] = "is not standard base64";
 
@@ -126,7 +126,8 @@ static const char *parse_boolean(const char *data, apr_size_t size,
     static const struct {
         const char *word;
         int value;
-    } words[] = {{"true", 1}, {"false", 0}, {"1", 1}, {"0", 0}};
+    } words[] = {{"true", 1}, {"false", 0}, {"1", 1},
+                 {"0", 0},    {"on", 1},    {"off", 0}}; /* a checkbox's */
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
         if (size == strlen(words[i].word)
             && !memcmp(data, words[i].word, size)) {

@@ -56,10 +56,11 @@ typedef struct cp_param_spec_t {
 
 /** Turn the request's bytes into a value of the declared type and check its
  * range. Strict: "1e3", " 1", "0x10", "+1", "٣" are no integers; "nan", "inf"
- * no reals; booleans are true|false|1|0; a date is YYYY-MM-DD or RFC 3339 /
- * ISO 8601 date and time (T or space, optional seconds, fraction, Z or offset)
- * that exists in the calendar, kept as the text that came; a blob is standard
- * base64 with padding, decoded into p. Text must be valid UTF-8 without NUL.
+ * no reals; booleans are true|false|1|0|on|off; a date is YYYY-MM-DD or RFC
+ * 3339 / ISO 8601 date and time (T or space, optional seconds, fraction, Z or
+ * offset) that exists in the calendar, kept as the text that came; a blob is
+ * standard base64 with padding, decoded into p. Text must be valid UTF-8
+ * without NUL.
  * @return NULL, or a short reason for the client ("is not an integer") */
 const char *cp_value_parse(apr_pool_t *p, const cp_param_spec_t *spec,
                            const char *data, apr_size_t size,

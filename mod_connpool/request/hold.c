@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "child/child.h"
+#include "child/fork.h"
 #include "child/memory.h"
 #include "config/database.h"
 #include "config/setting.h"
@@ -24,6 +25,7 @@ struct connpool_hold_t {
     cp_lease_t lease;
     cp_pool_t *pool;
     apr_pool_t *p; /* of the outermost request */
+    int forks;     /* connpool_child.forks of the process that borrowed it */
     int shares; /* how often it is held; one thread at a time runs a request */
     int is_exclusive;
     const char *why_broken; /* NULL: healthy, as far as those know who shared */
@@ -42,13 +44,20 @@ static void give_back(connpool_hold_t *hold)
     }
 }
 
+/* A fork has inherited the record of it, and must leave the connection alone.
+ */
+static int is_inherited(const connpool_hold_t *hold)
+{
+    return hold->forks != connpool_child.forks;
+}
+
 /* The safety net: this pool lives until the client has read the last byte, so
  * whoever can gives back earlier. */
 static apr_status_t hold_cleanup(void *data)
 {
     connpool_hold_t *hold = data;
 
-    if (hold->lease.slot && !connpool_child.is_cut) {
+    if (hold->lease.slot && !connpool_child.is_cut && !is_inherited(hold)) {
         give_back(hold);
     }
     return APR_SUCCESS;
@@ -59,7 +68,8 @@ static connpool_hold_t *find_shareable(connpool_hold_t *hold,
                                        const cp_pool_t *pool)
 {
     while (hold
-           && (hold->pool != pool || hold->is_exclusive || !hold->lease.slot)) {
+           && (hold->pool != pool || hold->is_exclusive || !hold->lease.slot
+               || is_inherited(hold))) {
         hold = hold->next;
     }
     return hold;
@@ -72,12 +82,13 @@ static connpool_hold_t *vacant_hold(request_rec *top, connpool_state_t *state)
 {
     connpool_hold_t *hold = state->holds;
 
-    while (hold && hold->lease.slot) {
+    while (hold && (hold->lease.slot || is_inherited(hold))) {
         hold = hold->next;
     }
     if (!hold) {
         hold = apr_pcalloc(top->pool, sizeof(*hold));
         hold->p = top->pool;
+        hold->forks = connpool_child.forks;
         hold->next = state->holds;
         state->holds = hold;
         apr_pool_cleanup_register(top->pool, hold, hold_cleanup,
@@ -151,6 +162,7 @@ apr_status_t connpool_hold_database(request_rec *r, connpool_database_t *db,
     int is_pooled = sc->engine && sc->db_pool;
     const connpool_db_pools_t *pools;
 
+    connpool_fork_settle();
     if (is_writer && db->facts.is_readonly) {
         *phold = NULL;
         return cp_error_set(
@@ -177,6 +189,7 @@ apr_status_t connpool_hold_upstream(request_rec *r, connpool_upstream_t *up,
     int is_pooled = sc->engine && sc->http_pool;
     cp_pool_t **pools;
 
+    connpool_fork_settle();
     if (!up->child) {
         return hold_pool(r, NULL, NULL, 0, phold, err);
     }
@@ -214,7 +227,7 @@ int connpool_holds_any(request_rec *r)
 {
     const connpool_hold_t *hold = connpool_state(r)->holds;
 
-    while (hold && !hold->lease.slot) {
+    while (hold && (!hold->lease.slot || is_inherited(hold))) {
         hold = hold->next;
     }
     return hold != NULL;
@@ -231,7 +244,7 @@ int connpool_holds_database(request_rec *r, const connpool_database_t *db)
     const connpool_hold_t *hold = connpool_state(r)->holds;
 
     for (; child && hold; hold = hold->next) {
-        if (hold->lease.slot
+        if (hold->lease.slot && !is_inherited(hold)
             && (is_one_of(hold->pool, &child->pooled)
                 || is_one_of(hold->pool, &child->direct))) {
             return 1;
@@ -240,8 +253,16 @@ int connpool_holds_database(request_rec *r, const connpool_database_t *db)
     return 0;
 }
 
+int connpool_hold_is_inherited(const connpool_hold_t *hold)
+{
+    return is_inherited(hold);
+}
+
 void connpool_hold_release(connpool_hold_t *hold)
 {
+    if (is_inherited(hold)) {
+        return;
+    }
     if (!hold->lease.slot) {
         cp_pool_release(&hold->lease); /* logs the second release */
         return;

@@ -34,6 +34,9 @@ void *connpool_hold_connection(const connpool_hold_t *hold);
 void *connpool_hold_easy(connpool_hold_t *hold, struct connpool_upstream_t *up);
 /** Beside the pool, or of one that keeps nothing: for this use only. */
 int connpool_hold_is_one_shot(const connpool_hold_t *hold);
+/** Was it borrowed by the process that this one was forked from? Neither it nor
+ * anything that uses it may be touched. */
+int connpool_hold_is_inherited(const connpool_hold_t *hold);
 int connpool_hold_is_shared(const connpool_hold_t *hold);
 /** Does the request hold any connection now? */
 int connpool_holds_any(request_rec *r);

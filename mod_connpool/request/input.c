@@ -18,6 +18,13 @@
 #define BODY_MAX   (1024 * 1024)
 #define ERRORS_MAX 20 /* told of: the rest is more of the same */
 
+/* Of a parameter: what the request says of it. */
+enum {
+    UNSEEN,
+    SEEN,
+    SEEN_EMPTY, /* named, but without a value */
+};
+
 typedef struct input_t {
     request_rec *r;
     const connpool_query_t *query;
@@ -223,6 +230,47 @@ static const char *parse_json(apr_pool_t *p, const connpool_param_t *param,
     }
 }
 
+/* A form sends every field, also those that nobody filled in. Only text and
+ * blobs have an empty value; JSON says null. */
+static int is_left_empty(const connpool_param_t *param,
+                         const connpool_raw_t *raw)
+{
+    cp_type_t type = param->spec.type;
+
+    return raw->data && raw->size == 0 && type != CP_TYPE_TEXT
+           && type != CP_TYPE_BLOB;
+}
+
+/* Would it do with '+' for these blanks? In URLs and forms a '+' is one. */
+static int has_lost_plus(apr_pool_t *p, const connpool_param_t *param,
+                         const connpool_raw_t *raw, const char *blank)
+{
+    char *text = apr_pstrmemdup(p, raw->data, raw->size);
+    cp_value_t ignored;
+
+    for (char *c = text + (blank - raw->data); *c; c++) {
+        *c = *c == ' ' ? '+' : *c;
+    }
+    return !connpool_param_parse(p, param, text, raw->size, &ignored);
+}
+
+static const char *parse_text(apr_pool_t *p, const connpool_param_t *param,
+                              const connpool_raw_t *raw, cp_value_t *value)
+{
+    const char *reason = connpool_param_parse(p, param, raw->data, raw->size,
+                                              value);
+    const char *first = reason ? strchr(raw->data, ' ') : NULL;
+
+    /* Between date and time a blank may stand for itself. */
+    if (first
+        && (has_lost_plus(p, param, raw, first)
+            || has_lost_plus(p, param, raw, strrchr(raw->data, ' ')))) {
+        return apr_pstrcat(p, reason,
+                           "; a '+' in a URL or a form is written %2B", NULL);
+    }
+    return reason;
+}
+
 static void convert(input_t *in, const connpool_raw_t *raw, cp_value_t *values,
                     char *seen)
 {
@@ -238,13 +286,17 @@ static void convert(input_t *in, const connpool_raw_t *raw, cp_value_t *values,
                   "is not a parameter here");
         return;
     }
-    if (seen[i]++) {
+    if (seen[i]) {
         add_error(in, raw->name, "is given more than once");
         return;
     }
     param = APR_ARRAY_IDX(in->query->params, i, connpool_param_t *);
-    reason = raw->data ? connpool_param_parse(in->r->pool, param, raw->data,
-                                              raw->size, &values[i])
+    if (is_left_empty(param, raw)) {
+        seen[i] = SEEN_EMPTY;
+        return;
+    }
+    seen[i] = SEEN;
+    reason = raw->data ? parse_text(in->r->pool, param, raw, &values[i])
                        : parse_json(in->r->pool, param, raw->typed, &values[i]);
     if (reason) {
         add_error(in, param->spec.name, reason);
@@ -257,7 +309,7 @@ static void fill_absent(input_t *in, cp_value_t *values, const char *seen)
         const connpool_param_t *param = APR_ARRAY_IDX(in->query->params, i,
                                                       connpool_param_t *);
 
-        if (seen[i]) {
+        if (seen[i] == SEEN) {
             continue;
         }
         if (param->spec.is_required) {

@@ -77,7 +77,12 @@ int connpool_send_file(request_rec *r, const char *content_type,
 void connpool_pass_collected(request_rec *r, apr_file_t *file, apr_off_t size,
                              cp_buffer_t *rest);
 
-/** What ap_meets_conditions found, as a handler's answer: 412 as a problem. */
+/** ap_meets_conditions, which also knows our ETag when a filter has put the
+ * name of a coding behind it. */
+int connpool_meets_conditions(request_rec *r);
+
+/** What connpool_meets_conditions found, as a handler's answer: 412 as a
+ * problem. */
 int connpool_condition_answer(request_rec *r, int status);
 
 /** Hand the buffer's bytes to the output; its storage goes along. */

@@ -10,6 +10,46 @@
 #include <http_core.h>
 #include <http_protocol.h>
 
+/* Put the decoded list in the header's place, for who compares; returns what
+ * was there, or NULL when nothing is to be decoded. */
+static const char *decode_list(request_rec *r, const char *header,
+                               const char *etag, const char **pknown)
+{
+    const char *list = apr_table_get(r->headers_in, header);
+    const char *decoded = connpool_etag_decode(r->pool, list, etag, pknown);
+
+    if (!decoded) {
+        return NULL;
+    }
+    apr_table_setn(r->headers_in, header, decoded);
+    return list;
+}
+
+int connpool_meets_conditions(request_rec *r)
+{
+    const char *etag = apr_table_get(r->headers_out, "ETag");
+    const char *match, *none, *known, *ignored;
+    int status;
+
+    if (!etag) {
+        return ap_meets_conditions(r);
+    }
+    match = decode_list(r, "If-Match", etag, &ignored);
+    none = decode_list(r, "If-None-Match", etag, &known);
+    status = ap_meets_conditions(r);
+    if (match) {
+        apr_table_setn(r->headers_in, "If-Match", match);
+    }
+    if (none) {
+        apr_table_setn(r->headers_in, "If-None-Match", none);
+    }
+    /* A cache looks for what it has under the very tag that it named. */
+    if (none && status == HTTP_NOT_MODIFIED) {
+        apr_table_setn(r->headers_out, "ETag", known);
+    }
+    return status;
+}
+
 int connpool_condition_answer(request_rec *r, int status)
 {
     return status == HTTP_PRECONDITION_FAILED
@@ -28,7 +68,7 @@ static int meets_conditions(request_rec *r, const char *etag)
         return OK;
     }
     apr_table_setn(r->headers_out, "ETag", etag);
-    return ap_meets_conditions(r);
+    return connpool_meets_conditions(r);
 }
 
 int connpool_send_whole(request_rec *r, const char *content_type,

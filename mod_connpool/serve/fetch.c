@@ -182,7 +182,7 @@ static apr_status_t on_head(void *baton, int status,
     r->status_line = NULL;
     /* Conditions speak of the outer answer, not of a part of it. */
     if (status == HTTP_OK && !r->main) {
-        int verdict = ap_meets_conditions(r);
+        int verdict = connpool_meets_conditions(r);
 
         if (verdict != OK) {
             r->status = verdict;
@@ -260,7 +260,9 @@ static int is_cancelled(void *baton)
 /* What follows the place that serves the upstream, encoded as it came. */
 static const char *path_behind_location(request_rec *r)
 {
-    const char *location = connpool_dir(r)->location;
+    const connpool_place_t *place = &connpool_dir(r)->served;
+    const char *location = place->kind == CONNPOOL_PLACE_LOCATION ? place->path
+                                                                  : NULL;
     apr_size_t n = location ? strlen(location) : 0;
 
     if (!location) {

@@ -61,6 +61,7 @@ struct cp_segment_t {
     /* The ring: samples [head - CP_HISTORY_SAMPLES, head) can be read. */
     uint64_t next_sample_at; /* atomic */
     uint64_t next_probe_at;  /* atomic */
+    int has_told_fork;       /* atomic */
     uint64_t head;           /* atomic: samples ever taken */
     cp_sample_t history[CP_HISTORY_SAMPLES];
 };
@@ -542,4 +543,9 @@ int cp_segment_children(cp_segment_t *seg)
         living += owner_of(slot_at(seg, i)) != 0;
     }
     return living;
+}
+
+int cp_segment_tell_fork(cp_segment_t *seg)
+{
+    return !__atomic_exchange_n(&seg->has_told_fork, 1, __ATOMIC_RELAXED);
 }

@@ -117,6 +117,9 @@ int cp_segment_probe_due(cp_segment_t *seg, uint64_t now);
  * entry that does not exist. */
 cp_condition_t *cp_segment_condition(cp_segment_t *seg, int entry);
 
+/** May this caller tell the log of forked processes? True for the first. */
+int cp_segment_tell_fork(cp_segment_t *seg);
+
 /** Number of living children that claimed a slot. */
 int cp_segment_children(cp_segment_t *seg);
 

@@ -40,12 +40,16 @@ struct connpool_batch_t {
     int most_under_way;
     int has_run;
     int is_dropped;
+    int forks; /* connpool_child.forks of whose it is */
 };
 
 static apr_status_t drop_cleanup(void *data)
 {
-    /* In prefork's signal handler nothing is given back. */
-    if (!connpool_child.is_cut) {
+    const connpool_batch_t *batch = data;
+
+    /* In prefork's signal handler nothing is given back, nor in a process that
+     * was forked while the batch ran. */
+    if (!connpool_child.is_cut && batch->forks == connpool_child.forks) {
         connpool_batch_drop(data);
     }
     return APR_SUCCESS;
@@ -56,6 +60,7 @@ connpool_batch_t *connpool_batch_make(request_rec *r, int parallel)
     connpool_batch_t *batch = apr_pcalloc(r->pool, sizeof(*batch));
 
     batch->r = r;
+    batch->forks = connpool_child.forks;
     batch->items = apr_array_make(r->pool, 16, sizeof(connpool_item_t *));
     batch->parallel = connpool_child.loop ? parallel : 1;
     batch->deadline = CP_CLOCK_NEVER;

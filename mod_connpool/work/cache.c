@@ -450,7 +450,8 @@ apr_status_t connpool_serve_query(request_rec *r, connpool_query_t *query,
     }
     /* With a connection in its hands a request must not wait for others, who
      * may wait for that one; and it may read what is not committed. */
-    if (!connpool_caches.flights || (!v.is_kept && !query->caching.coalesces)
+    if (!connpool_caches.flights || connpool_child.forks > 0
+        || (!v.is_kept && !query->caching.coalesces)
         || connpool_holds_database(r, query->database)) {
         return run_alone(&v);
     }

@@ -58,8 +58,9 @@ static int has_credentials(const cp_fetch_request_t *request)
 static int may_share(request_rec *r, const connpool_upstream_t *up,
                      const cp_fetch_request_t *request)
 {
-    return flights && up->coalesces && strcmp(request->method, "GET") == 0
-           && !has_credentials(request) && !connpool_holds_any(r);
+    return flights && connpool_child.forks == 0 && up->coalesces
+           && strcmp(request->method, "GET") == 0 && !has_credentials(request)
+           && !connpool_holds_any(r);
 }
 
 /* All that the upstream will see. The definition is the same object in all

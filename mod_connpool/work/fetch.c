@@ -209,6 +209,13 @@ apr_status_t connpool_fetch_close(connpool_fetch_run_t *run, cp_error_t *err)
     if (!run->up) {
         return APR_SUCCESS;
     }
+    /* The child's loop works for it, not this process. */
+    if (connpool_hold_is_inherited(run->hold)) {
+        run->up = NULL;
+        return cp_error_set(err, CP_ERR_INTERNAL, APR_EGENERAL,
+                            "the fetch belongs to another process",
+                            "a process was forked while the fetch ran");
+    }
     rv = cp_transfer_end(run->transfer, &result, err);
     report(run->up, &run->admission, outcome_of(run, &result, err->cls), err);
     /* That the caller wanted no more says nothing against the handle. */

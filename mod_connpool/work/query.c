@@ -156,10 +156,26 @@ apr_status_t connpool_run_open(connpool_run_t *run, request_rec *r,
     return rv;
 }
 
+/* The run goes on in the process that this one was forked from, if anywhere. */
+static apr_status_t leave_behind(connpool_run_t *run, cp_error_t *err)
+{
+    run->statement = NULL;
+    run->hold = NULL;
+    run->query = NULL;
+    return cp_error_set(err, CP_ERR_INTERNAL, APR_EGENERAL,
+                        "the query belongs to another process",
+                        "a process was forked while the query ran");
+}
+
 apr_status_t connpool_run_next(connpool_run_t *run, cp_error_t *err)
 {
     apr_status_t rv;
 
+    if (connpool_hold_is_inherited(run->hold)) {
+        return cp_error_set(err, CP_ERR_INTERNAL, APR_EGENERAL,
+                            "the query belongs to another process",
+                            "a process was forked while the query ran");
+    }
     /* Who shares the connection may have set another. */
     run->driver->limit(connpool_hold_connection(run->hold), &run->limit);
     rv = run->driver->step(run->statement, err);
@@ -265,6 +281,9 @@ apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
 {
     if (!run->query) {
         return rv;
+    }
+    if (run->hold && connpool_hold_is_inherited(run->hold)) {
+        return leave_behind(run, err);
     }
     if (run->statement) {
         /* Configtest cannot see into views. */

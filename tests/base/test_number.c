@@ -328,24 +328,6 @@ START_TEST(option_splits_at_the_first_equals_sign)
 }
 END_TEST
 
-START_TEST(unset_variable_is_named_as_the_cause)
-{
-    static const char expected[] = "'${SIZE}' is not set in the environment";
-    static const char *const choices[] = {"a", NULL};
-    apr_int64_t number;
-    apr_interval_time_t duration;
-    int flag;
-    ck_assert_str_eq(cp_params_int(pool, "${SIZE}", 0, 9, &number), expected);
-    ck_assert_str_eq(cp_params_size(pool, "${SIZE}M", 0, 9, &number), expected);
-    ck_assert_str_eq(cp_params_duration(pool, "${SIZE}", 0, 9, &duration),
-                     expected);
-    ck_assert_str_eq(cp_params_flag(pool, "${SIZE}", 0, &flag), expected);
-    ck_assert_str_eq(cp_params_choice(pool, "${SIZE}", choices, &flag),
-                     expected);
-    ck_assert_str_eq(cp_params_name(pool, "${SIZE}"), expected);
-}
-END_TEST
-
 START_TEST(long_value_is_cut_in_the_sentence)
 {
     char word[5000];
@@ -456,7 +438,6 @@ Suite *number_suite(void)
     tcase_add_test(tc, flag_takes_more_words_from_the_environment);
     tcase_add_test(tc, choice_finds_a_word_in_any_case_or_lists_all);
     tcase_add_test(tc, option_splits_at_the_first_equals_sign);
-    tcase_add_test(tc, unset_variable_is_named_as_the_cause);
     tcase_add_test(tc, long_value_is_cut_in_the_sentence);
     tcase_add_test(tc, durations_and_sizes_are_shown_as_they_are_written);
     suite_add_tcase(suite, tc);

@@ -185,7 +185,9 @@ START_TEST(no_type_takes_what_is_not_exactly_of_it)
         {"TRUE", T | S},
         {"True", T | S},
         {"yes", T},
-        {"on", T},
+        {"on", B | T},
+        {"off", B | T},
+        {"On", T},
         {"t", T},
         {"01", I | R | T},
         {"null", T | S},
@@ -258,7 +260,8 @@ START_TEST(boolean_becomes_one_or_zero)
     static const struct {
         const char *text;
         int value;
-    } cases[] = {{"true", 1}, {"1", 1}, {"false", 0}, {"0", 0}};
+    } cases[] = {{"true", 1},  {"1", 1}, {"on", 1},
+                 {"false", 0}, {"0", 0}, {"off", 0}};
     for (size_t i = 0; i < COUNT(cases); i++) {
         cp_value_t value;
         ck_assert_ptr_null(parse_as(CP_TYPE_BOOLEAN, cases[i].text, &value));

@@ -7,7 +7,9 @@
 #include "database/database.h"
 #include "database/limit.h"
 #include "database/sqlite/connection.h"
-#include "database/sqlite/scan.h"
+#include "database/sqlite/text/check.h"
+#include "database/sqlite/fork.h"
+#include "database/sqlite/text/scan.h"
 #include "database/sqlite/sqlite.h"
 #include "database/value.h"
 #include "database/version.h"
@@ -264,8 +266,10 @@ const cp_database_driver_t cp_sqlite_driver = {
     .describe = describe,
     .identity = canonical_path,
     .scan = cp_sql_scan,
+    .check_sql = cp_sqlite_check_sql,
     .is_volatile = cp_sql_is_volatile,
     .is_volatile_value = is_now,
+    .fork = cp_sqlite_fork,
     .library = library,
     .risk = cp_sqlite_version_risk,
 

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <strings.h>
 
 #include <apr_general.h>
@@ -34,6 +35,7 @@ typedef struct files_t {
 
 struct cp_sentinel_t {
     cp_sqlite_t *db;
+    pid_t pid; /* whose it is */
 
     pthread_mutex_t lock; /* guards everything below */
     cp_sqlite_conn_t *conn;
@@ -323,6 +325,10 @@ static apr_status_t sentinel_cleanup(void *data)
 {
     cp_sentinel_t *sentinel = data;
 
+    /* What a fork has inherited is its parent's to close. */
+    if (sentinel->pid != getpid()) {
+        return APR_SUCCESS;
+    }
     if (pthread_mutex_trylock(&sentinel->lock) == 0) {
         close_it(sentinel);
         pthread_mutex_unlock(&sentinel->lock);
@@ -341,6 +347,7 @@ apr_status_t cp_sentinel_create(cp_sentinel_t **psentinel, cp_sqlite_t *db,
         return rc;
     }
     sentinel->db = db;
+    sentinel->pid = getpid();
     apr_pool_cleanup_register(p, sentinel, sentinel_cleanup,
                               apr_pool_cleanup_null);
     *psentinel = sentinel;

@@ -94,8 +94,7 @@ const char *cp_upstream_check_url(apr_pool_t *p, const char *url,
     return problem;
 }
 
-/* The host as it was written: curl's parser turns 127.1 into 127.0.0.1. */
-static const char *written_host(apr_pool_t *p, const char *url)
+const char *cp_upstream_host(apr_pool_t *p, const char *url)
 {
     const char *host = strstr(url, "://") + 3;
     size_t size = strcspn(host, "/?#");
@@ -134,7 +133,8 @@ apr_status_t cp_upstream_create(cp_upstream_t **pupstream,
         return APR_EINVAL;
     }
     upstream->is_plaintext = strncasecmp(config->url, "http://", 7) == 0;
-    upstream->is_literal = cp_address_is_literal(written_host(p, config->url));
+    upstream->is_literal = cp_address_is_literal(
+        cp_upstream_host(p, config->url));
     *pupstream = upstream;
     return APR_SUCCESS;
 }

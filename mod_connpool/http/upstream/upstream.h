@@ -40,6 +40,21 @@ typedef struct cp_upstream_t cp_upstream_t;
 const char *cp_upstream_check_url(apr_pool_t *p, const char *url,
                                   const char **porigin);
 
+/** The host of a checked URL as it was written: curl's parser turns 127.1 into
+ * 127.0.0.1. */
+const char *cp_upstream_host(apr_pool_t *p, const char *url);
+
+/** Is there any address that could be connected to (reach.c)? NULL, or a
+ * sentence about one that cannot be. `origin`: of cp_upstream_check_url. */
+const char *cp_upstream_check_reach(apr_pool_t *p,
+                                    const cp_upstream_config_t *config,
+                                    const char *origin);
+/** The same of a name, which the machine's own tables may make sense of: NULL,
+ * or a sentence for the log. */
+const char *cp_upstream_warning(apr_pool_t *p,
+                                const cp_upstream_config_t *config,
+                                const char *origin);
+
 apr_status_t cp_upstream_create(cp_upstream_t **pupstream,
                                 const cp_upstream_config_t *config,
                                 apr_pool_t *p);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Lines of the configuration: words, key=value options, and complaints. */
-#include "config/option.h"
+#include "config/line/option.h"
 
 #include "glue.h"
 #include "base/number.h"
@@ -8,6 +8,7 @@
 
 #include <apr_file_io.h>
 #include <apr_hash.h>
+#include <apr_lib.h>
 #include <apr_strings.h>
 
 const char *const connpool_overflow_names[] = {"reject", "direct", NULL};
@@ -18,6 +19,29 @@ const char *connpool_complaint(cmd_parms *cmd, const char *name,
     return apr_pstrcat(cmd->pool, cmd->cmd->name, name ? " " : "",
                        name ? name : "", key ? ": " : "", key ? key : "", ": ",
                        sentence, NULL);
+}
+
+const char *connpool_unset_variable(cmd_parms *cmd, const char *name,
+                                    const char *word)
+{
+    const char *start = word;
+    const char *end;
+
+    while ((start = strstr(start, "${")) != NULL
+           && (end = strchr(start, '}')) != NULL) {
+        /* httpd leaves it as it stands. x${2} is a regular expression. */
+        if (apr_isalpha(start[2]) || start[2] == '_') {
+            return connpool_complaint(
+                cmd, name, NULL,
+                apr_psprintf(cmd->pool,
+                             "it holds a variable that is not set: '%.*s' is "
+                             "not set in the environment, and no Define sets "
+                             "it",
+                             (int)(end + 1 - start), start));
+        }
+        start += 2;
+    }
+    return NULL;
 }
 
 const char *connpool_where(cmd_parms *cmd)
@@ -117,9 +141,13 @@ const char *connpool_read_setting(cmd_parms *cmd, const cp_option_t *settings,
                                   void *target, const char *value)
 {
     const cp_option_t *setting = cp_options_find(settings, cmd->cmd->name);
-    const char *error = setting ? set_option(cmd, setting, target, value)
-                                : "is not a setting";
+    const char *error = connpool_unset_variable(cmd, NULL, value);
 
+    if (error) {
+        return error;
+    }
+    error = setting ? set_option(cmd, setting, target, value)
+                    : "is not a setting";
     return error ? connpool_complaint(cmd, NULL, NULL, error) : NULL;
 }
 
@@ -127,6 +155,7 @@ const char *connpool_read_words(cmd_parms *cmd, const char *line, int needed,
                                 const char *syntax, const char ***pwords)
 {
     const char *error = ap_check_cmd_context(cmd, NOT_IN_DIR_CONTEXT);
+    const char *name;
     int count;
 
     if (error) {
@@ -140,6 +169,13 @@ const char *connpool_read_words(cmd_parms *cmd, const char *line, int needed,
         return connpool_complaint(
             cmd, NULL, NULL,
             apr_pstrcat(cmd->pool, "too few words; write ", syntax, NULL));
+    }
+    name = cp_params_name(cmd->pool, (*pwords)[0]) ? NULL : (*pwords)[0];
+    for (const char **word = *pwords; *word; word++) {
+        error = connpool_unset_variable(cmd, name, *word);
+        if (error) {
+            return error;
+        }
     }
     error = cp_params_name(cmd->pool, (*pwords)[0]);
     return error ? connpool_complaint(cmd, NULL, NULL, error) : NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "database/sqlite/scan.h"
+#include "database/sqlite/text/scan.h"
 
 #include "database/shape.h"
 
@@ -251,6 +251,31 @@ static void note_word(scan_t *scan, const token_t *token)
     }
 }
 
+/* What a "--" between c and the end of the SQL takes away: up to the end of its
+ * line, and where there is none, all that follows. */
+static const char *find_comment(const char *c)
+{
+    while (*c) {
+        if (strncmp(c, "--", 2) == 0) {
+            const char *end = strchr(c, '\n');
+
+            if (!end) {
+                c += 2;
+                while (is_space(*c) || *c == ';') {
+                    c++;
+                }
+                return *c ? c : NULL;
+            }
+            c = end;
+        }
+        else if (strncmp(c, "/*", 2) == 0 && strstr(c + 2, "*/")) {
+            c = strstr(c + 2, "*/") + 1;
+        }
+        c++;
+    }
+    return NULL;
+}
+
 static const char *take(scan_t *scan, const token_t *token)
 {
     if (token->kind == KIND_OPEN_COMMENT) {
@@ -292,6 +317,7 @@ const char *cp_sql_scan(apr_pool_t *p, const char *sql, cp_sql_shape_t *shape)
     memset(shape, 0, sizeof(*shape));
     shape->names = apr_array_make(p, 4, sizeof(const char *));
 
+    const char *end = sql; /* of the last token */
     token_t token = next_token(sql);
     while (token.kind != KIND_END) {
         const char *error = take(&scan, &token);
@@ -299,8 +325,10 @@ const char *cp_sql_scan(apr_pool_t *p, const char *sql, cp_sql_shape_t *shape)
             return error;
         }
         scan.last_kind = token.kind;
-        token = next_token(token.start + token.size);
+        end = token.start + token.size;
+        token = next_token(end);
     }
+    shape->comment = find_comment(end);
     if (!shape->verb) {
         return "the SQL is empty";
     }
