@@ -108,18 +108,19 @@ static void add_members(input_t *in, const json_t *object)
 
 static int read_json(input_t *in)
 {
-    apr_pool_t *p = in->r->pool;
     char *body;
     apr_size_t size;
     json_t *root;
     int status = connpool_read_body(in->r, BODY_MAX, &body, &size, &in->detail);
 
+    if (status == OK) {
+        status = connpool_json_load(in->r, body, size, &root, &in->detail);
+    }
     if (status != OK) {
         return status;
     }
-    root = connpool_json_load(p, body, size, &in->detail);
     if (!json_is_object(root)) {
-        in->detail = root ? "The JSON body is not an object." : in->detail;
+        in->detail = "The JSON body is not an object.";
         return HTTP_BAD_REQUEST;
     }
     add_members(in, root);

@@ -135,6 +135,9 @@ static apr_status_t collect(fetch_t *fetch, const char *data, apr_size_t size)
     apr_status_t rv = APR_SUCCESS;
 
     cp_buffer_append(&fetch->buf, data, size);
+    if (fetch->buf.has_failed) {
+        return cp_error_memory(&fetch->failure, "the upstream's answer");
+    }
     connpool_count_buffer(&fetch->buf, &fetch->counted);
     if (fetch->file || fetch->buf.size >= CONNPOOL_HELD_BYTES) {
         apr_size_t filed = fetch->buf.size;
@@ -150,7 +153,7 @@ static apr_status_t on_body(void *baton, const char *data, apr_size_t size)
 {
     fetch_t *fetch = baton;
     apr_interval_time_t left = cp_clock_left(fetch->deadline);
-    cp_buffer_t chunk = {0};
+    cp_buffer_t chunk = CP_BUFFER_MAY_FAIL;
     apr_status_t rv;
 
     if (fetch->r->connection->master) {
@@ -159,8 +162,11 @@ static apr_status_t on_body(void *baton, const char *data, apr_size_t size)
     if (left == 0) {
         return APR_TIMEUP;
     }
-    fetch->has_begun = 1;
     cp_buffer_append(&chunk, data, size);
+    if (chunk.has_failed) {
+        return cp_error_memory(&fetch->failure, "the upstream's answer");
+    }
+    fetch->has_begun = 1;
     /* A client that does not read must not hold the connection for longer. */
     connpool_limit_client_wait(fetch->r, left);
     rv = connpool_stream_write(fetch->r, &chunk);
@@ -266,7 +272,7 @@ static int finish_fetch(fetch_t *fetch, apr_status_t rv, const cp_error_t *err)
 int connpool_fetch_handler(request_rec *r)
 {
     const char *name = connpool_served_name(r);
-    fetch_t fetch = {.r = r};
+    fetch_t fetch = {.r = r, .buf = CP_BUFFER_MAY_FAIL};
     cp_error_t err;
     apr_status_t rv;
     int status;

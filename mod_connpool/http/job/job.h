@@ -39,7 +39,8 @@ typedef enum cp_job_fault_t {
     CP_FAULT_HEADERS,  /**< more than CP_JOB_HEADERS_MAX */
     CP_FAULT_HEAD,     /**< head malformed */
     CP_FAULT_ENCODING, /**< a coding that was not asked for */
-    CP_FAULT_SIZE,     /**< body over max_body */
+    CP_FAULT_MEMORY,
+    CP_FAULT_SIZE, /**< body over max_body */
     CP_FAULTS
 } cp_job_fault_t;
 
