@@ -25,7 +25,7 @@ CONSUMERS    := $(wildcard t/handler/*.c)
 DRIVER       := $(wildcard tests/drivers/*.c) \
                 $(addprefix mod_connpool/base/,clock.c error.c log.c)
 FORMATTED    := $(sort $(SOURCES) $(HEADERS) $(TEST_SOURCES) $(CONSUMERS) $(DRIVER) \
-                $(wildcard tests/bench/*.c tests/fuzz/*.c))
+                $(wildcard tests/bench/*.c tests/fuzz/*.[ch] tests/lab/*.[ch]))
 
 # Asked once, and only when something is compiled: `make help` works on a bare
 # machine. Headers of others are not searched for warnings.
@@ -56,6 +56,7 @@ TESTING   := $(BUILD)/testing/mod_connpool.so
 UNIT      := $(BUILD)/unit
 CONSUMING := $(CONSUMERS:t/handler/%.c=$(BUILD)/t/%.so)
 DRIVING   := $(BUILD)/t/mod_connpool_script.so
+FAULTLAB  := $(BUILD)/lab/faultlab.so
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -121,7 +122,13 @@ $(BUILD)/t/mod_bench.so: tests/bench/mod_bench.c Makefile | toolchain
 -include $(SOURCES:%.c=$(BUILD)/%.d) $(SOURCES:%.c=$(BUILD)/testing/%.d) \
          $(TEST_SOURCES:%.c=$(BUILD)/testing/%.d) $(DRIVER:%.c=$(BUILD)/testing/%.d)
 
-test-programs: $(MODULE) $(TESTING) $(UNIT) $(CONSUMING) $(DRIVING)
+# Takes the place of libc's calls: no checks of libc's headers, no sanitizer.
+$(FAULTLAB): tests/lab/faultlab.c tests/lab/faultlab.h Makefile | toolchain
+	$(say) CC $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 -O2 -g -fPIC $(WARNINGS) $(WERROR) -shared -o $@ $< -ldl
+
+test-programs: $(MODULE) $(TESTING) $(UNIT) $(CONSUMING) $(DRIVING) $(FAULTLAB)
 
 toolchain:
 	@CC='$(CC)' APXS='$(APXS)' scripts/check-toolchain.sh

@@ -36,8 +36,8 @@ use POSIX       ();
 use Test::More  ();
 use Time::HiRes qw(sleep time);
 
-our @EXPORT_OK = qw(await free_port parallel parse_response read_until
-    root_dir slowness command);
+our @EXPORT_OK = qw(await build_dir free_port parallel parse_response
+    read_until root_dir slowness command);
 
 # What surrounds the tests must not steer the server or the client.
 delete @ENV{
@@ -92,6 +92,11 @@ my $FATAL = qr/exit\ signal|Assertion|AddressSanitizer|LeakSanitizer
 
 sub root_dir {
     return $ROOT;
+}
+
+# Where make has built what is tested.
+sub build_dir {
+    return $BUILD;
 }
 
 # How much longer things may take here than in a plain build.
@@ -497,7 +502,8 @@ sub _environment {
             command($ENV{CC} // 'gcc', '-print-file-name=libasan.so');
         chomp $library;
         delete $env{MALLOC_PERTURB_};
-        $env{LD_PRELOAD}   = $library;
+        # Before all others, or it refuses to work.
+        $env{LD_PRELOAD}   = join ' ', $library, $env{LD_PRELOAD} // ();
         # Pools look like leaks to LeakSanitizer: valgrind looks for those.
         $env{ASAN_OPTIONS} = join ':', 'abort_on_error=1', 'detect_leaks=0',
             'detect_stack_use_after_return=1', 'strict_string_checks=1',
