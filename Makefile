@@ -60,7 +60,7 @@ FAULTLAB  := $(BUILD)/lab/faultlab.so
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all run check check-unit check-e2e guards lint bench check-asan \
+.PHONY: all run check check-unit check-e2e guards faults fuzz lint bench check-asan \
         check-tsan check-valgrind analyze format install uninstall help clean \
         toolchain deps test-programs
 
@@ -166,6 +166,12 @@ check-e2e: test-programs ## end-to-end tests under the MPMs worker, prefork, eve
 	CONNPOOL_MPM=worker $(prove) $(other_tests)
 	CONNPOOL_MPM=prefork $(prove) $(other_tests)
 	CONNPOOL_MPM=event $(prove) $(e2e_tests)
+
+# What was seen is written by the tests that inject the faults.
+faults: test-programs ## tests/FAULTS.md anew: what was broken on purpose, and seen
+	rm -rf '$(BUILD)/faults'
+	CONNPOOL_MPM=event $(prove) $$(perl tests/lab/faults.pl list)
+	perl tests/lab/faults.pl write '$(BUILD)/faults'
 
 guards: $(MODULE) ## rules of the source tree that no compiler checks
 	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' tests/guards/run.sh
