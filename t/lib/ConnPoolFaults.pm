@@ -60,14 +60,15 @@ sub env {
 # Switch a fault on. Arguments:
 #   call    malloc (calloc, realloc, too), open, read, pread, write, pwrite,
 #           sync (fsync and fdatasync), ftruncate, mmap, unlink, connect, recv,
-#           send, getaddrinfo, pthread_create, clock
+#           send, getaddrinfo, pthread_create, clock, openssl (the library's version)
 #   name    part of the file's path, of "address:port" of the other side, of
 #           the host that is looked up, or (malloc, pthread_create) of the
 #           library that calls; default: any
 #   error   'ENOSPC', ...: the call fails. Or one of
 #   short   so many bytes are taken at most
 #   lie     1: nothing is done, and success is told
-#   shift   the wall clock is shifted by so many seconds
+#   shift   the wall clock is shifted by so many seconds (the version of
+#           OpenSSL: by as many millions)
 #   delay   seconds, before the call, alone or with one of the above
 #   least   only calls of at least so many bytes
 #   skip    the first so many matching calls pass; default 0

@@ -456,3 +456,17 @@ int pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex,
     }
     return real(condition, mutex, &kernels);
 }
+
+/* --- libraries --- */
+
+unsigned long OpenSSL_version_num(void);
+
+/* As if another release had been installed than mod_ssl was built with. */
+unsigned long OpenSSL_version_num(void)
+{
+    REAL(OpenSSL_version_num)
+    const subject_t nobody = {.fd = -1};
+    const faultlab_rule_t *rule = choose("openssl", 0, &nobody);
+
+    return real() + (does(rule, "shift") ? (unsigned long)rule->value : 0UL);
+}
