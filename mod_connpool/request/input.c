@@ -15,8 +15,9 @@
 #include <apr_strings.h>
 #include <http_protocol.h>
 
-#define BODY_MAX   (1024 * 1024)
-#define ERRORS_MAX 20 /* told of: the rest is more of the same */
+#define BODY_MAX       (1024 * 1024)
+#define NAME_MAX_SHOWN 64
+#define ERRORS_MAX     20 /* told of: the rest is more of the same */
 
 typedef struct input_t {
     request_rec *r;
@@ -38,12 +39,20 @@ static void add_error(input_t *in, const char *param, const char *reason)
 
 const char *connpool_shown_name(request_rec *r, const char *name)
 {
-    apr_size_t size = strlen(name);
+    apr_size_t size = strlen(name), shown = 0;
 
     if (!cp_utf8_is_valid(name, size)) {
         return "?";
     }
-    return size <= 64 ? name : apr_pstrndup(r->pool, name, 64);
+    if (size <= NAME_MAX_SHOWN) {
+        return name;
+    }
+    /* Not in the middle of a character. */
+    for (int next = 0; shown + (apr_size_t)next <= NAME_MAX_SHOWN;) {
+        shown += (apr_size_t)next;
+        next = cp_utf8_next(name + shown, size - shown);
+    }
+    return apr_pstrndup(r->pool, name, shown);
 }
 
 /* --- query string and form --- */
