@@ -74,7 +74,7 @@ FUZZ_LIBS    = -lapr-1 -laprutil-1 $(LIBS) -lm
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all run check check-unit check-fuzz check-e2e guards faults fuzz lint bench check-asan \
+.PHONY: all run check check-unit check-fuzz check-e2e guards faults fuzz fuzzers lint bench check-asan \
         check-tsan check-valgrind analyze format install uninstall help clean \
         toolchain deps test-programs
 
@@ -199,9 +199,12 @@ check-unit: $(UNIT)
 check-fuzz: $(REPLAYS) ## the fuzz targets over their corpora
 	@for name in $(FUZZ); do '$(BUILD)/fuzz/'$$name tests/fuzz/corpus/$$name/* || exit 1; done
 
-fuzz: $(FUZZERS) ## libFuzzer with ASan and UBSan (clang): FUZZ_SECONDS=60 a target
-	@command -v '$(FUZZ_CC)' >/dev/null || { echo 'no clang: scripts/install-deps.sh fuzz' >&2; exit 1; }
+fuzz: ## libFuzzer with ASan and UBSan (installs clang): FUZZ_SECONDS=60 a target
+	scripts/install-deps.sh run fuzz
+	+$(MAKE) fuzzers
 	BUILD='$(BUILD)' tests/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZ)
+
+fuzzers: $(FUZZERS)
 
 check-e2e: test-programs ## end-to-end tests under the MPMs worker, prefork, event
 	@test -n '$(e2e_tests)' || { echo 'no tests in t/' >&2; exit 1; }
@@ -231,7 +234,7 @@ asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined \
         -fno-omit-frame-pointer
 check-asan: ## unit and end-to-end tests with ASan and UBSan on the stock httpd
 	+$(MAKE) BUILD='$(BUILD)/asan' SANITIZE='$(asan)' OPTIMIZE='-O1 -g' HARDENING= test-programs
-	CK_TIMEOUT_MULTIPLIER=4 ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1 \
+	CK_TIMEOUT_MULTIPLIER=4 ASAN_OPTIONS=allocator_may_return_null=1:detect_stack_use_after_return=1:strict_string_checks=1 \
 	    UBSAN_OPTIONS=print_stacktrace=1 $(BUILD)/asan/unit
 	CONNPOOL_ASAN=1 CONNPOOL_BUILD='$(abspath $(BUILD))/asan' $(PROVE) -j$(JOBS) --timer $(e2e_tests)
 

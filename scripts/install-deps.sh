@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# install-deps.sh run|check|browser...: install the Debian packages that are missing
+# install-deps.sh run|check|fuzz|browser...: install the Debian packages that are missing
 # to build and run the module, and to check it. Where nothing is missing,
 # nothing is asked of the network and no rights are needed.
 #
@@ -17,6 +17,7 @@ check='check perl zlib1g-dev libaprutil1-dbd-sqlite3 nghttp2-client apache2-util
     openssl shellcheck cppcheck clang-format util-linux redis-tools
     libevent-2.1-7'
 
+fuzz='clang llvm libclang-rt-dev' # libFuzzer and its runtimes
 browser='chromium' # 350 MB: for those who change the page, and for CI
 
 wanted=
@@ -28,9 +29,10 @@ for set in "$@"; do
         wanted="$wanted $check"
         needs_tools=1
         ;;
+    fuzz) wanted="$wanted $fuzz" ;;
     browser) wanted="$wanted $browser" ;;
     *)
-        echo "usage: $0 run|check|browser..." >&2
+        echo "usage: $0 run|check|fuzz|browser..." >&2
         exit 2
         ;;
     esac

@@ -69,6 +69,7 @@ sub env {
 #   lie     1: nothing is done, and success is told
 #   shift   the wall clock is shifted by so many seconds (the version of
 #           OpenSSL: by as many millions)
+#   loopback  1: the host is 127.0.0.1
 #   delay   seconds, before the call, alone or with one of the above
 #   least   only calls of at least so many bytes
 #   skip    the first so many matching calls pass; default 0
@@ -83,6 +84,7 @@ sub inject {
         : defined $arg{short} ? 'short'
         : $arg{lie}           ? 'lie'
         : defined $arg{shift} ? 'shift'
+        : $arg{loopback}      ? 'loopback'
         :                       'delay';
     my $code = 0;
     if (defined $arg{error}) {

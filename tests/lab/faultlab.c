@@ -368,8 +368,11 @@ int getaddrinfo(const char *host, const char *service,
     const faultlab_rule_t *rule = choose("getaddrinfo", 0,
                                          OF_PATH(host ? host : ""));
 
-    return does(rule, "fail") ? rule->error
-                              : real(host, service, hints, result);
+    if (does(rule, "fail")) {
+        return rule->error;
+    }
+    return real(does(rule, "loopback") ? "127.0.0.1" : host, service, hints,
+                result);
 }
 
 /* --- threads --- */

@@ -22,7 +22,8 @@ typedef struct faultlab_rule_t {
     uint64_t seen;      /**< matching calls; atomic */
     uint64_t fired;     /**< times it struck; atomic */
     char call[16];      /**< what is called: "pwrite", "malloc", ... */
-    char action[16];    /**< "fail", "short", "lie", "delay", "shift" */
+    char
+        action[16]; /**< "fail", "short", "lie", "delay", "shift", "loopback" */
     char name[160]; /**< part of the file's path, "address:port" of the other
                          side, the host looked up, or the library that calls;
                          empty: any */

@@ -393,6 +393,10 @@ static size_t on_body(char *data, size_t unit, size_t count, void *baton)
     int is_first, is_full, is_kept = 1;
 
     touch(job);
+    /* To curl the head was complete, to us it was not. */
+    if (job->phase != CP_PHASE_BODY && !job->location) {
+        return fail(job, CP_FAULT_HEAD);
+    }
     if (job->body_bytes + (apr_int64_t)size > job->max_body) {
         return fail(job, CP_FAULT_SIZE);
     }
