@@ -119,7 +119,7 @@ fault_row('F44', fault => 'an upstream that cannot be connected to', how => 'err
 subtest 'answers: reset while they are read' => sub {
     my $fault  = $lab->inject(call => 'recv', name => $PLACE, error => 'ECONNRESET');
     my $answer = $server->get('/up/text');
-    is($answer->{status}, 502, '502') or diag($answer->{content});
+    is($answer->{status}, 502, 'refused with 502') or diag($answer->{content});
     my $struck = $lab->heal($fault, 'recv');
     is($server->get('/up/text')->{status}, 200, 'well again');
     # Once only: it is tried again.
@@ -147,7 +147,7 @@ subtest 'answers in the smallest pieces' => sub {
 subtest 'requests that cannot be sent' => sub {
     my $fault  = $lab->inject(call => 'send', name => $PLACE, error => 'EPIPE');
     my $answer = $server->get('/up/text');
-    is($answer->{status}, 502, '502') or diag($answer->{content});
+    is($answer->{status}, 502, 'refused with 502') or diag($answer->{content});
     my $struck = $lab->heal($fault, 'send');
     is($server->get('/up/text')->{status}, 200, 'well again');
     fault_row('F48-send', fault => 'the request cannot be sent', how => 'EPIPE of send',
