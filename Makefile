@@ -11,6 +11,8 @@ PORT    ?= 8080
 DESTDIR ?=
 PROVE   ?= prove
 JOBS    ?= 2
+FUZZ_CC ?= clang
+FUZZ_SECONDS ?= 60
 
 # The core links without httpd: the unit tests are made of it.
 CORE_FOLDERS := base base/bytes stats pool pool/rate database database/sqlite \
@@ -26,7 +28,7 @@ CONSUMERS    := $(wildcard t/handler/*.c)
 DRIVER       := $(wildcard tests/drivers/*.c) \
                 $(addprefix mod_connpool/base/,clock.c error.c log.c)
 FORMATTED    := $(sort $(SOURCES) $(HEADERS) $(TEST_SOURCES) $(CONSUMERS) $(DRIVER) \
-                $(wildcard tests/bench/*.c tests/fuzz/*.c))
+                $(wildcard tests/bench/*.c tests/fuzz/*.[ch] tests/lab/*.[ch]))
 
 # Asked once, and only when something is compiled: `make help` works on a bare
 # machine. Headers of others are not searched for warnings.
@@ -57,10 +59,23 @@ TESTING   := $(BUILD)/testing/mod_connpool.so
 UNIT      := $(BUILD)/unit
 CONSUMING := $(CONSUMERS:t/handler/%.c=$(BUILD)/t/%.so)
 DRIVING   := $(BUILD)/t/mod_connpool_script.so
+FAULTLAB  := $(BUILD)/lab/faultlab.so
+
+FUZZ      := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+REPLAYS   := $(FUZZ:%=$(BUILD)/fuzz/%)
+FUZZERS   := $(FUZZ:%=$(BUILD)/fuzzing/%)
+# Those that take a source of ours in, for what it keeps to itself, or that need
+# more than the core.
+fuzz_without = $(addsuffix .o,$(addprefix $1/mod_connpool/,\
+               $(if $(filter entry,$2),answers/shared/entry) $(if $(filter header,$2),http/job/job)))
+fuzz_with    = $(if $(filter body,$2),$(addprefix $1/mod_connpool/,request/body.o request/input.o))
+fuzz_objects = $1/tests/fuzz/fuzz_$2.o $1/tests/fuzz/support.o $(call fuzz_with,$1,$2) \
+               $(filter-out $(call fuzz_without,$1,$2),$(CORE:%.c=$1/%.o))
+FUZZ_LIBS    = -lapr-1 -laprutil-1 $(LIBS) -lm
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all run check check-unit check-e2e guards lint bench check-asan \
+.PHONY: all run check check-unit check-fuzz check-e2e guards faults fuzz fuzzers lint bench check-asan \
         check-tsan check-valgrind analyze format install uninstall help clean \
         toolchain deps test-programs
 
@@ -122,9 +137,35 @@ $(BUILD)/t/mod_bench.so: tests/bench/mod_bench.c Makefile | toolchain
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@ $<
 
 -include $(SOURCES:%.c=$(BUILD)/%.d) $(SOURCES:%.c=$(BUILD)/testing/%.d) \
-         $(TEST_SOURCES:%.c=$(BUILD)/testing/%.d) $(DRIVER:%.c=$(BUILD)/testing/%.d)
+         $(TEST_SOURCES:%.c=$(BUILD)/testing/%.d) $(DRIVER:%.c=$(BUILD)/testing/%.d) \
+         $(FUZZ:%=$(BUILD)/testing/tests/fuzz/fuzz_%.d) $(FUZZ:%=$(BUILD)/fuzzing/tests/fuzz/fuzz_%.d) \
+         $(CORE:%.c=$(BUILD)/fuzzing/%.d)
 
-test-programs: $(MODULE) $(TESTING) $(UNIT) $(CONSUMING) $(DRIVING)
+# Takes the place of libc's calls: no checks of libc's headers, no sanitizer.
+$(FAULTLAB): tests/lab/faultlab.c tests/lab/faultlab.h Makefile | toolchain
+	$(say) CC $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 -O2 -g -fPIC $(WARNINGS) $(WERROR) -shared -o $@ $< -ldl
+
+# The fuzz targets: replayed over their corpora, and, with clang, for long.
+$(BUILD)/fuzzing/%.o: %.c Makefile
+	$(say) CC $@
+	@mkdir -p $(@D)
+	$(Q)$(FUZZ_CC) -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined \
+	    -D_GNU_SOURCE -DCONNPOOL_TESTING $(apxs_flags) -MMD -MP -Imod_connpool -Itests \
+	    -std=gnu11 -O1 -g -fPIC -pthread -c -o $@ $<
+
+.SECONDEXPANSION:
+$(REPLAYS): $(BUILD)/fuzz/%: $$(call fuzz_objects,$(BUILD)/testing,$$*) $(BUILD)/testing/tests/fuzz/replay.o
+	$(say) LD $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(FUZZ_LIBS)
+
+$(FUZZERS): $(BUILD)/fuzzing/%: $$(call fuzz_objects,$(BUILD)/fuzzing,$$*)
+	$(say) LD $@
+	$(Q)$(FUZZ_CC) -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(FUZZ_LIBS)
+
+test-programs: $(MODULE) $(TESTING) $(UNIT) $(CONSUMING) $(DRIVING) $(FAULTLAB)
 
 toolchain:
 	@CC='$(CC)' APXS='$(APXS)' scripts/check-toolchain.sh
@@ -151,17 +192,34 @@ check: ## install what is missing, build, unit tests, guards, end-to-end tests
 	BUILD='$(abspath $(BUILD))' scripts/install-deps.sh run check
 	+$(MAKE) test-programs
 	+$(MAKE) check-unit
+	+$(MAKE) check-fuzz
 	+$(MAKE) guards
 	+$(MAKE) check-e2e
 
 check-unit: $(UNIT)
 	$(UNIT)
 
+check-fuzz: $(REPLAYS) ## the fuzz targets over their corpora
+	@for name in $(FUZZ); do '$(BUILD)/fuzz/'$$name tests/fuzz/corpus/$$name/* || exit 1; done
+
+fuzz: ## libFuzzer with ASan and UBSan (installs clang): FUZZ_SECONDS=60 a target
+	scripts/install-deps.sh run fuzz
+	+$(MAKE) fuzzers
+	BUILD='$(BUILD)' tests/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZ)
+
+fuzzers: $(FUZZERS)
+
 check-e2e: test-programs ## end-to-end tests under the MPMs worker, prefork, event
 	@test -n '$(e2e_tests)' || { echo 'no tests in t/' >&2; exit 1; }
 	CONNPOOL_MPM=worker $(prove) $(other_tests)
 	CONNPOOL_MPM=prefork $(prove) $(other_tests)
 	CONNPOOL_MPM=event $(prove) $(e2e_tests)
+
+# What was seen is written by the tests that inject the faults.
+faults: test-programs ## tests/FAULTS.md anew: what was broken on purpose, and seen
+	rm -rf '$(BUILD)/faults'
+	CONNPOOL_MPM=event $(prove) $$(perl tests/lab/faults.pl list)
+	perl tests/lab/faults.pl write '$(BUILD)/faults'
 
 guards: $(MODULE) ## rules of the source tree that no compiler checks
 	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' tests/guards/run.sh
@@ -179,7 +237,7 @@ asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined \
         -fno-omit-frame-pointer
 check-asan: ## unit and end-to-end tests with ASan and UBSan on the stock httpd
 	+$(MAKE) BUILD='$(BUILD)/asan' SANITIZE='$(asan)' OPTIMIZE='-O1 -g' HARDENING= test-programs
-	CK_TIMEOUT_MULTIPLIER=4 ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1 \
+	CK_TIMEOUT_MULTIPLIER=4 ASAN_OPTIONS=allocator_may_return_null=1:detect_stack_use_after_return=1:strict_string_checks=1 \
 	    UBSAN_OPTIONS=print_stacktrace=1 $(BUILD)/asan/unit
 	CONNPOOL_ASAN=1 CONNPOOL_BUILD='$(abspath $(BUILD))/asan' $(PROVE) -j$(JOBS) --timer $(e2e_tests)
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# install-deps.sh run|check|browser...: install the Debian packages that are missing
+# install-deps.sh run|check|fuzz|browser...: install the Debian packages that are missing
 # to build and run the module, and to check it. Where nothing is missing,
 # nothing is asked of the network and no rights are needed.
 #
@@ -18,6 +18,7 @@ check='check perl libaprutil1-dbd-sqlite3 nghttp2-client apache2-utils curl
     openssl shellcheck cppcheck clang-format util-linux redis-tools
     libevent-2.1-7'
 
+fuzz='clang llvm libclang-rt-dev' # libFuzzer and its runtimes
 browser='chromium' # 350 MB: for those who change the page, and for CI
 
 wanted=
@@ -29,9 +30,10 @@ for set in "$@"; do
         wanted="$wanted $check"
         needs_tools=1
         ;;
+    fuzz) wanted="$wanted $fuzz" ;;
     browser) wanted="$wanted $browser" ;;
     *)
-        echo "usage: $0 run|check|browser..." >&2
+        echo "usage: $0 run|check|fuzz|browser..." >&2
         exit 2
         ;;
     esac

@@ -6,6 +6,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use ConnPoolTest qw(await command free_port parallel parse_response);
+use ConnPoolFaults;
 use ConnPoolTLS;
 use ConnPoolUpstream;
 use HTTP::Tiny ();
@@ -288,6 +289,28 @@ subtest 'TLS' => sub {
     ($exit) = command('openssl', 'x509', '-checkend', 0, '-noout', '-in', $old);
     is($exit, 1, 'one that has expired');
     $https->done;
+};
+
+# On a fresh machine mod_ssl may have been built with a newer OpenSSL than the
+# one that Debian installs, and warns. No other warning of it is forgiven.
+subtest 'a machine with an older OpenSSL' => sub {
+    my $lab   = ConnPoolFaults->new;
+    my $https = ConnPoolTest->new(
+        plain   => 1,
+        status  => 0,
+        modules => ['ssl'],
+        env     => {$lab->env},
+    );
+    my $fault = $lab->inject(call => 'openssl', shift => -1);
+    $https->start;
+    ok($https->await_log(qr/\[ssl:warn\].* AH01882: /), 'mod_ssl warns');
+    $lab->heal($fault);
+    is_deeply([$https->log_problems], [], 'and is forgiven');
+    open(my $log, '>>', $https->log_file) or die $!;
+    print {$log} "[x] [ssl:warn] [pid 1:tid 1] AH01909: another warning\n";
+    close $log;
+    is(scalar $https->log_problems, 1, 'for this alone');
+    $https->dismiss;
 };
 
 done_testing;

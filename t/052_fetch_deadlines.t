@@ -37,14 +37,24 @@ for (1 .. 8) {
 }
 my $deaf_url = 'http://127.0.0.1:' . $deaf->sockport . '/';
 
+# All times are longer on a busy machine: many requests must be under way at
+# once, and one limit must be told from the next.
+my $SLOW = slowness();
+
+# "connect=700ms total=5s" with longer times.
+sub limits {
+    my ($text) = @_;
+    return $text =~ s/(\d+)(m?s)\b/int($1 * $SLOW * ($2 eq 's' ? 1000 : 1)) . 'ms'/ger;
+}
+
 # Without a breaker: it would spare others the wait.
 my $conf = join '',
     fetch_conf('deaf', $deaf_url,
-        'connect=700ms read=3s total=5s retry=0 breaker=0'),
-    fetch_conf('deaf_read', $deaf_url, 'connect=5s read=300ms total=900ms'),
-    fetch_conf('read',  $upstream->url('/'), 'read=600ms total=5s breaker=0'),
-    fetch_conf('total', $upstream->url('/'), 'read=2s total=1s'),
-    fetch_conf('retry', $upstream->url('/'), 'read=5s total=800ms retry=10'),
+        limits('connect=700ms read=3s total=5s retry=0 breaker=0')),
+    fetch_conf('deaf_read', $deaf_url, limits('connect=5s read=300ms total=900ms')),
+    fetch_conf('read',  $upstream->url('/'), limits('read=600ms total=5s breaker=0')),
+    fetch_conf('total', $upstream->url('/'), limits('read=2s total=1s')),
+    fetch_conf('retry', $upstream->url('/'), limits('read=5s total=800ms retry=10')),
     fetch_conf('fast', $fast->url('/text')),
     fetch_conf('unknown', 'http://no-such-host.invalid/', 'breaker=0'),
     fetch_conf('closed', 'http://127.0.0.1:1/');
@@ -73,7 +83,8 @@ for my $loop (($ENV{CONNPOOL_MPM} // '') eq 'prefork' ? 'Off' : ('On', 'Off')) {
                 my $start = time;
                 my $text  = $server->raw(
                     "GET $paths[$i] HTTP/1.1${CRLF}Host: x$CRLF"
-                        . "Connection: close$CRLF$CRLF"
+                        . "Connection: close$CRLF$CRLF",
+                    10 * $SLOW
                 );
                 return [time - $start, $text];
             }
@@ -83,7 +94,8 @@ for my $loop (($ENV{CONNPOOL_MPM} // '') eq 'prefork' ? 'Off' : ('On', 'Off')) {
 
     # Not before its deadline, and at most 250 ms after it.
     my $is_in_time = sub {
-        my ($took, $deadline, $name) = @_;
+        my ($took, $seconds, $name) = @_;
+        my $deadline = $seconds * $SLOW;
         cmp_ok($took, '>=', $deadline, "$name: not before the deadline");
         cmp_ok($took, '<=', $deadline + 0.25 * slowness(), "$name: at it");
         return;
@@ -97,10 +109,10 @@ for my $loop (($ENV{CONNPOOL_MPM} // '') eq 'prefork' ? 'Off' : ('On', 'Off')) {
             '/deaf'                      => [0.7, $connect],
             '/deaf_read'                 => [0.9, $connect],
             '/read/hang'                 => [0.6, $silent],
-            '/read/delay/3'              => [0.6, $silent],
-            '/read/slow-head?pause=3'    => [0.6, $silent],
+            "/read/delay/@{[3 * $SLOW]}"       => [0.6, $silent],
+            "/read/slow-head?pause=@{[3 * $SLOW]}" => [0.6, $silent],
             '/total/hang'                => [1.0, $total],
-            '/total/slow-head?pause=0.4' => [1.0, $total],
+            "/total/slow-head?pause=@{[0.4 * $SLOW]}" => [1.0, $total],
             '/retry/hang'                => [0.8, $total],
         );
         my $slow = '/read/slow-head?pause=0.3';
@@ -120,9 +132,9 @@ for my $loop (($ENV{CONNPOOL_MPM} // '') eq 'prefork' ? 'Off' : ('On', 'Off')) {
 
     subtest "loop $loop: within the body" => sub {
         my %late = (
-            '/read/trickle?n=20&pause=2'     => 0.6,
+            "/read/trickle?n=20&pause=@{[2 * $SLOW]}" => 0.6,
             '/read/hang-body?size=200000'    => 0.6,
-            '/total/trickle?n=100&pause=0.1' => 1.0,
+            "/total/trickle?n=100&pause=@{[0.1 * $SLOW]}" => 1.0,
             '/total/hang-body?size=200000'   => 1.0,
         );
         my $slow = '/read/trickle?n=8&pause=0.2';
@@ -164,7 +176,7 @@ for my $loop (($ENV{CONNPOOL_MPM} // '') eq 'prefork' ? 'Off' : ('On', 'Off')) {
         subtest "loop $loop: the others go on" => sub {
             $server->get('/fast') for 1 .. 10;
             my @stuck = map { $server->connect } 1 .. 24;
-            my @paths = ('/deaf', '/read/hang', '/total/trickle?n=100',
+            my @paths = ('/deaf', '/read/hang', "/total/trickle?n=100&pause=@{[0.1 * $SLOW]}",
                 '/unknown');
             for my $i (0 .. $#stuck) {
                 my $path = $paths[$i % @paths];
@@ -182,7 +194,7 @@ for my $loop (($ENV{CONNPOOL_MPM} // '') eq 'prefork' ? 'Off' : ('On', 'Off')) {
                 'many are stuck'
             );
             my @times;
-            my $end = time + 0.4;
+            my $end = time + 0.4 * $SLOW;
             while (time < $end) {
                 my $start  = time;
                 my $answer = $server->get('/fast');
@@ -195,7 +207,7 @@ for my $loop (($ENV{CONNPOOL_MPM} // '') eq 'prefork' ? 'Off' : ('On', 'Off')) {
             cmp_ok(scalar @times, '>', 10, @times . ' answers meanwhile');
             cmp_ok($p99, '<', 0.2 * slowness(),
                 sprintf 'p99 %.1f ms', 1000 * $p99);
-            my @lines = map { read_until($_, undef, 5) =~ /^HTTP\S+ (\d+)/ }
+            my @lines = map { read_until($_, undef, 5 * $SLOW) =~ /^HTTP\S+ (\d+)/ }
                 @stuck;
             my %seen;
             $seen{$_}++ for @lines;

@@ -19,7 +19,10 @@ use Time::HiRes qw(sleep time);
 my $IS_PREFORK = ($ENV{CONNPOOL_MPM} // '') eq 'prefork';
 
 # Before the MPM loses patience and kills, at 9 s. It looks once a second.
-my $IN_TIME = 6 * slowness();
+# Asked when it is judged: the machine may be busier then than now.
+sub in_time {
+    return 6 * slowness();
+}
 
 # What moments are chosen can be had again.
 my $SEED = $ENV{CONNPOOL_SEED} // time ^ $$;
@@ -114,7 +117,7 @@ subtest 'hard restarts' => sub {
         waitpid $clients, 0;
         $worst = $took if $took > $worst;
     }
-    cmp_ok($worst, '<', $IN_TIME, sprintf 'at most %.2f s', $worst);
+    cmp_ok($worst, '<', in_time(), sprintf 'at most %.2f s', $worst);
     is($server->get('/item?id=1')->{status}, 200, 'serves after all that');
     $server->done;
 };
@@ -162,7 +165,7 @@ for my $case (@cases) {
             $result //= $load->finish;
             waitpid $clients, 0;
             ok($is_clean, "stop $round, nobody is left");
-            cmp_ok($took, '<', $grace + $IN_TIME, sprintf 'in %.2f s', $took);
+            cmp_ok($took, '<', $grace + in_time(), sprintf 'in %.2f s', $took);
             my %found = map { $_ => 1 }
                 split /\n/, $server->sqlite('events', 'SELECT title FROM item');
             is_deeply([grep { !$found{$_} } @{$result->{acked}}],

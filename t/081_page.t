@@ -146,7 +146,7 @@ subtest 'the page says what the JSON says' => sub {
     ok($is_steady, 'seen at rest');
     my @closed = qw(idle lifetime dead flushed discarded unpooled overflow
         shutdown killed);
-    my @causes = qw(input refused size rate upstream capacity storage deadline
+    my @causes = qw(input refused size rate upstream capacity storage memory deadline
         cancelled internal);
     for my $pool (grep { !$_->{server} } @{$report->{pools}}) {
         my $name  = $pool->{name};

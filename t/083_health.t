@@ -158,7 +158,7 @@ subtest 'a database that is gone' => sub {
         my @files = grep { -e } map { "$path$_" } '', '-wal', '-shm';
         rename $_, "$_.away" for @files;
         my $seconds = seconds_until('down', 5);
-        cmp_ok($seconds || 99, '<', 2.5,
+        cmp_ok($seconds || 99, '<', 2.5 * ConnPoolTest::slowness(),
             sprintf 'down without a request, after %.1f s', $seconds || 99);
         my $answer = $server->get('/health');
         is($answer->{status}, 503, 'with 503');
@@ -174,7 +174,7 @@ subtest 'a database that is gone' => sub {
         is($server->get('/one')->{status}, 503, 'nor can it serve');
         rename "$_.away", $_ for @files;
         $seconds = seconds_until('ok', 5);
-        cmp_ok($seconds || 99, '<', 2.5,
+        cmp_ok($seconds || 99, '<', 2.5 * ConnPoolTest::slowness(),
             sprintf 'ok without a request, after %.1f s', $seconds || 99);
         is($server->get('/health')->{status}, 200, 'with 200');
         is($server->get('/one')->{status},    200, 'it serves');

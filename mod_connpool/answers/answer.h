@@ -21,8 +21,13 @@ struct cp_answer_t {
     void (*on_free)(cp_answer_t *answer);
 };
 
-/** Without headers and body; the caller has the one reference. */
+/** Without headers and body, which may fail (see cp_buffer_t); the caller has
+ * the one reference.
+ * @return NULL: no memory */
 cp_answer_t *cp_answer_create(int status);
+
+/** 1 if memory has ended for some of it: nobody else may get to know it. */
+int cp_answer_has_failed(const cp_answer_t *answer);
 
 void cp_answer_ref(cp_answer_t *answer);
 

@@ -276,10 +276,14 @@ void cp_encode_json_string(cp_buffer_t *buf, const char *data, apr_size_t size)
 {
     const unsigned char *c = (const unsigned char *)data;
     const unsigned char *end = c + size;
-    cp_buffer_reserve(buf, size + 2);
+    if (!cp_buffer_reserve(buf, size + 2)) {
+        return;
+    }
     cp_buffer_put_char(buf, '"');
     while ((c = put_clean_run(buf, c, end)) < end) {
-        cp_buffer_reserve(buf, SCALAR_MAX + (apr_size_t)(end - c));
+        if (!cp_buffer_reserve(buf, SCALAR_MAX + (apr_size_t)(end - c))) {
+            return;
+        }
         c = put_escape(buf, c, end);
     }
     cp_buffer_put_char(buf, '"');
@@ -304,7 +308,9 @@ static void encode_csv_text(cp_buffer_t *buf, const char *data, apr_size_t size)
 {
     int is_quoted = needs_quotes(data, size);
     const char *end = data + size;
-    cp_buffer_reserve(buf, size + 2);
+    if (!cp_buffer_reserve(buf, size + 2)) {
+        return;
+    }
     if (is_quoted) {
         cp_buffer_put_char(buf, '"');
     }
@@ -315,7 +321,9 @@ static void encode_csv_text(cp_buffer_t *buf, const char *data, apr_size_t size)
             data += length;
             continue;
         }
-        cp_buffer_reserve(buf, SCALAR_MAX + (apr_size_t)(end - data));
+        if (!cp_buffer_reserve(buf, SCALAR_MAX + (apr_size_t)(end - data))) {
+            return;
+        }
         cp_buffer_put(buf, length < 0 ? "\xef\xbf\xbd" : "\"\"",
                       length < 0 ? 3 : 2);
         data += abs(length);
@@ -331,8 +339,10 @@ static void encode_base64(cp_buffer_t *buf, const char *data, apr_size_t size)
 {
     while (size > 0) {
         int chunk = size < BLOB_CHUNK ? (int)size : BLOB_CHUNK;
-        cp_buffer_reserve(buf,
-                          (apr_size_t)chunk / 3 * 4 + 5); /* its NUL included */
+        if (!cp_buffer_reserve(buf, (apr_size_t)chunk / 3 * 4
+                                        + 5)) { /* its NUL included */
+            return;
+        }
         buf->size += (apr_size_t)apr_base64_encode_binary(
                          buf->data + buf->size, (const unsigned char *)data,
                          chunk)
@@ -378,7 +388,9 @@ static inline void encode_json(cp_buffer_t *buf, const cp_value_t *value)
 
 static void encode_csv(cp_buffer_t *buf, const cp_value_t *value)
 {
-    cp_buffer_reserve(buf, SCALAR_MAX);
+    if (!cp_buffer_reserve(buf, SCALAR_MAX)) {
+        return;
+    }
     switch (value->storage) {
     case CP_INTEGER:
         put_integer(buf, value->as.integer);
@@ -560,7 +572,9 @@ void cp_encode_row(cp_encoder_t *enc, cp_buffer_t *buf,
     int cells = format == CP_FORMAT_VALUE ? enc->columns > 0 : enc->columns;
     for (int i = 0; i < cells; i++) {
         const lead_t *lead = &enc->leads[i];
-        cp_buffer_reserve(buf, lead->size + SCALAR_MAX);
+        if (!cp_buffer_reserve(buf, lead->size + SCALAR_MAX)) {
+            return;
+        }
         cp_buffer_put(buf, lead->data, lead->size);
         if (format == CP_FORMAT_CSV) {
             encode_csv(buf, &values[i]);

@@ -20,6 +20,12 @@ apr_status_t cp_error_set(cp_error_t *err, cp_error_class_t cls,
     return rv == APR_SUCCESS ? APR_EGENERAL : rv;
 }
 
+apr_status_t cp_error_memory(cp_error_t *err, const char *what)
+{
+    return cp_error_set(err, CP_ERR_MEMORY, APR_ENOMEM, "out of memory",
+                        "no memory for %s", what);
+}
+
 void cp_error_clear(cp_error_t *err)
 {
     err->cls = CP_ERR_NONE;
@@ -32,12 +38,12 @@ void cp_error_clear(cp_error_t *err)
 const char *cp_error_class_name(cp_error_class_t cls)
 {
     static const char *const names[CP_ERR_CLASSES] = {
-        [CP_ERR_NONE] = "none",         [CP_ERR_INPUT] = "input",
-        [CP_ERR_REFUSED] = "refused",   [CP_ERR_SIZE] = "size",
-        [CP_ERR_RATE] = "rate",         [CP_ERR_UPSTREAM] = "upstream",
-        [CP_ERR_CAPACITY] = "capacity", [CP_ERR_STORAGE] = "storage",
-        [CP_ERR_DEADLINE] = "deadline", [CP_ERR_CANCELLED] = "cancelled",
-        [CP_ERR_INTERNAL] = "internal",
+        [CP_ERR_NONE] = "none",           [CP_ERR_INPUT] = "input",
+        [CP_ERR_REFUSED] = "refused",     [CP_ERR_SIZE] = "size",
+        [CP_ERR_RATE] = "rate",           [CP_ERR_UPSTREAM] = "upstream",
+        [CP_ERR_CAPACITY] = "capacity",   [CP_ERR_STORAGE] = "storage",
+        [CP_ERR_MEMORY] = "memory",       [CP_ERR_DEADLINE] = "deadline",
+        [CP_ERR_CANCELLED] = "cancelled", [CP_ERR_INTERNAL] = "internal",
     };
 
     return cls < CP_ERR_CLASSES ? names[cls] : "unknown";

@@ -15,6 +15,7 @@ typedef enum cp_error_class_t {
     CP_ERR_UPSTREAM,  /**< 502: the other side is broken */
     CP_ERR_CAPACITY,  /**< 503: nothing free in time */
     CP_ERR_STORAGE,   /**< 503: the database cannot be used */
+    CP_ERR_MEMORY,    /**< 503: the process has no memory for it */
     CP_ERR_DEADLINE,  /**< 504: began, but not finished in time */
     CP_ERR_CANCELLED, /**< nobody waits for the answer any more */
     CP_ERR_INTERNAL,  /**< 500: our own fault */
@@ -36,6 +37,9 @@ apr_status_t cp_error_set(cp_error_t *err, cp_error_class_t cls,
                           apr_status_t rv, const char *cause,
                           const char *format, ...)
     __attribute__((format(printf, 5, 6)));
+
+/** There is no memory for `what` (as CP_ERR_MEMORY, APR_ENOMEM). */
+apr_status_t cp_error_memory(cp_error_t *err, const char *what);
 
 void cp_error_clear(cp_error_t *err);
 

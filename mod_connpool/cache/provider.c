@@ -242,7 +242,9 @@ static apr_status_t direct_get(request_rec *r, const char *id, cp_buffer_t *buf)
     unsigned size = CONNPOOL_ENTRY_MAX;
     apr_status_t rv;
 
-    cp_buffer_reserve(buf, size);
+    if (!cp_buffer_reserve(buf, size)) {
+        return APR_ENOMEM;
+    }
     rv = enter();
     if (rv == APR_SUCCESS) {
         rv = call_get(id, buf->data, &size, r->pool);
@@ -288,7 +290,7 @@ cp_answer_t *connpool_provider_get(request_rec *r, const cp_key_t *key,
                                    cp_entry_times_t *times)
 {
     char id[CP_KEY_ID_SIZE];
-    cp_buffer_t buf = {0};
+    cp_buffer_t buf = CP_BUFFER_MAY_FAIL;
     cp_answer_t *answer = NULL;
     apr_status_t rv;
 
@@ -327,7 +329,7 @@ int connpool_provider_put(request_rec *r, const cp_key_t *key,
                           const cp_entry_times_t *times)
 {
     char id[CP_KEY_ID_SIZE];
-    cp_buffer_t buf = {0};
+    cp_buffer_t buf = CP_BUFFER_MAY_FAIL;
     apr_status_t rv;
 
     if (!cache.provider) {
@@ -340,8 +342,9 @@ int connpool_provider_put(request_rec *r, const cp_key_t *key,
     }
     cp_key_id(key, id);
     cp_entry_encode(&buf, key, answer, times);
-    rv = cache.is_remote ? connpool_remote_put(id, last_use(times), &buf)
-                         : direct_put(r, id, last_use(times), &buf);
+    rv = buf.has_failed    ? APR_ENOMEM
+         : cache.is_remote ? connpool_remote_put(id, last_use(times), &buf)
+                           : direct_put(r, id, last_use(times), &buf);
     if (rv != APR_SUCCESS && !APR_STATUS_IS_ENOSPC(rv)
         && !APR_STATUS_IS_EBUSY(rv)) {
         complain(rv, "a store failed", "");

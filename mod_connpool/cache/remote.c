@@ -81,10 +81,11 @@ static job_t *make_job(const char *id, int refs)
     job_t *job = calloc(1, sizeof(*job));
 
     if (!job) {
-        abort(); /* as APR does when memory ends */
+        return NULL;
     }
     apr_cpystrn(job->id, id, sizeof(job->id));
     job->refs = refs;
+    job->data = CP_BUFFER_MAY_FAIL;
     cp_clock_init_condition(&job->done);
     return job;
 }
@@ -186,7 +187,10 @@ static void call(job_t *job, apr_pool_t *p)
                                     (unsigned)job->data.size, p);
         return;
     }
-    cp_buffer_reserve(&job->data, size);
+    if (!cp_buffer_reserve(&job->data, size)) {
+        job->rv = APR_ENOMEM;
+        return;
+    }
     job->rv = remote.calls->get(job->id, job->data.data, &size, p);
     job->data.size = job->rv == APR_SUCCESS ? size : 0;
 }
@@ -319,12 +323,15 @@ apr_status_t connpool_remote_get(const char *id, cp_buffer_t *data)
         return APR_EBUSY;
     }
     job = make_job(id, 2);
+    if (!job) {
+        pthread_mutex_unlock(&remote.lock);
+        return APR_ENOMEM;
+    }
     push(&remote.gets, job);
     need_worker();
     rv = wait_for(job);
     if (rv == APR_SUCCESS) {
-        *data = job->data;
-        job->data = (cp_buffer_t){0};
+        *data = cp_buffer_take(&job->data);
     }
     unref(job);
     pthread_mutex_unlock(&remote.lock);
@@ -335,6 +342,7 @@ apr_status_t connpool_remote_put(const char *id, apr_time_t expires,
                                  cp_buffer_t *data)
 {
     apr_status_t rv = APR_SUCCESS;
+    job_t *job;
 
     pthread_mutex_lock(&remote.lock);
     if (remote.is_stopping || remote.pause_end != 0) {
@@ -346,13 +354,13 @@ apr_status_t connpool_remote_put(const char *id, apr_time_t expires,
         cp_stats_add(&connpool_cache_stats()->dropped, 1);
         rv = APR_ENOSPC;
     }
+    else if (!(job = make_job(id, 1))) {
+        rv = APR_ENOMEM;
+    }
     else {
-        job_t *job = make_job(id, 1);
-
         job->is_put = 1;
         job->expires = expires;
-        job->data = *data;
-        *data = (cp_buffer_t){0};
+        job->data = cp_buffer_take(data);
         push(&remote.puts, job);
         need_worker();
     }

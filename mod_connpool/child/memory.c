@@ -16,6 +16,7 @@
 
 #define USERS_MAX        4
 #define SHRINK_LOG_EVERY apr_time_from_sec(10)
+#define REFUSE_LOG_EVERY apr_time_from_sec(10)
 
 static cp_process_stats_t *process_stats(void)
 {
@@ -144,6 +145,21 @@ int connpool_memory_allows(server_rec *s)
     }
     cp_stats_add(&process_stats()->refused_memory, 1);
     return 0;
+}
+
+void connpool_memory_lacks(request_rec *r, const char *what)
+{
+    static cp_log_limit_t limit;
+    uint64_t suppressed;
+
+    cp_stats_add(&process_stats()->refused_memory, 1);
+    if (cp_log_allowed(&limit, REFUSE_LOG_EVERY, &suppressed)) {
+        ap_log_rerror(
+            APLOG_MARK, APLOG_ERR, APR_ENOMEM, r,
+            "no memory for %s: the request is refused (%" APR_UINT64_T_FMT
+            " more times since the last line)",
+            what, suppressed);
+    }
 }
 
 void connpool_memory_maintain(void)

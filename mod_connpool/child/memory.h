@@ -28,6 +28,10 @@ void connpool_memory_join(const connpool_memory_user_t *user);
  * of that server? Shrinks what is idle before it says no; counts both. */
 int connpool_memory_allows(server_rec *s);
 
+/** The process has no memory for `what`, a part of a request or of its answer:
+ * count it and log it. */
+void connpool_memory_lacks(request_rec *r, const char *what);
+
 /** From the maintenance thread: shrink when the main server's bound is
  * exceeded, and show what is used. */
 void connpool_memory_maintain(void);

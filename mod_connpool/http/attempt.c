@@ -47,7 +47,7 @@ static apr_status_t error_cancelled(cp_transfer_t *t, const char *cause)
 
 static apr_status_t error_memory(cp_transfer_t *t)
 {
-    return error(t, CP_ERR_INTERNAL, APR_ENOMEM, "out of memory");
+    return error(t, CP_ERR_MEMORY, APR_ENOMEM, "out of memory");
 }
 
 /* ---- The attempt's beginning ---- */

@@ -202,7 +202,7 @@ static apr_status_t borrow_pooled(cp_pool_t *pool, cp_lease_t *lease,
     apr_status_t rv = cp_slots_take(pool, &slot);
 
     if (rv != APR_SUCCESS) {
-        return cp_error_set(err, CP_ERR_INTERNAL, rv, "out of memory",
+        return cp_error_set(err, CP_ERR_MEMORY, rv, "out of memory",
                             "pool '%s': apr_reslist_acquire failed",
                             pool->config.name);
     }
@@ -246,7 +246,7 @@ static apr_status_t borrow_overflow(cp_pool_t *pool, cp_lease_t *lease,
     apr_status_t rv;
 
     if (!slot) {
-        return cp_error_set(err, CP_ERR_INTERNAL, APR_ENOMEM, "out of memory",
+        return cp_error_set(err, CP_ERR_MEMORY, APR_ENOMEM, "out of memory",
                             "pool '%s'", pool->config.name);
     }
     rv = cp_connection_open(pool, &slot->conn, deadline, err);

@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The body of a request, as bytes and as JSON. */
 #include "glue.h"
+#include "answers/json.h"
 #include "base/bytes/buffer.h"
+#include "child/memory.h"
 #include "request/input.h"
 
 #include <jansson.h>
+#include <stdlib.h>
 
 #include <apr_lib.h>
 #include <apr_strings.h>
 #include <http_protocol.h>
+
+#define PIECE 8192
 
 static const char *show_size(apr_pool_t *p, apr_int64_t size)
 {
@@ -31,11 +36,37 @@ static int check_coding(request_rec *r, const char **pdetail)
     return HTTP_UNSUPPORTED_MEDIA_TYPE;
 }
 
+static int lack_memory(request_rec *r, const char *what, const char **pdetail)
+{
+    *pdetail = "There is no memory for the request.";
+    connpool_memory_lacks(r, what);
+    return HTTP_SERVICE_UNAVAILABLE;
+}
+
+static apr_status_t free_body(void *body)
+{
+    free(body);
+    return APR_SUCCESS;
+}
+
+/* Not copied: a pool that lacks memory would end the child. */
+static void keep_body(request_rec *r, cp_buffer_t *buf, char **pbody,
+                      apr_size_t *psize)
+{
+    cp_buffer_t body = cp_buffer_take(buf);
+
+    body.data[body.size] = '\0';
+    apr_pool_cleanup_register(r->pool, body.data, free_body,
+                              apr_pool_cleanup_null);
+    *pbody = body.data;
+    *psize = body.size;
+}
+
 int connpool_read_body(request_rec *r, apr_int64_t max, char **pbody,
                        apr_size_t *psize, const char **pdetail)
 {
-    cp_buffer_t buf = {0};
-    long n;
+    cp_buffer_t buf = CP_BUFFER_MAY_FAIL;
+    long n = 0;
     int status = ap_setup_client_block(r, REQUEST_CHUNKED_DECHUNK);
 
     *pbody = apr_pstrdup(r->pool, "");
@@ -44,17 +75,18 @@ int connpool_read_body(request_rec *r, apr_int64_t max, char **pbody,
         return status;
     }
     do {
-        cp_buffer_reserve(&buf, 8192);
-        n = ap_get_client_block(r, buf.data + buf.size, 8192);
+        if (!cp_buffer_reserve(&buf, PIECE + 1)) { /* with a NUL */
+            return lack_memory(r, "the request's body", pdetail);
+        }
+        n = ap_get_client_block(r, buf.data + buf.size, PIECE);
         buf.size += n > 0 ? (apr_size_t)n : 0;
     } while (n > 0 && (apr_int64_t)buf.size <= max);
     if (n >= 0 && (apr_int64_t)buf.size <= max) {
-        *pbody = apr_pstrmemdup(r->pool, buf.data ? buf.data : "", buf.size);
-        *psize = buf.size;
+        keep_body(r, &buf, pbody, psize);
     }
-    status = n < 0                         ? HTTP_BAD_REQUEST
-             : (apr_int64_t)buf.size > max ? HTTP_REQUEST_ENTITY_TOO_LARGE
-                                           : OK;
+    else {
+        status = n < 0 ? HTTP_BAD_REQUEST : HTTP_REQUEST_ENTITY_TOO_LARGE;
+    }
     cp_buffer_free(&buf);
     if (status != OK) {
         *pdetail = status == HTTP_BAD_REQUEST
@@ -73,23 +105,42 @@ static apr_status_t free_json(void *data)
     return APR_SUCCESS;
 }
 
-json_t *connpool_json_load(apr_pool_t *p, const char *body, apr_size_t size,
-                           const char **pdetail)
+/* jansson takes a text that it has no memory for to be wrong. */
+static int is_lack_of_memory(const json_error_t *why, const char *body,
+                             apr_size_t size)
+{
+    switch (json_error_code(why)) {
+    case json_error_duplicate_key:
+    case json_error_numeric_overflow:
+    case json_error_null_byte_in_key:
+        return 0;
+    default:
+        return strchr("{[", body[strspn(body, " \t\r\n")])
+               && cp_json_is_valid(body, size);
+    }
+}
+
+int connpool_json_load(request_rec *r, const char *body, apr_size_t size,
+                       json_t **proot, const char **pdetail)
 {
     json_error_t why;
     /* A NUL is refused where the text's parameter can be named. */
     json_t *root = json_loadb(body, size,
                               JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
 
+    *proot = root;
+    if (!root && is_lack_of_memory(&why, body, size)) {
+        return lack_memory(r, "the JSON body", pdetail);
+    }
     if (!root) {
-        *pdetail = apr_psprintf(p,
+        *pdetail = apr_psprintf(r->pool,
                                 "The JSON body cannot be read: %s "
                                 "(line %d, column %d).",
                                 why.text, why.line, why.column);
-        return NULL;
+        return HTTP_BAD_REQUEST;
     }
-    apr_pool_cleanup_register(p, root, free_json, apr_pool_cleanup_null);
-    return root;
+    apr_pool_cleanup_register(r->pool, root, free_json, apr_pool_cleanup_null);
+    return OK;
 }
 
 int connpool_has_body(request_rec *r)

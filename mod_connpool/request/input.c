@@ -15,8 +15,9 @@
 #include <apr_strings.h>
 #include <http_protocol.h>
 
-#define BODY_MAX   (1024 * 1024)
-#define ERRORS_MAX 20 /* told of: the rest is more of the same */
+#define BODY_MAX       (1024 * 1024)
+#define NAME_MAX_SHOWN 64
+#define ERRORS_MAX     20 /* told of: the rest is more of the same */
 
 /* Of a parameter: what the request says of it. */
 enum {
@@ -45,12 +46,20 @@ static void add_error(input_t *in, const char *param, const char *reason)
 
 const char *connpool_shown_name(request_rec *r, const char *name)
 {
-    apr_size_t size = strlen(name);
+    apr_size_t size = strlen(name), shown = 0;
 
     if (!cp_utf8_is_valid(name, size)) {
         return "?";
     }
-    return size <= 64 ? name : apr_pstrndup(r->pool, name, 64);
+    if (size <= NAME_MAX_SHOWN) {
+        return name;
+    }
+    /* Not in the middle of a character. */
+    for (int next = 0; shown + (apr_size_t)next <= NAME_MAX_SHOWN;) {
+        shown += (apr_size_t)next;
+        next = cp_utf8_next(name + shown, size - shown);
+    }
+    return apr_pstrndup(r->pool, name, shown);
 }
 
 /* --- query string and form --- */
@@ -115,18 +124,19 @@ static void add_members(input_t *in, const json_t *object)
 
 static int read_json(input_t *in)
 {
-    apr_pool_t *p = in->r->pool;
     char *body;
     apr_size_t size;
     json_t *root;
     int status = connpool_read_body(in->r, BODY_MAX, &body, &size, &in->detail);
 
+    if (status == OK) {
+        status = connpool_json_load(in->r, body, size, &root, &in->detail);
+    }
     if (status != OK) {
         return status;
     }
-    root = connpool_json_load(p, body, size, &in->detail);
     if (!json_is_object(root)) {
-        in->detail = root ? "The JSON body is not an object." : in->detail;
+        in->detail = "The JSON body is not an object.";
         return HTTP_BAD_REQUEST;
     }
     add_members(in, root);

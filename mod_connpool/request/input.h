@@ -51,16 +51,17 @@ apr_array_header_t *connpool_params_take(request_rec *r,
  * well-formed or "?". */
 const char *connpool_shown_name(request_rec *r, const char *name);
 
-/** The request's body, in r->pool with a NUL behind it.
+/** The request's body, with a NUL behind it; lives as long as r->pool.
  * @return OK, or the HTTP status to answer: 400, 413, 415 for one that is
- * compressed, with *pdetail set */
+ * compressed, 503 for want of memory, with *pdetail set */
 int connpool_read_body(request_rec *r, apr_int64_t max, char **pbody,
                        apr_size_t *psize, const char **pdetail);
 
-/** An object or an array, without equal keys; lives as long as p. NULL:
- * *pdetail says why. */
-struct json_t *connpool_json_load(apr_pool_t *p, const char *body,
-                                  apr_size_t size, const char **pdetail);
+/** An object or an array, without equal keys; lives as long as r->pool.
+ * @return OK, or the HTTP status to answer: 400, 503 for want of memory, with
+ * *pdetail set */
+int connpool_json_load(request_rec *r, const char *body, apr_size_t size,
+                       struct json_t **proot, const char **pdetail);
 
 /** Does a body come with the request? */
 int connpool_has_body(request_rec *r);

@@ -31,6 +31,7 @@ int connpool_status_of(cp_error_class_t cls)
         return HTTP_BAD_GATEWAY;
     case CP_ERR_CAPACITY:
     case CP_ERR_STORAGE:
+    case CP_ERR_MEMORY:
         return HTTP_SERVICE_UNAVAILABLE;
     case CP_ERR_DEADLINE:
         return HTTP_GATEWAY_TIME_OUT;

@@ -12,10 +12,11 @@
 void connpool_add_buffer(apr_bucket_brigade *bb, cp_buffer_t *buf)
 {
     if (buf->size > 0) {
+        cp_buffer_t taken = cp_buffer_take(buf);
+
         APR_BRIGADE_INSERT_TAIL(bb,
-                                apr_bucket_heap_create(buf->data, buf->size,
+                                apr_bucket_heap_create(taken.data, taken.size,
                                                        free, bb->bucket_alloc));
-        *buf = (cp_buffer_t){0};
     }
 }
 

@@ -3,6 +3,7 @@
 #include "glue.h"
 #include "base/bytes/buffer.h"
 #include "base/clock.h"
+#include "child/memory.h"
 #include "config/query.h"
 #include "config/setting.h"
 #include "request/output.h"
@@ -61,11 +62,17 @@ static int answer_nobody(request_rec *r)
 
 static int send_batch(request_rec *r, connpool_batch_t *batch)
 {
-    cp_buffer_t buf = {0};
+    cp_buffer_t buf = CP_BUFFER_MAY_FAIL;
     apr_size_t counted = 0;
     int failed, status;
     const char *etag = connpool_batch_write(batch, r, &buf, &failed);
 
+    if (buf.has_failed) {
+        cp_buffer_free(&buf);
+        connpool_memory_lacks(r, "the batch's answer");
+        return connpool_problem(r, HTTP_SERVICE_UNAVAILABLE,
+                                "There is no memory for the answer.", NULL);
+    }
     connpool_count_buffer(&buf, &counted);
     if (failed > 0 && connpool_batch_is_strict(r)) {
         r->status = HTTP_BAD_GATEWAY;

@@ -17,6 +17,7 @@
 /* Escapes make texts longer: the array's own bound. */
 #define ARRAY_BYTES (2 * CONNPOOL_BATCH_BYTES)
 
+#define NO_MEMORY "There is no memory for this answer."
 #define TOO_LARGE "The answers of this batch are too large together."
 
 static int is_json(const char *type)
@@ -54,6 +55,15 @@ static int has_body(const connpool_item_t *item)
            && !(item->query && item->answer->status == HTTP_NOT_FOUND);
 }
 
+static void replace_body(cp_buffer_t *buf, connpool_item_t *item, int status,
+                         const char *detail)
+{
+    cp_buffer_free(buf);
+    item->status = status;
+    connpool_json_key(buf, ",", "error");
+    connpool_problem_write(buf, status, detail, 0, NULL);
+}
+
 static void write_outcome(cp_buffer_t *buf, connpool_item_t *item,
                           apr_size_t room)
 {
@@ -73,11 +83,19 @@ static void write_outcome(cp_buffer_t *buf, connpool_item_t *item,
     }
     connpool_json_key(buf, ",", "body");
     write_body(buf, item);
-    if (buf->size > room) {
-        buf->size = 0;
-        item->status = HTTP_REQUEST_ENTITY_TOO_LARGE;
-        connpool_json_key(buf, ",", "error");
-        connpool_problem_write(buf, item->status, TOO_LARGE, 0, NULL);
+    if (buf->has_failed) {
+        replace_body(buf, item, HTTP_SERVICE_UNAVAILABLE, NO_MEMORY);
+    }
+    else if (buf->size > room) {
+        replace_body(buf, item, HTTP_REQUEST_ENTITY_TOO_LARGE, TOO_LARGE);
+    }
+}
+
+static void add_to_hash(apr_uint64_t *phash, const cp_buffer_t *buf,
+                        apr_size_t start)
+{
+    if (!buf->has_failed) {
+        *phash = connpool_hash(*phash, buf->data + start, buf->size - start);
     }
 }
 
@@ -86,7 +104,7 @@ static void write_item(cp_buffer_t *buf, connpool_item_t *item,
                        apr_uint64_t *phash)
 {
     apr_size_t start = buf->size;
-    cp_buffer_t outcome = {0};
+    cp_buffer_t outcome = CP_BUFFER_MAY_FAIL;
     char ms[32];
 
     write_outcome(&outcome, item,
@@ -94,7 +112,7 @@ static void write_item(cp_buffer_t *buf, connpool_item_t *item,
     connpool_json_put(buf, "{");
     connpool_json_text(buf, "", "name", item->name);
     connpool_json_number(buf, ",", "status", (uint64_t)item->status);
-    *phash = connpool_hash(*phash, buf->data + start, buf->size - start);
+    add_to_hash(phash, buf, start);
     apr_snprintf(ms, sizeof(ms), "%" APR_TIME_T_FMT ".%03d", item->us / 1000,
                  (int)(item->us % 1000));
     connpool_json_key(buf, ",", "ms");
@@ -102,7 +120,8 @@ static void write_item(cp_buffer_t *buf, connpool_item_t *item,
     start = buf->size;
     cp_buffer_append(buf, outcome.data, outcome.size);
     connpool_json_put(buf, "}");
-    *phash = connpool_hash(*phash, buf->data + start, buf->size - start);
+    add_to_hash(phash, buf, start);
+    buf->has_failed |= outcome.has_failed;
     cp_buffer_free(&outcome);
 }
 

@@ -363,8 +363,8 @@ static int read_post(input_t *in)
     if (status != OK) {
         return status;
     }
-    root = connpool_json_load(r->pool, body, size, &in->detail);
-    return root ? read_array(in, root) : HTTP_BAD_REQUEST;
+    status = connpool_json_load(r, body, size, &root, &in->detail);
+    return status == OK ? read_array(in, root) : status;
 }
 
 int connpool_batch_read(connpool_batch_t *batch, request_rec *r,

@@ -198,6 +198,9 @@ static apr_status_t collect(fetch_t *fetch, const char *data, apr_size_t size)
     apr_status_t rv = APR_SUCCESS;
 
     cp_buffer_append(&fetch->buf, data, size);
+    if (fetch->buf.has_failed) {
+        return cp_error_memory(&fetch->failure, "the upstream's answer");
+    }
     connpool_count_buffer(&fetch->buf, &fetch->counted);
     if (fetch->file || fetch->buf.size >= CONNPOOL_HELD_BYTES) {
         apr_size_t filed = fetch->buf.size;
@@ -230,13 +233,16 @@ static apr_status_t send_chunk(fetch_t *fetch, cp_buffer_t *chunk)
 static apr_status_t on_body(void *baton, const char *data, apr_size_t size)
 {
     fetch_t *fetch = baton;
-    cp_buffer_t chunk = {0};
+    cp_buffer_t chunk = CP_BUFFER_MAY_FAIL;
     apr_status_t rv;
 
     if (fetch->r->connection->master && !fetch->is_events) {
         return collect(fetch, data, size);
     }
     cp_buffer_append(&chunk, data, size);
+    if (chunk.has_failed) {
+        return cp_error_memory(&fetch->failure, "the upstream's answer");
+    }
     rv = send_chunk(fetch, &chunk);
     cp_buffer_free(&chunk);
     return rv;
@@ -351,7 +357,7 @@ static int finish_fetch(fetch_t *fetch, apr_status_t rv, const cp_error_t *err)
 int connpool_fetch_handler(request_rec *r)
 {
     const char *name = connpool_served_name(r);
-    fetch_t fetch = {.r = r};
+    fetch_t fetch = {.r = r, .buf = CP_BUFFER_MAY_FAIL};
     cp_error_t err;
     apr_status_t rv;
     int status;

@@ -215,7 +215,7 @@ static apr_status_t on_head(void *baton, int status,
     for (int i = 0; i < count; i++) {
         cp_answer_add(item->answer, headers[i].name, headers[i].value);
     }
-    return APR_SUCCESS;
+    return cp_answer_has_failed(item->answer) ? APR_ENOMEM : APR_SUCCESS;
 }
 
 static apr_status_t on_body(void *baton, const char *data, apr_size_t size)
@@ -223,6 +223,9 @@ static apr_status_t on_body(void *baton, const char *data, apr_size_t size)
     connpool_item_t *item = baton;
 
     cp_buffer_append(&item->answer->body, data, size);
+    if (item->answer->body.has_failed) {
+        return APR_ENOMEM;
+    }
     if (has_room(item)) {
         return APR_SUCCESS;
     }
@@ -247,6 +250,9 @@ static void end_fetch(connpool_item_t *item, apr_status_t rv, cp_error_t *err)
         fail_large(item);
     }
     else if (rv != APR_SUCCESS) {
+        if (cp_answer_has_failed(item->answer)) {
+            cp_error_memory(err, "the upstream's answer");
+        }
         fail(item, err);
     }
     else {
@@ -280,9 +286,18 @@ static int start_fetch(connpool_item_t *item, int how)
     apr_status_t rv;
 
     cp_error_clear(&err);
+    item->answer = cp_answer_create(0);
+    if (!item->answer) {
+        item->began = began;
+        cp_error_memory(&err, "the upstream's answer");
+        fail(item, &err);
+        return 1;
+    }
+    item->answer->made_at = apr_time_now();
     rv = connpool_fetch_open(&item->run, batch->r, item->upstream,
                              request_of(item), &sink, batch->bell, how, &err);
     if (rv == APR_EAGAIN && err.cls == CP_ERR_NONE) {
+        connpool_item_forget(item);
         return 0;
     }
     item->began = began;
@@ -290,8 +305,6 @@ static int start_fetch(connpool_item_t *item, int how)
         fail(item, &err);
         return 1;
     }
-    item->answer = cp_answer_create(0);
-    item->answer->made_at = apr_time_now();
     batch->under_way++;
     if (batch->under_way > batch->most_under_way) {
         batch->most_under_way = batch->under_way;

@@ -193,6 +193,11 @@ static apr_status_t run(visit_t *v, cp_answer_t **panswer, int *pis_lasting)
     if (rv == APR_SUCCESS) {
         cp_answer_add(*panswer, "ETag",
                       connpool_body_etag(v->r->pool, &(*panswer)->body));
+        if (cp_answer_has_failed(*panswer)) {
+            cp_answer_unref(*panswer);
+            *panswer = NULL;
+            return cp_error_memory(v->err, "the answer");
+        }
     }
     return rv;
 }
@@ -224,7 +229,7 @@ static apr_status_t fall_back(visit_t *v, apr_status_t rv)
 {
     cp_error_class_t cls = v->err->cls;
     int is_passing = cls == CP_ERR_STORAGE || cls == CP_ERR_CAPACITY
-                     || cls == CP_ERR_DEADLINE;
+                     || cls == CP_ERR_MEMORY || cls == CP_ERR_DEADLINE;
     apr_time_t now = apr_time_now();
 
     if (!is_passing || !v->old
@@ -312,12 +317,13 @@ static apr_status_t work_together(visit_t *v)
     int has_stale = v->old && apr_time_now() < v->old_times.stale_until;
     cp_answer_t *answer;
     cp_flight_t *flight;
+    cp_flight_role_t role;
     apr_status_t rv;
 
-    if (cp_flight_join(connpool_caches.flights, v->flight_key.bytes.data,
-                       v->flight_key.bytes.size, &flight)
-        == CP_FLIGHT_LEADS) {
-        return lead(v, flight);
+    role = cp_flight_join(connpool_caches.flights, v->flight_key.bytes.data,
+                          v->flight_key.bytes.size, &flight);
+    if (role != CP_FLIGHT_WAITS) {
+        return role == CP_FLIGHT_LEADS ? lead(v, flight) : run_alone(v);
     }
     rv = cp_flight_wait(flight, has_stale ? cp_clock_now() : patience(v),
                         is_gone, v->r, &answer, v->err);
@@ -427,6 +433,9 @@ static apr_status_t go(visit_t *v)
             || read_version(v) != APR_SUCCESS)) {
         return run_alone(v);
     }
+    if (v->key.bytes.has_failed || v->flight_key.bytes.has_failed) {
+        return run_alone(v); /* no memory for the key: nothing to look for */
+    }
     if (v->is_kept && find(v)) {
         return APR_SUCCESS;
     }
@@ -444,6 +453,7 @@ apr_status_t connpool_serve_query(request_rec *r, connpool_query_t *query,
     apr_status_t rv;
 
     cp_error_clear(err);
+    v.key.bytes = v.flight_key.bytes = CP_BUFFER_MAY_FAIL;
     v.is_kept = connpool_query_is_cached(query) && is_public;
     if (connpool_query_is_cached(query) && !is_public) {
         cp_stats_add(&stats->bypassed, 1);

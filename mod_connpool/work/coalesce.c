@@ -33,6 +33,7 @@ typedef struct leader_t {
     cp_flight_t *flight;
     cp_answer_t *answer; /* NULL before the head */
     apr_size_t counted;  /* bytes of it that the child's figures know of */
+    int lacks_memory;    /* to collect */
 } leader_t;
 
 /* --- who may share --- */
@@ -84,17 +85,26 @@ static void uncount(cp_answer_t *answer)
     cp_stats_add(&connpool_child.buffer_bytes, -(int64_t)answer->body.capacity);
 }
 
+static apr_status_t fail(leader_t *leader)
+{
+    leader->lacks_memory = 1;
+    return APR_ENOMEM;
+}
+
 static apr_status_t on_head(void *baton, int status,
                             const cp_http_header_t *headers, int count)
 {
     leader_t *leader = baton;
 
     leader->answer = cp_answer_create(status);
+    if (!leader->answer) {
+        return fail(leader);
+    }
     leader->answer->on_free = uncount;
     for (int i = 0; i < count; i++) {
         cp_answer_add(leader->answer, headers[i].name, headers[i].value);
     }
-    return APR_SUCCESS;
+    return cp_answer_has_failed(leader->answer) ? fail(leader) : APR_SUCCESS;
 }
 
 static apr_status_t on_body(void *baton, const char *data, apr_size_t size)
@@ -103,7 +113,7 @@ static apr_status_t on_body(void *baton, const char *data, apr_size_t size)
 
     cp_buffer_append(&leader->answer->body, data, size);
     connpool_count_buffer(&leader->answer->body, &leader->counted);
-    return APR_SUCCESS;
+    return cp_answer_has_failed(leader->answer) ? fail(leader) : APR_SUCCESS;
 }
 
 static int is_unwanted(void *baton)
@@ -195,6 +205,10 @@ static apr_status_t lead(request_rec *r, connpool_upstream_t *up,
         cp_flight_land(flight, leader.answer, NULL);
         rv = hand_on(leader.answer, sink, err);
     }
+    else if (leader.lacks_memory) {
+        rv = cp_error_memory(err, "the upstream's answer");
+        cp_flight_land(flight, NULL, err);
+    }
     else if (is_own_failure(request, err)) {
         cp_flight_hand_over(flight);
     }
@@ -251,8 +265,8 @@ apr_status_t connpool_coalesce_fetch(request_rec *r, connpool_upstream_t *up,
                                      const cp_fetch_sink_t *sink,
                                      cp_error_t *err)
 {
-    cp_key_t key = {0};
-    cp_flight_role_t role;
+    cp_key_t key = {CP_BUFFER_MAY_FAIL};
+    cp_flight_role_t role = CP_FLIGHT_ALONE;
     cp_flight_t *flight;
     apr_status_t rv = APR_EAGAIN;
 
@@ -260,8 +274,13 @@ apr_status_t connpool_coalesce_fetch(request_rec *r, connpool_upstream_t *up,
         return connpool_run_fetch(r, up, request, sink, err);
     }
     make_key(&key, up, request);
-    role = cp_flight_join(flights, key.bytes.data, key.bytes.size, &flight);
+    if (!key.bytes.has_failed) {
+        role = cp_flight_join(flights, key.bytes.data, key.bytes.size, &flight);
+    }
     cp_key_free(&key);
+    if (role == CP_FLIGHT_ALONE) {
+        return connpool_run_fetch(r, up, request, sink, err);
+    }
     if (role == CP_FLIGHT_WAITS) {
         rv = follow(r, up, request, sink, flight, err);
     }

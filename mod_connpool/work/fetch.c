@@ -187,7 +187,7 @@ apr_status_t connpool_fetch_open(connpool_fetch_run_t *run, request_rec *r,
     if (rv != APR_SUCCESS) {
         connpool_hold_release(run->hold);
         report(up, &run->admission, CP_OUTCOME_UNKNOWN, err);
-        cp_error_set(err, CP_ERR_INTERNAL, rv, "out of memory",
+        cp_error_set(err, CP_ERR_MEMORY, rv, "out of memory",
                      "upstream '%s': no memory for a fetch", up->name);
         return count_unborn(run, rv, err->cls);
     }

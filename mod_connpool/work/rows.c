@@ -16,6 +16,9 @@
 
 #include <apr_strings.h>
 
+#define END_BYTES    128 /* of what ends an answer, or is all of a write's */
+#define HEADER_BYTES 512 /* of those that a kept answer has */
+
 static void begin_rows(connpool_rows_t *rows)
 {
     const cp_database_driver_t *driver = rows->run.driver;
@@ -51,6 +54,9 @@ static apr_status_t add_row(connpool_rows_t *rows)
 
     rows->run.driver->row(rows->run.statement, rows->row);
     cp_encode_row(rows->encoder, &rows->buf, rows->row);
+    if (rows->buf.has_failed) {
+        return cp_error_memory(&rows->err, "the answer");
+    }
     if (rows->passed + (apr_int64_t)rows->buf.size <= rows->query->max_bytes) {
         return make_room(rows);
     }
@@ -140,6 +146,7 @@ apr_status_t connpool_rows_read(connpool_rows_t *rows, request_rec *r,
     rows->query = query;
     rows->status = HTTP_OK;
     rows->content_type = cp_format_content_type(query->format);
+    rows->buf = CP_BUFFER_MAY_FAIL;
     cp_error_clear(&rows->err);
     rv = connpool_run_open(&rows->run, r, query, values, &rows->err);
     if (rv == APR_SUCCESS) {
@@ -147,6 +154,10 @@ apr_status_t connpool_rows_read(connpool_rows_t *rows, request_rec *r,
         if (rv == APR_EOF && !rows->encoder
             && rows->run.driver->columns(rows->run.statement) > 0) {
             begin_rows(rows);
+        }
+        /* Now, for a write is committed before its answer ends. */
+        if (rv == APR_EOF && !cp_buffer_reserve(&rows->buf, END_BYTES)) {
+            rv = cp_error_memory(&rows->err, "the answer");
         }
         rv = connpool_run_close(&rows->run, rv, &rows->err);
     }
@@ -174,6 +185,18 @@ apr_status_t connpool_collect_query(request_rec *r, connpool_query_t *query,
                                     err);
 }
 
+/* With room for its headers. */
+static cp_answer_t *make_answer(void)
+{
+    cp_answer_t *answer = cp_answer_create(HTTP_OK);
+
+    if (answer && !cp_buffer_reserve(&answer->headers, HEADER_BYTES)) {
+        cp_answer_unref(answer);
+        return NULL;
+    }
+    return answer;
+}
+
 apr_status_t connpool_collect_lasting(request_rec *r, connpool_query_t *query,
                                       const cp_value_t *values,
                                       cp_answer_t **panswer, int *pis_lasting,
@@ -181,22 +204,26 @@ apr_status_t connpool_collect_lasting(request_rec *r, connpool_query_t *query,
 {
     connpool_rows_t rows = {0};
     apr_time_t began = apr_time_now();
-    apr_status_t rv = connpool_rows_read(&rows, r, query, values);
-    cp_answer_t *answer;
+    cp_answer_t *answer = make_answer();
+    apr_status_t rv;
 
+    if (!answer) {
+        return cp_error_memory(err, "the answer");
+    }
+    rv = connpool_rows_read(&rows, r, query, values);
     if (rv != APR_SUCCESS) {
+        cp_answer_unref(answer);
         *err = rows.err;
         return rv;
     }
     *pis_lasting = rows.run.is_lasting;
-    answer = cp_answer_create(rows.status);
+    answer->status = rows.status;
     answer->made_at = began;
     cp_answer_add(answer, "Content-Type", rows.content_type);
     if (rows.truncated) {
         cp_answer_add(answer, "ConnPool-Truncated", rows.truncated);
     }
-    answer->body = rows.buf;
-    rows.buf = (cp_buffer_t){0};
+    answer->body = cp_buffer_take(&rows.buf);
     connpool_rows_free(&rows);
     *panswer = answer;
     return APR_SUCCESS;

@@ -543,6 +543,37 @@ START_TEST(buffer_grows_and_keeps_what_it_holds)
 }
 END_TEST
 
+/* Whatever is written after that, in whatever way, touches nothing. */
+START_TEST(buffer_that_may_fail_takes_nothing_more)
+{
+    static const char *const names[] = {"a", "b"};
+    cp_buffer_t buf = CP_BUFFER_MAY_FAIL;
+    cp_value_t row[2] = {{CP_TEXT, {.bytes = {"\x01\xff", 2}}},
+                         {CP_BLOB, {.bytes = {"blob", 4}}}};
+    apr_size_t all = ~(apr_size_t)0;
+
+    cp_buffer_append(&buf, "kept", 4);
+    ck_assert(!cp_buffer_reserve(&buf, all / 8));
+    ck_assert(buf.has_failed && !buf.data && !buf.size && !buf.capacity);
+    ck_assert(!cp_buffer_reserve(&buf, 1));
+    ck_assert(!cp_buffer_reserve(&buf, all));
+    for (int format = 0; format < CP_FORMATS; format++) {
+        cp_encoder_t *enc = cp_encoder_create(pool, (cp_format_t)format, 2,
+                                              names);
+        cp_encode_begin(enc, &buf);
+        cp_encode_row(enc, &buf, row);
+        cp_encode_end(enc, &buf);
+    }
+    ck_assert(buf.has_failed && !buf.data && !buf.size);
+
+    cp_buffer_free(&buf);
+    cp_buffer_append(&buf, "again", 5);
+    ck_assert(!buf.has_failed && buf.may_fail && buf.size == 5);
+    out = cp_buffer_take(&buf);
+    ck_assert(!buf.data && buf.may_fail && out.size == 5);
+}
+END_TEST
+
 START_TEST(formats_have_names_and_content_types)
 {
     static const char *const types[CP_FORMATS] = {
@@ -578,6 +609,7 @@ Suite *encode_suite(void)
     tcase_add_test(tc, csv_quotes_only_what_needs_it);
     tcase_add_test(tc, csv_shows_every_storage_as_plain_text);
     tcase_add_test(tc, buffer_grows_and_keeps_what_it_holds);
+    tcase_add_test(tc, buffer_that_may_fail_takes_nothing_more);
     tcase_add_test(tc, formats_have_names_and_content_types);
     suite_add_tcase(suite, tc);
     return suite;

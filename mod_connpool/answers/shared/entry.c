@@ -33,6 +33,7 @@ const char *const cp_entry_verdict_names[CP_ENTRY_VERDICTS + 1] = {
     [CP_ENTRY_MAGIC] = "magic",   [CP_ENTRY_FORMAT] = "format",
     [CP_ENTRY_LENGTH] = "length", [CP_ENTRY_CHECKSUM] = "checksum",
     [CP_ENTRY_KEY] = "key",       [CP_ENTRY_CONTENT] = "content",
+    [CP_ENTRY_MEMORY] = "memory",
 };
 
 static uint64_t get(const char *at, int bytes)
@@ -91,7 +92,9 @@ void cp_entry_encode(cp_buffer_t *buf, const cp_key_t *key,
     set(head + AT_KEY, 8, key->bytes.size);
     set(head + AT_HEADERS, 8, answer->headers.size);
 
-    cp_buffer_reserve(buf, total);
+    if (!cp_buffer_reserve(buf, total)) {
+        return;
+    }
     cp_buffer_append(buf, head, HEAD);
     append(buf, &key->bytes);
     append(buf, &answer->headers);
@@ -200,12 +203,19 @@ static cp_answer_t *make_answer(const char *entry, const parts_t *parts)
 {
     cp_answer_t *answer = cp_answer_create((int)get(entry + AT_STATUS, 8));
 
+    if (!answer) {
+        return NULL;
+    }
     answer->made_at = (apr_time_t)get(entry + AT_MADE, 8);
     if (parts->headers_size > 0) {
         cp_buffer_append(&answer->headers, parts->headers, parts->headers_size);
     }
     if (parts->body_size > 0) {
         cp_buffer_append(&answer->body, parts->body, parts->body_size);
+    }
+    if (cp_answer_has_failed(answer)) {
+        cp_answer_unref(answer);
+        return NULL;
     }
     return answer;
 }
@@ -216,6 +226,7 @@ cp_entry_verdict_t cp_entry_decode(const void *data, apr_size_t size,
 {
     const char *entry = data;
     cp_entry_verdict_t verdict = check_frame(entry, size);
+    cp_answer_t *answer;
     parts_t parts;
 
     if (verdict != CP_ENTRY_VALID) {
@@ -230,9 +241,13 @@ cp_entry_verdict_t cp_entry_decode(const void *data, apr_size_t size,
     if (!is_content(entry, &parts)) {
         return CP_ENTRY_CONTENT;
     }
+    answer = make_answer(entry, &parts);
+    if (!answer) {
+        return CP_ENTRY_MEMORY;
+    }
     times->expires = (apr_time_t)get(entry + AT_EXPIRES, 8);
     times->stale_until = (apr_time_t)get(entry + AT_STALE, 8);
     times->stale_if_error_until = (apr_time_t)get(entry + AT_STALE_IF_ERROR, 8);
-    *panswer = make_answer(entry, &parts);
+    *panswer = answer;
     return CP_ENTRY_VALID;
 }

@@ -27,13 +27,14 @@ typedef enum cp_entry_verdict_t {
     CP_ENTRY_CHECKSUM, /**< damaged */
     CP_ENTRY_KEY,      /**< whole, but of another key */
     CP_ENTRY_CONTENT,  /**< whole, but nothing that we would write */
+    CP_ENTRY_MEMORY,   /**< there is no memory for what it holds */
     CP_ENTRY_VERDICTS
 } cp_entry_verdict_t;
 
 /** "valid", "short", ...; for counters and logs. */
 extern const char *const cp_entry_verdict_names[CP_ENTRY_VERDICTS + 1];
 
-/** Append the entry to buf. */
+/** Append the entry to buf, which may fail. */
 void cp_entry_encode(cp_buffer_t *buf, const cp_key_t *key,
                      const cp_answer_t *answer, const cp_entry_times_t *times);
 

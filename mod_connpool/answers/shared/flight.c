@@ -87,7 +87,7 @@ static cp_flight_t *add(cp_flight_table_t *table, const void *key,
     cp_flight_t **place = place_of(table, hash);
 
     if (!flight) {
-        abort(); /* as APR does when memory ends */
+        return NULL;
     }
     flight->table = table;
     cp_clock_init_condition(&flight->changed);
@@ -135,7 +135,10 @@ cp_flight_role_t cp_flight_join(cp_flight_table_t *table, const void *key,
     if (!flight) {
         flight = add(table, key, size, hash);
     }
-    if (flight->has_leader || table->is_stopped) {
+    if (!flight) {
+        role = CP_FLIGHT_ALONE;
+    }
+    else if (flight->has_leader || table->is_stopped) {
         flight->waiting++;
     }
     else {

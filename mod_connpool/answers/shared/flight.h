@@ -20,6 +20,7 @@ typedef struct cp_flight_t cp_flight_t;
 typedef enum cp_flight_role_t {
     CP_FLIGHT_LEADS, /**< must call land, hand_over or disband, once */
     CP_FLIGHT_WAITS, /**< must call wait, once */
+    CP_FLIGHT_ALONE, /**< no memory for the key: there is no flight */
 } cp_flight_role_t;
 
 /** Asked about every 100 ms, without a lock: does the caller no longer want

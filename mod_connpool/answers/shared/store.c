@@ -175,16 +175,17 @@ cp_answer_t *cp_store_get(cp_store_t *store, const cp_key_t *key,
 }
 
 static kept_t *make_kept(const cp_key_t *key, cp_answer_t *answer,
-                         const cp_store_tag_t *tag)
+                         const cp_store_tag_t *tag, uint64_t hash)
 {
     kept_t *kept = malloc(sizeof(*kept) + key->bytes.size);
 
     if (!kept) {
-        abort(); /* as APR does when memory ends */
+        return NULL;
     }
     cp_answer_ref(answer);
     kept->answer = answer;
     kept->tag = *tag;
+    kept->hash = hash;
     kept->bytes = weigh(key, answer);
     kept->key_size = key->bytes.size;
     memcpy(kept->key, key->bytes.data, key->bytes.size);
@@ -198,8 +199,7 @@ int cp_store_put(cp_store_t *store, const cp_key_t *key, cp_answer_t *answer,
     uint64_t hash = hash_of(store, key);
 
     if (weigh(key, answer) <= store->limit / 4) {
-        kept = make_kept(key, answer, tag);
-        kept->hash = hash;
+        kept = make_kept(key, answer, tag, hash);
     }
     pthread_mutex_lock(&store->lock);
     old = find(store, &key->bytes, hash);

@@ -29,19 +29,20 @@ static int extend(cp_buffer_t *buf, apr_size_t more)
     return 1;
 }
 
-void cp_buffer_grow(cp_buffer_t *buf, apr_size_t more)
+int cp_buffer_grow(cp_buffer_t *buf, apr_size_t more)
 {
-    if (!extend(buf, more)) {
+    if (buf->has_failed) {
+        return 0;
+    }
+    if (extend(buf, more)) {
+        return 1;
+    }
+    if (!buf->may_fail) {
         abort();
     }
-}
-
-void cp_buffer_append(cp_buffer_t *buf, const char *data, apr_size_t size)
-{
-    if (size > 0) {
-        cp_buffer_reserve(buf, size);
-        cp_buffer_put(buf, data, size);
-    }
+    cp_buffer_free(buf);
+    buf->has_failed = 1;
+    return 0;
 }
 
 int cp_buffer_try_append(cp_buffer_t *buf, const char *data, apr_size_t size)
@@ -58,5 +59,14 @@ int cp_buffer_try_append(cp_buffer_t *buf, const char *data, apr_size_t size)
 void cp_buffer_free(cp_buffer_t *buf)
 {
     free(buf->data);
-    memset(buf, 0, sizeof(*buf));
+    *buf = (cp_buffer_t){.may_fail = buf->may_fail};
+}
+
+cp_buffer_t cp_buffer_take(cp_buffer_t *from)
+{
+    cp_buffer_t taken = *from;
+
+    from->data = NULL;
+    cp_buffer_free(from);
+    return taken;
 }

@@ -31,7 +31,7 @@ static const outcome_t outcomes[] = {
     {SQLITE_IOERR, CP_ERR_STORAGE, "the disk failed", 1},
     {SQLITE_PROTOCOL, CP_ERR_STORAGE, "the database is locked", 1},
     {SQLITE_SCHEMA, CP_ERR_STORAGE, "the schema changed", 0},
-    {SQLITE_NOMEM, CP_ERR_CAPACITY, "out of memory", 1},
+    {SQLITE_NOMEM, CP_ERR_MEMORY, "out of memory", 1},
     {SQLITE_AUTH, CP_ERR_REFUSED, "the query does what is not allowed", 0},
     {SQLITE_ERROR, CP_ERR_INPUT, "the database refused the values", 0},
 };

@@ -70,7 +70,7 @@ static void forget_paths(cp_sentinel_t *sentinel)
     }
 }
 
-/* 0 when there is no file. */
+/* 0 when there is no file, or no memory for its name. */
 static int find_paths(cp_sentinel_t *sentinel)
 {
     static const char *const suffixes[] = {"-wal", "-shm"};
@@ -79,11 +79,13 @@ static int find_paths(cp_sentinel_t *sentinel)
     forget_paths(sentinel);
     for (int i = 0; path && i < 2; i++) {
         if (asprintf(&sentinel->log_paths[i], "%s%s", path, suffixes[i]) < 0) {
-            abort(); /* as APR does when memory ends */
+            sentinel->log_paths[i] = NULL;
+            forget_paths(sentinel);
+            break;
         }
     }
     free(path);
-    return path != NULL;
+    return sentinel->log_paths[1] != NULL;
 }
 
 /* What was there once is still there. A log that has come into being is the

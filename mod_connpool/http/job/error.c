@@ -48,8 +48,8 @@ static const curl_error_t curl_errors[] = {
     {CURLE_SSL_CIPHER, CP_ERR_UPSTREAM, 0, CAUSE_TLS},
     {CURLE_SSL_CERTPROBLEM, CP_ERR_UPSTREAM, 0, CAUSE_CONFIG},
     {CURLE_SSL_CACERT_BADFILE, CP_ERR_UPSTREAM, 0, CAUSE_CONFIG},
-    {CURLE_OUT_OF_MEMORY, CP_ERR_INTERNAL, 0, CAUSE_MEMORY},
-    {CURLE_FAILED_INIT, CP_ERR_INTERNAL, 0, CAUSE_MEMORY},
+    {CURLE_OUT_OF_MEMORY, CP_ERR_MEMORY, 0, CAUSE_MEMORY},
+    {CURLE_FAILED_INIT, CP_ERR_MEMORY, 0, CAUSE_MEMORY},
     {CURLE_OK, CP_ERR_UPSTREAM, 0, CAUSE_UNKNOWN},
 };
 
@@ -77,7 +77,7 @@ static const struct {
                            "not asked for"},
     [CP_FAULT_CODED] = {CP_ERR_UPSTREAM,
                         "the upstream's compressed answer is damaged or cut"},
-    [CP_FAULT_MEMORY] = {CP_ERR_INTERNAL, CAUSE_MEMORY},
+    [CP_FAULT_MEMORY] = {CP_ERR_MEMORY, CAUSE_MEMORY},
     [CP_FAULT_SIZE] = {CP_ERR_SIZE, "the upstream's answer is too large"},
 };
 

@@ -142,8 +142,7 @@ static apr_status_t http_open(void *ctx, cp_clock_t deadline, void **pconn,
     *pconn = NULL;
     if (!conn || !(conn->easy = curl_easy_init())) {
         free(conn);
-        return cp_error_set(err, CP_ERR_INTERNAL, APR_ENOMEM, "out of memory",
-                            "no memory for an HTTP handle");
+        return cp_error_memory(err, "an HTTP handle");
     }
     *pconn = conn;
     return APR_SUCCESS;

@@ -242,6 +242,7 @@ static cp_job_fault_t note_header(cp_job_t *job, const char *name,
     else if (strcasecmp(name, "Location") == 0 && !job->location
              && job->follows_redirects) {
         job->location = strdup(value);
+        return job->location ? CP_FAULT_NONE : CP_FAULT_MEMORY;
     }
     return CP_FAULT_NONE;
 }
@@ -275,7 +276,7 @@ static cp_job_fault_t add_header(cp_job_t *job, const char *line, size_t size)
         || !cp_buffer_try_append(&job->text, "", 1)
         || !cp_buffer_try_append(&job->text, value, (size_t)(end - value))
         || !cp_buffer_try_append(&job->text, "", 1)) {
-        return CP_FAULT_HEADERS;
+        return CP_FAULT_MEMORY;
     }
     line = job->text.data + start;
     fault = note_header(job, line, line + name_size + 1);
@@ -375,7 +376,7 @@ static cp_job_fault_t end_head(cp_job_t *job)
         return CP_FAULT_SIZE;
     }
     if (!add_length(job)) {
-        return CP_FAULT_HEADERS;
+        return CP_FAULT_MEMORY;
     }
     __atomic_store_n(&job->phase, CP_PHASE_BODY, __ATOMIC_RELAXED);
     pthread_mutex_lock(&job->lock);

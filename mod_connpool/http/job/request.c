@@ -20,7 +20,7 @@ static apr_status_t bad_input(cp_error_t *err, const cp_upstream_t *upstream,
 
 static apr_status_t no_memory(cp_error_t *err, const cp_upstream_t *upstream)
 {
-    return cp_http_error(err, upstream, CP_ERR_INTERNAL, APR_ENOMEM,
+    return cp_http_error(err, upstream, CP_ERR_MEMORY, APR_ENOMEM,
                          "out of memory");
 }
 
