@@ -27,6 +27,14 @@ Alias /dir @DIR@/htdocs/dir
 SetHandler connpool-query
 ConnPoolServe one
 </Location>
+<Location /bare>
+SetHandler connpool-query
+ConnPoolServe one
+</Location>
+<Location /bare-up>
+SetHandler connpool-fetch
+ConnPoolServe up
+</Location>
 <Location "/deep/er/events">
 SetHandler connpool-query
 ConnPoolServe one
@@ -133,6 +141,12 @@ sub is_missing {
     my $problem = JSON::PP->new->decode($answer->{content});
     return like($problem->{detail}, qr/^Nothing is served at this path\.$/, '... said');
 }
+
+subtest 'a location without quotes' => sub {
+    is_served('/bare');
+    is_missing('/bare/x');
+    is($server->get('/bare-up/text')->{status}, 200, 'a fetch goes on');
+};
 
 subtest 'a location' => sub {
     for my $place ('/events', '/deep/er/events', '/if', '/split/inner',
