@@ -214,12 +214,12 @@ sub is_passed {
 my $url  = $upstream->url('/');
 my $conf = fetch_conf('plain', $url, 'breaker=0 redirects=2')
     . fetch_conf('shared', $url, 'breaker=0 redirects=2 coalesce=on')
-    . fetch_conf('small', $url, 'breaker=0 max-body=2M total=60s')
-    . fetch_conf('large', $url, 'breaker=0 max-body=1G total=60s')
+    . fetch_conf('small', $url, 'breaker=0 max-body=2M total=600s')
+    . fetch_conf('large', $url, 'breaker=0 max-body=1G total=600s')
     . fetch_conf('joined', $url, 'breaker=0 max-body=2M coalesce=on');
 
 for my $loop (($ENV{CONNPOOL_MPM} // '') eq 'prefork' ? 'Off' : ('On', 'Off')) {
-    my $server = ConnPoolTest->new(threads => 60, conf => "ConnPoolHTTPPerHost 60\nConnPoolEventLoop $loop\n$conf");
+    my $server = ConnPoolTest->new(threads => 60, conf => "Timeout 600\nConnPoolHTTPPerHost 60\nConnPoolEventLoop $loop\n$conf");
     $server->allow_log(qr/ \[connpool:error\] .* upstream '/);
     $server->start;
     my ($child) = $server->children;

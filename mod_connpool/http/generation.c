@@ -20,6 +20,7 @@
 #define POLL_IDLE      apr_time_from_msec(500)
 #define POLL_BUSY      apr_time_from_msec(100)
 #define EVENTS_AT_ONCE 64
+#define ORDERS_AT_ONCE 64
 
 /* The key of our own event among those of sockets. */
 #define WAKE_UP UINT64_MAX
@@ -189,13 +190,39 @@ static void note_lag(cp_generation_t *gen, apr_interval_time_t lag)
                      __ATOMIC_RELAXED);
 }
 
+/* The thread is not stuck, however much it has to do. */
+static void show_life(cp_generation_t *gen)
+{
+    cp_clock_t now = cp_clock_now();
+
+    __atomic_store_n(&gen->heartbeat, now, __ATOMIC_RELAXED);
+    __atomic_store_n(&gen->stats->heartbeat, (uint64_t)now, __ATOMIC_RELAXED);
+}
+
+/* Jobs that wait for their clients come back at once: some of them, then the
+ * sockets have their turn. */
+static void obey_some(cp_generation_t *gen)
+{
+    cp_job_t *job;
+    int orders;
+
+    for (int i = 0; i < ORDERS_AT_ONCE; i++) {
+        job = take_from_inbox(gen, &orders);
+        if (!job) {
+            return;
+        }
+        obey(gen, job, orders);
+        cp_job_unref(job);
+        show_life(gen);
+    }
+    cp_generation_wake(gen);
+}
+
 static void drain_inbox(cp_generation_t *gen)
 {
     uint64_t count;
     ssize_t got = read(gen->event_fd, &count, sizeof(count));
     cp_clock_t pushed_at;
-    cp_job_t *job;
-    int orders;
 
     (void)got; /* it is non-blocking, and the inbox tells the truth */
     pthread_mutex_lock(&gen->lock);
@@ -206,19 +233,14 @@ static void drain_inbox(cp_generation_t *gen)
     if (pushed_at) {
         note_lag(gen, cp_clock_now() - pushed_at);
     }
-    while ((job = take_from_inbox(gen, &orders))) {
-        obey(gen, job, orders);
-        cp_job_unref(job);
-    }
+    obey_some(gen);
 }
 
 /* ---- The thread ---- */
 
 static void beat(cp_generation_t *gen)
 {
-    __atomic_store_n(&gen->heartbeat, cp_clock_now(), __ATOMIC_RELAXED);
-    __atomic_store_n(&gen->stats->heartbeat, (uint64_t)gen->heartbeat,
-                     __ATOMIC_RELAXED);
+    show_life(gen);
     cp_stats_add(&gen->stats->iterations, 1);
 }
 
@@ -248,6 +270,7 @@ static void run_events(cp_generation_t *gen, const struct epoll_event *events,
 
         if (events[i].data.u64 != WAKE_UP) {
             cp_lanes_event(&gen->lanes, events[i].data.u64, mask);
+            show_life(gen);
         }
     }
 }
