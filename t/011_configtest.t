@@ -239,6 +239,11 @@ subtest 'SQL that SQLite cannot read' => sub {
         qr/ConnPoolQuery q: SQLite cannot read the SQL: /, $_)
         for 'INSERT t VALUES (1)', 'UPDATE t SET a = now()', 'DELETE t WHERE a = 1',
         'INSERT INTO t(a, b) VALUES (1)';
+    my $below = "ConnPoolDatabase later sqlite:later.db";
+    refused("ConnPoolQuery q later \"SELECT a FORM t\"\n$below",
+        qr/ConnPoolQuery q: SQLite cannot read/, 'the database stands below');
+    refused("ConnPoolQuery q later \"SELECT 1 -- a\"\n$below",
+        qr/ConnPoolQuery q: the SQL has a comment/, 'likewise');
     accepted("ConnPoolQuery q events \"$_\"", $_)
         for 'SELECT a, u.b FROM no_such JOIN u USING (k) WHERE odd = lower(a)',
         'SELECT d ->> \'$.x\' AS x FROM docs WHERE docs MATCH \'y\'';
