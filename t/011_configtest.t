@@ -99,6 +99,8 @@ subtest 'handlers with nothing to serve' => sub {
     my $query = 'SetHandler connpool-query';
     refused(at('Location "/x"', $query) . at('Location "/xy"', 'ConnPoolServe by_id'),
         $nothing, 'half a name');
+    refused(at('Location /x', $query) . at('Location /xy', 'ConnPoolServe by_id'),
+        $nothing, 'without quotes');
     refused(at('VirtualHost *:1', at('Location "/x"', $query))
             . at('VirtualHost *:2', at('Location "/x"', 'ConnPoolServe by_id')),
         $nothing, 'in another virtual host');
@@ -115,6 +117,8 @@ subtest 'handlers with nothing to serve' => sub {
     accepted(at('Location "/x"', $query) . at('Location "/x/y"', $serve), 'below');
     accepted(at('Location "/x"', $query) . at('Location "/x/"', $serve), 'beside');
     accepted(at('Location "/"', $serve) . at('Location "/x"', $query), 'from /');
+    accepted(at('Location /', $serve) . at('Location /x', $query), 'without quotes');
+    accepted(at('Directory /srv', $query) . at('Directory /srv/x', $serve), 'directories');
     accepted(at('Location "/x"', at('If "true"', $query), $serve), 'in <If>');
     accepted(at('Location "/x"', $query, at('If "true"', $serve)), 'from <If>');
     accepted(at('LocationMatch "x"', $serve) . at('Location "/x"', $query), 'a pattern');

@@ -31,6 +31,21 @@ ConnPoolServe one
 SetHandler connpool-query
 ConnPoolServe one
 </Location>
+<Location /bare>
+SetHandler connpool-query
+ConnPoolServe one
+</Location>
+<Location /bare/inner >
+SetHandler connpool-query
+</Location>
+<Location /bare/deep/er>
+SetHandler connpool-query
+ConnPoolServe one
+</Location>
+<Location '/single'>
+SetHandler connpool-query
+ConnPoolServe one
+</Location>
 <Location "/slash/">
 SetHandler connpool-query
 ConnPoolServe one
@@ -135,7 +150,7 @@ sub is_missing {
 }
 
 subtest 'a location' => sub {
-    for my $place ('/events', '/deep/er/events', '/if', '/split/inner',
+    for my $place ('/events', '/bare', '/bare/inner', '/bare/deep/er', '/single', '/deep/er/events', '/if', '/split/inner',
         '/turned/inner')
     {
         is_served($place);
