@@ -99,6 +99,8 @@ subtest 'handlers with nothing to serve' => sub {
     my $query = 'SetHandler connpool-query';
     refused(at('Location "/x"', $query) . at('Location "/xy"', 'ConnPoolServe by_id'),
         $nothing, 'half a name');
+    refused(at('Location /x', $query) . at('Location /xy', 'ConnPoolServe by_id'),
+        $nothing, 'without quotes');
     refused(at('VirtualHost *:1', at('Location "/x"', $query))
             . at('VirtualHost *:2', at('Location "/x"', 'ConnPoolServe by_id')),
         $nothing, 'in another virtual host');
@@ -115,6 +117,8 @@ subtest 'handlers with nothing to serve' => sub {
     accepted(at('Location "/x"', $query) . at('Location "/x/y"', $serve), 'below');
     accepted(at('Location "/x"', $query) . at('Location "/x/"', $serve), 'beside');
     accepted(at('Location "/"', $serve) . at('Location "/x"', $query), 'from /');
+    accepted(at('Location /', $serve) . at('Location /x', $query), 'without quotes');
+    accepted(at('Directory /srv', $query) . at('Directory /srv/x', $serve), 'directories');
     accepted(at('Location "/x"', at('If "true"', $query), $serve), 'in <If>');
     accepted(at('Location "/x"', $query, at('If "true"', $serve)), 'from <If>');
     accepted(at('LocationMatch "x"', $serve) . at('Location "/x"', $query), 'a pattern');
@@ -239,6 +243,11 @@ subtest 'SQL that SQLite cannot read' => sub {
         qr/ConnPoolQuery q: SQLite cannot read the SQL: /, $_)
         for 'INSERT t VALUES (1)', 'UPDATE t SET a = now()', 'DELETE t WHERE a = 1',
         'INSERT INTO t(a, b) VALUES (1)';
+    my $below = "ConnPoolDatabase later sqlite:later.db";
+    refused("ConnPoolQuery q later \"SELECT a FORM t\"\n$below",
+        qr/ConnPoolQuery q: SQLite cannot read/, 'the database stands below');
+    refused("ConnPoolQuery q later \"SELECT 1 -- a\"\n$below",
+        qr/ConnPoolQuery q: the SQL has a comment/, 'likewise');
     accepted("ConnPoolQuery q events \"$_\"", $_)
         for 'SELECT a, u.b FROM no_such JOIN u USING (k) WHERE odd = lower(a)',
         'SELECT d ->> \'$.x\' AS x FROM docs WHERE docs MATCH \'y\'';

@@ -39,6 +39,21 @@ ConnPoolServe up
 SetHandler connpool-query
 ConnPoolServe one
 </Location>
+<Location /bare>
+SetHandler connpool-query
+ConnPoolServe one
+</Location>
+<Location /bare/inner >
+SetHandler connpool-query
+</Location>
+<Location /bare/deep/er>
+SetHandler connpool-query
+ConnPoolServe one
+</Location>
+<Location '/single'>
+SetHandler connpool-query
+ConnPoolServe one
+</Location>
 <Location "/slash/">
 SetHandler connpool-query
 ConnPoolServe one
@@ -149,7 +164,7 @@ subtest 'a location without quotes' => sub {
 };
 
 subtest 'a location' => sub {
-    for my $place ('/events', '/deep/er/events', '/if', '/split/inner',
+    for my $place ('/events', '/bare', '/bare/inner', '/bare/deep/er', '/single', '/deep/er/events', '/if', '/split/inner',
         '/turned/inner')
     {
         is_served($place);

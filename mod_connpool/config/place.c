@@ -91,9 +91,7 @@ connpool_place_t connpool_place_of(cmd_parms *cmd)
 {
     const ap_directive_t *section = cmd->directive->parent;
     connpool_place_t place = {CONNPOOL_PLACE_SERVER, NULL};
-    const char *args;
-    char *path;
-    apr_size_t size;
+    const char *args = "", *path, *end;
 
     while (section && !place.kind) {
         place.kind = kind_of(section);
@@ -103,11 +101,10 @@ connpool_place_t connpool_place_of(cmd_parms *cmd)
     if (!place.kind) {
         return place;
     }
+    end = ap_strrchr_c(args, '>'); /* of <Location /x>, as it was written */
+    args = end ? apr_pstrmemdup(cmd->pool, args, (apr_size_t)(end - args))
+               : args;
     path = ap_getword_conf(cmd->pool, &args);
-    size = strlen(path);
-    if (size > 0 && path[size - 1] == '>') {
-        path[size - 1] = '\0'; /* <Location /x>, without quotes */
-    }
     if (*path == '/' && !apr_fnmatch_test(path)
         && (place.kind == CONNPOOL_PLACE_LOCATION
             || place.kind == CONNPOOL_PLACE_DIRECTORY)) {
