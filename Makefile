@@ -13,8 +13,8 @@ PROVE   ?= prove
 JOBS    ?= 2
 
 # The core links without httpd: the unit tests are made of it.
-CORE_FOLDERS := base base/bytes stats pool pool/rate database database/sqlite http \
-                http/upstream http/job answers answers/shared
+CORE_FOLDERS := base base/bytes stats pool pool/rate database database/sqlite \
+                database/sqlite/text http http/upstream http/job answers answers/shared
 SOURCES      := $(sort $(shell find mod_connpool -name '*.c'))
 CORE         := $(sort $(wildcard $(CORE_FOLDERS:%=mod_connpool/%/*.c)))
 TEST_SOURCES := $(wildcard tests/*.c) $(sort $(wildcard $(CORE_FOLDERS:%=tests/%/*.c))) \

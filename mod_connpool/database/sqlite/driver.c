@@ -7,7 +7,7 @@
 #include "database/database.h"
 #include "database/limit.h"
 #include "database/sqlite/connection.h"
-#include "database/sqlite/scan.h"
+#include "database/sqlite/text/scan.h"
 #include "database/sqlite/sqlite.h"
 #include "database/value.h"
 #include "database/version.h"

@@ -7,7 +7,7 @@
 #include <apr_strings.h>
 #include <sqlite3.h>
 
-#include "database/sqlite/scan.h"
+#include "database/sqlite/text/scan.h"
 #include "suites.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array[0]))
