@@ -61,10 +61,10 @@ static void write_outcome(cp_buffer_t *buf, connpool_item_t *item,
 
     if (!has_body(item)) {
         connpool_json_key(buf, ",", "error");
-        connpool_problem_write(buf, item->status,
-                               item->answer ? "There is no such row."
-                                            : item->detail,
-                               item->retry_after, item->errors);
+        connpool_problem_write(
+            buf, item->status,
+            item->answer ? "There is no such row." : item->detail,
+            item->retry_after, item->errors, &item->violation);
         return;
     }
     truncated = cp_answer_header(item->answer, "ConnPool-Truncated");
@@ -77,7 +77,7 @@ static void write_outcome(cp_buffer_t *buf, connpool_item_t *item,
         buf->size = 0;
         item->status = HTTP_REQUEST_ENTITY_TOO_LARGE;
         connpool_json_key(buf, ",", "error");
-        connpool_problem_write(buf, item->status, TOO_LARGE, 0, NULL);
+        connpool_problem_write(buf, item->status, TOO_LARGE, 0, NULL, NULL);
     }
 }
 
