@@ -23,9 +23,9 @@ static const struct {
     {"hash", hash_suite},         {"flight", flight_suite},
     {"key", key_suite},           {"entry", entry_suite},
     {"store", store_suite},       {"sentinel", sentinel_suite},
-    {"breaker", breaker_suite},   {"option", option_suite},
-    {"utf8", utf8_suite},         {"rate", rate_suite},
-    {"seam", seam_suite},
+    {"breaker", breaker_suite},   {"schema", schema_suite},
+    {"option", option_suite},     {"utf8", utf8_suite},
+    {"rate", rate_suite},         {"seam", seam_suite},
 };
 
 #define SUITES ((int)(sizeof(suites) / sizeof(suites[0])))

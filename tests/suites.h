@@ -34,6 +34,7 @@ SUITE(key);
 SUITE(entry);
 SUITE(store);
 SUITE(sentinel);
+SUITE(schema);
 SUITE(seam);
 
 #undef SUITE
