@@ -159,8 +159,8 @@ subtest 'shape of the JSON' => sub {
         $server->mpm eq 'prefork' ? 0 : 1, 'the loop is on but on prefork');
 
     my $spread   = 'count sum p50 p90 p99 max';
-    my $failures = 'input refused size rate upstream capacity storage deadline '
-        . 'cancelled internal';
+    my $failures = 'input refused conflict size rate upstream capacity storage '
+        . 'deadline cancelled internal';
     for my $pool (@{$report->{pools}}) {
         my $name   = $pool->{name};
         my $server = exists $pool->{server} ? 'server' : '';
