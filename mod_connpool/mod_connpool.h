@@ -113,6 +113,14 @@ APR_DECLARE_OPTIONAL_FN(apr_int64_t, connpool_call_last_rowid, (connpool_call_t 
  * and SQL); owned by the call, "" when nothing did. */
 APR_DECLARE_OPTIONAL_FN(const char *, connpool_call_error, (connpool_call_t *call));
 
+/** Which kind of constraint of the database did not hold: "unique",
+ * "primary_key", "foreign_key", "not_null", "check", "datatype", "trigger",
+ * "other"; NULL: the last function on this call failed for another reason, or
+ * did not fail. *psubject (may be NULL) gets "table.column, table.column", or a
+ * constraint's name, or "". Owned by the call. */
+APR_DECLARE_OPTIONAL_FN(const char *, connpool_call_constraint,
+                        (connpool_call_t *call, const char **psubject));
+
 /* --- work: fetches --- */
 
 /** GET an upstream by name, with path and query (percent-encoded already; NULL:
@@ -184,7 +192,8 @@ APR_DECLARE_OPTIONAL_FN(void, connpool_batch_end, (connpool_batch_t *batch));
  * connection is the writer, and no other process of this server writes the
  * same file until it is given back: be quick. Owned by the pool: never close
  * the handle, finalize the statements that you prepare, and write nothing with
- * CONNPOOL_READ. A transaction that is left open is rolled back.
+ * CONNPOOL_READ. Functions that you register end with the release, unless they
+ * are marked SQLITE_INNOCUOUS or SQLITE_DIRECTONLY. A transaction that is left open is rolled back.
  * @return APR_SUCCESS, APR_TIMEUP, APR_ENOSPC, APR_NOTFOUND, APR_EACCES (to
  * write, but the database is read-only), APR_EOF (the server is stopping), or
  * the failure to connect */

@@ -174,7 +174,7 @@ subtest 'an error in the middle' => sub {
     ok($body !~ /"id":200000\b/, 'nor the row that broke');
     ok($server->await_log(qr/query 'breaks': the answer is cut: .*overflow/),
         'logged');
-    is($server->get('/breaks_early')->{status}, 400, 'before the first byte');
+    is($server->get('/breaks_early')->{status}, 500, 'before the first byte');
     ok(is_free(5), 'all connections are back');
     is($server->get('/one')->{content}, '9', 'and good');
     my ($query) = grep { $_->{name} eq 'breaks' } @{$server->status_json->{queries}};

@@ -187,9 +187,10 @@ subtest 'a write that is not ended, or fails' => sub {
     is(count_of(), $before, 'but it was rolled back');
     @lines = steps(
         q(sql=a:events:write:INSERT INTO event(name) VALUES('one')),
-        'run=a', 'end=a', 'error=a');
+        'run=a', 'end=a', 'error=a', 'constraint=a');
     like($lines[2], qr/^end error/, 'a constraint');
     like($lines[3], qr/UNIQUE constraint/, 'explained');
+    is($lines[4], 'constraint unique: event.name', 'and told');
     is(count_of(), $before, 'nothing written');
 };
 

@@ -159,7 +159,7 @@ subtest 'shape of the JSON' => sub {
         $server->mpm eq 'prefork' ? 0 : 1, 'the loop is on but on prefork');
 
     my $spread   = 'count sum p50 p90 p99 max';
-    my $failures = 'input refused size rate upstream capacity storage memory deadline '
+    my $failures = 'input refused conflict size rate upstream capacity storage memory deadline '
         . 'cancelled internal';
     for my $pool (@{$report->{pools}}) {
         my $name   = $pool->{name};

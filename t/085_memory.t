@@ -12,9 +12,10 @@ use ConnPoolUpstream;
 use Test::More;
 
 my ($roomy, $reserved) = free_port();
+my $quick  = ConnPoolUpstream->start;
 my $server = ConnPoolTest->new(
     children => 1,
-    vars     => {ROOMY => $roomy},
+    vars     => {ROOMY => $roomy, UPSTREAM => $quick->port},
     conf     => <<'CONF',
 ConnPoolMemory 2M
 Listen 127.0.0.1:@ROOMY@
@@ -27,6 +28,11 @@ ConnPoolQuery scan big "SELECT count(*) AS n, sum(length(x)) AS size FROM item"
 ConnPoolQuery join big "SELECT count(*) FROM item a, item b WHERE a.x > b.x" timeout=5s
 ConnPoolDatabase small sqlite:@DIR@/db/small.db max=3
 ConnPoolQuery quick small "SELECT a FROM t"
+ConnPoolUpstream up http://127.0.0.1:@UPSTREAM@/
+<Location "/up">
+SetHandler connpool-fetch
+ConnPoolServe up
+</Location>
 <Location "/scan">
 SetHandler connpool-query
 ConnPoolServe scan
@@ -121,6 +127,7 @@ subtest 'what is too much is refused' => sub {
     is($refused->{headers}{'content-type'}, 'application/problem+json',
         'as a problem');
     like(ConnPoolTest::decode($refused)->{detail}, qr/memory bound/, 'why');
+    is($server->get('/up/delay/0')->{status}, 200, 'a fetch needs no database');
     my $report = $server->status_json;
     cmp_ok($report->{memory_refused}, '>=', 1, 'counted');
     is(metric('connpool_memory_refused_total'), $report->{memory_refused},

@@ -27,7 +27,7 @@ static const struct {
     {"utf8", utf8_suite},         {"rate", rate_suite},
     {"seam", seam_suite},         {"gunzip", gunzip_suite},
     {"inherit", inherit_suite},   {"check", check_suite},
-    {"fork", fork_suite},
+    {"fork", fork_suite},         {"schema", schema_suite},
 };
 
 #define SUITES ((int)(sizeof(suites) / sizeof(suites[0])))

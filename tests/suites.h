@@ -38,6 +38,7 @@ SUITE(key);
 SUITE(entry);
 SUITE(store);
 SUITE(sentinel);
+SUITE(schema);
 SUITE(seam);
 
 #undef SUITE

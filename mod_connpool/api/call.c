@@ -398,6 +398,15 @@ static apr_int64_t connpool_call_last_rowid(connpool_call_t *call)
     return call->run.result.last_rowid;
 }
 
+static const char *connpool_call_constraint(connpool_call_t *call,
+                                            const char **psubject)
+{
+    if (psubject) {
+        *psubject = call->err.subject;
+    }
+    return call->err.constraint;
+}
+
 static const char *connpool_call_error(connpool_call_t *call)
 {
     return call->err.detail;
@@ -424,4 +433,5 @@ void connpool_call_api_register(void)
     APR_REGISTER_OPTIONAL_FN(connpool_call_changes);
     APR_REGISTER_OPTIONAL_FN(connpool_call_last_rowid);
     APR_REGISTER_OPTIONAL_FN(connpool_call_error);
+    APR_REGISTER_OPTIONAL_FN(connpool_call_constraint);
 }

@@ -14,6 +14,9 @@ apr_status_t cp_error_set(cp_error_t *err, cp_error_class_t cls,
     err->rv = rv;
     err->retry_after = 0;
     err->cause = cause;
+    err->constraint = NULL;
+    err->subject[0] = '\0';
+    err->message[0] = '\0';
     va_start(args, format);
     vsnprintf(err->detail, sizeof(err->detail), format, args);
     va_end(args);
@@ -32,18 +35,22 @@ void cp_error_clear(cp_error_t *err)
     err->rv = APR_SUCCESS;
     err->retry_after = 0;
     err->cause = "";
+    err->constraint = NULL;
+    err->subject[0] = '\0';
+    err->message[0] = '\0';
     err->detail[0] = '\0';
 }
 
 const char *cp_error_class_name(cp_error_class_t cls)
 {
     static const char *const names[CP_ERR_CLASSES] = {
-        [CP_ERR_NONE] = "none",           [CP_ERR_INPUT] = "input",
-        [CP_ERR_REFUSED] = "refused",     [CP_ERR_SIZE] = "size",
-        [CP_ERR_RATE] = "rate",           [CP_ERR_UPSTREAM] = "upstream",
-        [CP_ERR_CAPACITY] = "capacity",   [CP_ERR_STORAGE] = "storage",
-        [CP_ERR_MEMORY] = "memory",       [CP_ERR_DEADLINE] = "deadline",
-        [CP_ERR_CANCELLED] = "cancelled", [CP_ERR_INTERNAL] = "internal",
+        [CP_ERR_NONE] = "none",         [CP_ERR_INPUT] = "input",
+        [CP_ERR_REFUSED] = "refused",   [CP_ERR_CONFLICT] = "conflict",
+        [CP_ERR_SIZE] = "size",         [CP_ERR_RATE] = "rate",
+        [CP_ERR_UPSTREAM] = "upstream", [CP_ERR_CAPACITY] = "capacity",
+        [CP_ERR_STORAGE] = "storage",   [CP_ERR_MEMORY] = "memory",
+        [CP_ERR_DEADLINE] = "deadline", [CP_ERR_CANCELLED] = "cancelled",
+        [CP_ERR_INTERNAL] = "internal",
     };
 
     return cls < CP_ERR_CLASSES ? names[cls] : "unknown";

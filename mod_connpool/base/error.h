@@ -10,6 +10,7 @@ typedef enum cp_error_class_t {
     CP_ERR_NONE,      /**< no error */
     CP_ERR_INPUT,     /**< 400: the request's values are wrong */
     CP_ERR_REFUSED,   /**< 403: a policy forbids it */
+    CP_ERR_CONFLICT,  /**< 409: what is stored already does not allow it */
     CP_ERR_SIZE,      /**< 413/502: more bytes than allowed */
     CP_ERR_RATE,      /**< 429: more often than allowed */
     CP_ERR_UPSTREAM,  /**< 502: the other side is broken */
@@ -28,7 +29,13 @@ typedef struct cp_error_t {
     apr_status_t rv;   /**< APR_SUCCESS when no system status applies */
     int retry_after;   /**< seconds until it may be otherwise, 0: not known */
     const char *cause; /**< static; safe to show to clients */
-    char detail[320];  /**< for the log only: may name files, SQL, addresses */
+    const char *constraint; /**< static: the kind that was violated, "unique",
+                                 "foreign_key", ...; NULL: it is none */
+    char subject[192];      /**< of the constraint, "" if not known: a name, or
+                                 "table.column, table.column" */
+    char message[256]; /**< instead of the cause: what the database's author
+                            tells clients; "" mostly */
+    char detail[640];  /**< for the log only: may name files, SQL, addresses */
 } cp_error_t;
 
 /** Set all fields; returns rv, or APR_EGENERAL when rv is APR_SUCCESS, so that

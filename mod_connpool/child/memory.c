@@ -138,9 +138,13 @@ static int make_room(server_rec *s)
     return is_within_bound(s);
 }
 
-int connpool_memory_allows(server_rec *s)
+int connpool_memory_allows(server_rec *s, int is_database)
 {
-    if (is_within_bound(s) || make_room(s)) {
+    if (is_within_bound(s)
+        || (!is_database
+            && cp_stats_get(&connpool_child.buffer_bytes)
+                   <= (uint64_t)connpool_server(s)->memory)
+        || make_room(s)) {
         return 1;
     }
     cp_stats_add(&process_stats()->refused_memory, 1);

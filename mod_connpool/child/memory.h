@@ -25,8 +25,9 @@ void connpool_memory_start(void);
 void connpool_memory_join(const connpool_memory_user_t *user);
 
 /** Does what this child uses leave room for one more request, under the bound
- * of that server? Shrinks what is idle before it says no; counts both. */
-int connpool_memory_allows(server_rec *s);
+ * of that server? A fetch needs room for its answer only, whatever databases
+ * hold. Shrinks what is idle before it says no; counts both. */
+int connpool_memory_allows(server_rec *s, int is_database);
 
 /** The process has no memory for `what`, a part of a request or of its answer:
  * count it and log it. */

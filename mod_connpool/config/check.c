@@ -3,6 +3,7 @@
  * server is completed, names are resolved, and all is refused that can be known
  * to be wrong without opening a database, so that configtest tells. */
 #include "glue.h"
+#include "answers/encode.h"
 #include "base/option.h"
 #include "config/config.h"
 #include "config/database.h"
@@ -10,9 +11,12 @@
 #include "config/query.h"
 #include "config/setting.h"
 #include "config/upstream.h"
+#include "database/database.h"
 #include "http/upstream/upstream.h"
 
 #include <apr_strings.h>
+#include <http_core.h>
+#include <http_log.h>
 
 static void set_default(int *field, int value)
 {
@@ -118,6 +122,34 @@ static const char *complete_query(apr_pool_t *p, connpool_server_t *sc,
     return NULL;
 }
 
+/* Formats whose answers tell how their columns are called. */
+static int shows_names(const connpool_query_t *query)
+{
+    return query->format != CP_FORMAT_ARRAYS
+           && query->format != CP_FORMAT_VALUE;
+}
+
+static void warn_nameless(const connpool_query_t *query)
+{
+    const cp_database_driver_t *driver = query->database->driver;
+    const char *column = NULL;
+    apr_size_t size = 0;
+
+    if (driver->nameless && shows_names(query)) {
+        column = driver->nameless(query->sql, &query->shape, &size);
+    }
+    /* A start reads the configuration twice. */
+    if (column
+        && ap_state_query(AP_SQ_MAIN_STATE) != AP_SQ_MS_CREATE_PRE_CONFIG) {
+        ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_WARNING, 0,
+                     query->server,
+                     "ConnPoolQuery %s at %s: a column of its answer has no "
+                     "name, so its SQL is shown: %.*s; write: %.*s AS name",
+                     query->name, query->where, (int)(size < 60 ? size : 60),
+                     column, (int)(size < 60 ? size : 60), column);
+    }
+}
+
 static int check_server(apr_pool_t *p, server_rec *s)
 {
     connpool_server_t *sc = connpool_server(s);
@@ -149,6 +181,7 @@ static int check_server(apr_pool_t *p, server_rec *s)
         if (error) {
             return connpool_refuse(s, query->where, error);
         }
+        warn_nameless(query);
     }
     return OK;
 }

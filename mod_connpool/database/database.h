@@ -24,11 +24,13 @@
  *   write lock     the server's, lent to the database for its life
  *
  * Who fails fills the cp_error_t: a class, which decides what the client is
- * told (CP_ERR_INPUT: the values, CP_ERR_REFUSED: not allowed, CP_ERR_STORAGE:
- * the database, CP_ERR_DEADLINE, CP_ERR_CAPACITY), a cause that is constant and
- * may be shown, a detail for the log that begins "database 'NAME': " and holds
- * no secret. A connection that is not to be used again says so in its pool
- * driver's `reset`. Functions are called from any thread, unless they say
+ * told (CP_ERR_INPUT: the values, CP_ERR_CONFLICT: what is stored does not
+ * allow them, CP_ERR_REFUSED: not allowed, CP_ERR_STORAGE: the database,
+ * CP_ERR_INTERNAL: the query fails whatever the values are, CP_ERR_DEADLINE,
+ * CP_ERR_CAPACITY), the constraint that did not hold, a cause that is constant
+ * and may be shown, a detail for the log that begins "database 'NAME': " and
+ * holds no secret. A connection that is not to be used again says so in its
+ * pool driver's `reset`. Functions are called from any thread, unless they say
  * otherwise; those of one connection from one at a time. Members that a driver
  * may leave out, for want of the ability, say which. */
 #ifndef CP_DATABASE_H
@@ -51,8 +53,8 @@
 
 /** The first member of the table, and the version of the provider: raised when
  * the table changes. */
-#define CP_DATABASE_ABI     1
-#define CP_DATABASE_VERSION "1"
+#define CP_DATABASE_ABI     2
+#define CP_DATABASE_VERSION "2"
 #define CP_DATABASE_GROUP   "connpool-database"
 
 /** Never complete but within a driver, each of which has its own. */
@@ -138,6 +140,10 @@ typedef struct cp_database_driver_t {
     /** With CP_CAN_VERSION: does the text use what changes without the data?
      * @return 1, and in *word the name of it */
     int (*is_volatile)(const char *sql, const char **word);
+    /** The first column of its answer that has no name, and the size; NULL: all
+     * have one, as far as the text tells. May be left out. */
+    const char *(*nameless)(const char *sql, const cp_sql_shape_t *shape,
+                            apr_size_t *psize);
     /** Likewise: does this value make something depend on the time? */
     int (*is_volatile_value)(const cp_value_t *value);
 

@@ -97,7 +97,7 @@ static connpool_hold_t *vacant_hold(request_rec *top, connpool_state_t *state)
     return hold;
 }
 
-static apr_status_t hold_pool(request_rec *r, cp_pool_t *pool,
+static apr_status_t hold_pool(request_rec *r, cp_pool_t *pool, int is_database,
                               const char *holder, int how,
                               connpool_hold_t **phold, cp_error_t *err)
 {
@@ -120,7 +120,7 @@ static apr_status_t hold_pool(request_rec *r, cp_pool_t *pool,
         *phold = hold;
         return APR_SUCCESS;
     }
-    if (!connpool_memory_allows(r->server)) {
+    if (!connpool_memory_allows(r->server, is_database)) {
         static cp_log_limit_t limit;
         uint64_t suppressed;
 
@@ -170,15 +170,15 @@ apr_status_t connpool_hold_database(request_rec *r, connpool_database_t *db,
             "database '%s': readonly=on has no writer", db->name);
     }
     if (!db->child) {
-        return hold_pool(r, NULL, holder, 0, phold, err);
+        return hold_pool(r, NULL, 1, holder, 0, phold, err);
     }
     pools = is_pooled ? &db->child->pooled : &db->child->direct;
     /* A definition seen through a foreign server may exist in one form only. */
     if (!pools->readers) {
         pools = is_pooled ? &db->child->direct : &db->child->pooled;
     }
-    return hold_pool(r, is_writer ? pools->writer : pools->readers, holder, 0,
-                     phold, err);
+    return hold_pool(r, is_writer ? pools->writer : pools->readers, 1, holder,
+                     0, phold, err);
 }
 
 apr_status_t connpool_hold_upstream(request_rec *r, connpool_upstream_t *up,
@@ -191,11 +191,11 @@ apr_status_t connpool_hold_upstream(request_rec *r, connpool_upstream_t *up,
 
     connpool_fork_settle();
     if (!up->child) {
-        return hold_pool(r, NULL, NULL, 0, phold, err);
+        return hold_pool(r, NULL, 0, NULL, 0, phold, err);
     }
     pools = up->child->pool;
     return hold_pool(r, pools[is_pooled] ? pools[is_pooled] : pools[!is_pooled],
-                     NULL, how, phold, err);
+                     0, NULL, how, phold, err);
 }
 
 void *connpool_hold_connection(const connpool_hold_t *hold)

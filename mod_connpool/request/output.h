@@ -16,9 +16,16 @@ struct cp_answer_t;
 int connpool_problem(request_rec *r, int status, const char *detail,
                      const apr_array_header_t *errors);
 
+/** Which constraint of a database did not hold, as in cp_error_t. */
+typedef struct connpool_violation_t {
+    const char *constraint; /* NULL: none */
+    const char *subject;    /* may be NULL or "" */
+} connpool_violation_t;
+
 /** Append its object to a buffer. retry_after: seconds; 0 is not shown. */
 void connpool_problem_write(cp_buffer_t *buf, int status, const char *detail,
-                            int retry_after, const apr_array_header_t *errors);
+                            int retry_after, const apr_array_header_t *errors,
+                            const connpool_violation_t *violation);
 
 /** Answer OPTIONS, and what is not among methods (bits), by telling which are;
  * GET includes HEAD.

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Answers that say what is wrong. */
 #include "glue.h"
+#include "answers/encode.h"
 #include "answers/put.h"
 #include "base/bytes/buffer.h"
 #include "base/error.h"
@@ -23,6 +24,8 @@ int connpool_status_of(cp_error_class_t cls)
         return HTTP_BAD_REQUEST;
     case CP_ERR_REFUSED:
         return HTTP_FORBIDDEN;
+    case CP_ERR_CONFLICT:
+        return HTTP_CONFLICT;
     case CP_ERR_SIZE:
         return HTTP_REQUEST_ENTITY_TOO_LARGE;
     case CP_ERR_RATE:
@@ -63,8 +66,41 @@ static void append_errors(cp_buffer_t *buf, const apr_array_header_t *errors)
     connpool_json_put(buf, "]");
 }
 
+/* "item.email, item.tenant" as columns, anything else as a name. */
+static void append_subject(cp_buffer_t *buf, const char *subject)
+{
+    const char *end;
+
+    if (!strchr(subject, '.')) {
+        connpool_json_text(buf, ",", "name", subject);
+        return;
+    }
+    connpool_json_key(buf, ",", "columns");
+    connpool_json_put(buf, "[");
+    for (const char *column = subject; *column; column = end) {
+        end = strstr(column, ", ");
+        end = end ? end : column + strlen(column);
+        connpool_json_put(buf, column == subject ? "" : ",");
+        cp_encode_json_string(buf, column, (apr_size_t)(end - column));
+        end += *end ? 2 : 0;
+    }
+    connpool_json_put(buf, "]");
+}
+
+static void append_violation(cp_buffer_t *buf,
+                             const connpool_violation_t *violation)
+{
+    if (violation && violation->constraint) {
+        connpool_json_text(buf, ",", "constraint", violation->constraint);
+        if (violation->subject && *violation->subject) {
+            append_subject(buf, violation->subject);
+        }
+    }
+}
+
 void connpool_problem_write(cp_buffer_t *buf, int status, const char *detail,
-                            int retry_after, const apr_array_header_t *errors)
+                            int retry_after, const apr_array_header_t *errors,
+                            const connpool_violation_t *violation)
 {
     const char *title = title_of(status);
 
@@ -79,18 +115,20 @@ void connpool_problem_write(cp_buffer_t *buf, int status, const char *detail,
     if (errors && errors->nelts > 0) {
         append_errors(buf, errors);
     }
+    append_violation(buf, violation);
     connpool_json_put(buf, "}");
 }
 
-int connpool_problem(request_rec *r, int status, const char *detail,
-                     const apr_array_header_t *errors)
+static int send_problem(request_rec *r, int status, const char *detail,
+                        const apr_array_header_t *errors,
+                        const connpool_violation_t *violation)
 {
     cp_buffer_t buf = {0};
 
     if (r->eos_sent) {
         return OK; /* httpd has answered: the request's body was broken */
     }
-    connpool_problem_write(&buf, status, detail, 0, errors);
+    connpool_problem_write(&buf, status, detail, 0, errors, violation);
     connpool_json_put(&buf, "\n");
     r->status = status;
     r->status_line = NULL;
@@ -104,6 +142,12 @@ int connpool_problem(request_rec *r, int status, const char *detail,
     ap_set_content_length(r, (apr_off_t)buf.size);
     connpool_pass_buffer(r, &buf, 1);
     return OK;
+}
+
+int connpool_problem(request_rec *r, int status, const char *detail,
+                     const apr_array_header_t *errors)
+{
+    return send_problem(r, status, detail, errors, NULL);
 }
 
 const char *connpool_suppressed(apr_pool_t *p, uint64_t count)
@@ -143,6 +187,10 @@ const char *connpool_explain(apr_pool_t *p, const char *what,
 {
     const char *again = "";
 
+    if (err->message[0]) {
+        /* Whoever wrote the trigger speaks to clients. */
+        return apr_pstrdup(p, err->message);
+    }
     if (err->retry_after > 0) {
         again = apr_psprintf(p, ", it is asked again in %d s",
                              err->retry_after);
@@ -161,8 +209,9 @@ int connpool_problem_of(request_rec *r, const char *what, const cp_error_t *err,
         apr_table_setn(r->headers_out, "Retry-After",
                        apr_itoa(r->pool, err->retry_after));
     }
-    return connpool_problem(r, connpool_status_of(err->cls),
-                            connpool_explain(r->pool, what, err), NULL);
+    return send_problem(r, connpool_status_of(err->cls),
+                        connpool_explain(r->pool, what, err), NULL,
+                        &(connpool_violation_t){err->constraint, err->subject});
 }
 
 /* --- methods --- */

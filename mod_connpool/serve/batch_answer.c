@@ -61,7 +61,7 @@ static void replace_body(cp_buffer_t *buf, connpool_item_t *item, int status,
     cp_buffer_free(buf);
     item->status = status;
     connpool_json_key(buf, ",", "error");
-    connpool_problem_write(buf, status, detail, 0, NULL);
+    connpool_problem_write(buf, status, detail, 0, NULL, NULL);
 }
 
 static void write_outcome(cp_buffer_t *buf, connpool_item_t *item,
@@ -71,10 +71,10 @@ static void write_outcome(cp_buffer_t *buf, connpool_item_t *item,
 
     if (!has_body(item)) {
         connpool_json_key(buf, ",", "error");
-        connpool_problem_write(buf, item->status,
-                               item->answer ? "There is no such row."
-                                            : item->detail,
-                               item->retry_after, item->errors);
+        connpool_problem_write(
+            buf, item->status,
+            item->answer ? "There is no such row." : item->detail,
+            item->retry_after, item->errors, &item->violation);
         return;
     }
     truncated = cp_answer_header(item->answer, "ConnPool-Truncated");

@@ -167,6 +167,8 @@ static void fail(connpool_item_t *item, const cp_error_t *err)
                                   : item->upstream->complaints);
     item->reason = apr_pstrdup(p, err->detail);
     item->retry_after = err->retry_after;
+    item->violation.constraint = err->constraint;
+    item->violation.subject = apr_pstrdup(p, err->subject);
     connpool_item_refuse(item, status,
                          err->rv == APR_SUCCESS ? APR_EGENERAL : err->rv,
                          connpool_explain(p, what, err), NULL);

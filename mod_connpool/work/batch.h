@@ -4,6 +4,7 @@
 #define MOD_CONNPOOL_BATCH_H
 
 #include "glue.h"
+#include "request/output.h"
 #include "answers/answer.h"
 #include "base/clock.h"
 #include "config/query.h"
@@ -34,8 +35,9 @@ typedef struct connpool_item_t {
     const char *reason;  /**< and this; for the log. NULL: nothing more */
     int retry_after;     /**< seconds until it may be otherwise, 0: not known */
     apr_array_header_t *errors; /**< connpool_input_error_t; NULL: none */
-    cp_clock_t began;           /**< 0: not yet */
-    apr_interval_time_t us;     /**< until it was done */
+    connpool_violation_t violation;
+    cp_clock_t began;       /**< 0: not yet */
+    apr_interval_time_t us; /**< until it was done */
 
     apr_size_t counted; /**< of the answer's body, in the child's figures */
     apr_size_t size;    /**< ... in the batch's */

@@ -9,6 +9,7 @@
  *   curl=a  perform=a  useragent=a:TEXT
  *   named=a:QUERY  sql=a:DATABASE:read|write:SQL  bind=a:NAME:n|i|r|t|b:VALUE
  *   run=a  next=a  rows=a  end=a  error=a
+ *   constraint=a
  *   fetch=UPSTREAM:PATH:QUERY
  *   batch=PARALLEL  addcall=a  addfetch=UPSTREAM:PATH:QUERY
  *   waitall=MS (-1: no limit)  waitnext=MS  result=INDEX  endbatch=
@@ -53,6 +54,7 @@ extern module AP_MODULE_DECLARE_DATA cptest_module
     F(call_changes)                                                            \
     F(call_last_rowid)                                                         \
     F(call_error)                                                              \
+    F(call_constraint)                                                         \
     F(fetch)                                                                   \
     F(response_status)                                                         \
     F(response_header)                                                         \
@@ -446,6 +448,18 @@ static void do_error(script_t *s, const char *arg)
     }
 }
 
+static void do_constraint(script_t *s, const char *arg)
+{
+    const char *rest, *constraint, *subject = NULL;
+    connpool_call_t *call = call_of(s, arg, &rest);
+
+    if (call) {
+        constraint = cp_call_constraint(call, &subject);
+        ap_rprintf(s->r, "constraint %s: %s\n",
+                   constraint ? constraint : "none", subject);
+    }
+}
+
 /* --- fetches --- */
 
 static void print_response(script_t *s, const char *word,
@@ -601,22 +615,39 @@ static const struct {
     const char *name;
     void (*run)(script_t *s, const char *arg);
 } steps[] = {
-    {"acquire", do_acquire}, {"release", do_release},
-    {"discard", do_discard}, {"same", do_same},
-    {"sqlite", do_sqlite},   {"exec", do_exec},
-    {"open", do_open},       {"close", do_close},
-    {"curl", do_curl},       {"perform", do_perform},
-    {"named", do_named},     {"useragent", do_useragent},
-    {"sql", do_sql},         {"bind", do_bind},
-    {"run", do_run},         {"next", do_next},
-    {"rows", do_rows},       {"end", do_end},
-    {"error", do_error},     {"fetch", do_fetch},
-    {"sub", do_sub},         {"redirect", do_redirect},
-    {"status", do_status},   {"touch", do_touch},
-    {"await", do_await},     {"batch", do_batch},
-    {"addcall", do_addcall}, {"addfetch", do_addfetch},
-    {"waitall", do_waitall}, {"waitnext", do_waitnext},
-    {"result", do_result},   {"endbatch", do_endbatch},
+    {"acquire", do_acquire},
+    {"release", do_release},
+    {"discard", do_discard},
+    {"same", do_same},
+    {"sqlite", do_sqlite},
+    {"exec", do_exec},
+    {"open", do_open},
+    {"close", do_close},
+    {"curl", do_curl},
+    {"perform", do_perform},
+    {"named", do_named},
+    {"useragent", do_useragent},
+    {"sql", do_sql},
+    {"bind", do_bind},
+    {"run", do_run},
+    {"next", do_next},
+    {"rows", do_rows},
+    {"end", do_end},
+    {"error", do_error},
+    {"fetch", do_fetch},
+    {"constraint", do_constraint},
+    {"sub", do_sub},
+    {"redirect", do_redirect},
+    {"status", do_status},
+    {"touch", do_touch},
+    {"await", do_await},
+    {"batch", do_batch},
+    {"addcall", do_addcall},
+    {"addfetch", do_addfetch},
+    {"waitall", do_waitall},
+    {"waitnext", do_waitnext},
+    {"result", do_result},
+    {"endbatch", do_endbatch},
     {"heap", do_heap},
 };
 

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "database/sqlite/sqlite.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -68,9 +69,10 @@ static int set_pragmas(cp_sqlite_conn_t *conn)
     apr_snprintf(sql, sizeof(sql),
                  "PRAGMA cache_size=-%d; PRAGMA synchronous=%s;"
                  "PRAGMA cell_size_check=1; PRAGMA mmap_size=0;"
+                 "PRAGMA recursive_triggers=%d;"
                  "PRAGMA journal_size_limit=%d",
                  (int)(config->cache / 1024), config->synchronous,
-                 JOURNAL_SIZE_LIMIT);
+                 config->recursive_triggers, JOURNAL_SIZE_LIMIT);
     return cp_sqlite_exec(conn, sql);
 }
 
@@ -91,6 +93,8 @@ static void close_later(cp_sqlite_conn_t *conn)
 void cp_sqlite_close(cp_sqlite_conn_t *conn)
 {
     __atomic_sub_fetch(&conn->db->connections, 1, __ATOMIC_RELAXED);
+    cp_sqlite_weigh_nothing(conn);
+    cp_sqlite_forget_refused(conn);
     cp_statement_free_all(conn);
     if (sqlite3_close(conn->handle) != SQLITE_OK) {
         close_later(conn);
@@ -104,7 +108,12 @@ static int look_at_file(cp_sqlite_conn_t *conn)
 {
     struct stat st;
 
-    if (stat(conn->db->config.path, &st) != 0 || !S_ISREG(st.st_mode)) {
+    if (stat(conn->db->config.path, &st) != 0) {
+        conn->system_error = errno;
+        return SQLITE_CANTOPEN;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        conn->system_error = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
         return SQLITE_CANTOPEN;
     }
     conn->file = identity_of(&st);
@@ -112,15 +121,49 @@ static int look_at_file(cp_sqlite_conn_t *conn)
     return st.st_size == 0 ? SQLITE_NOTADB : SQLITE_OK;
 }
 
+/* "immutable" can only be said in a URI. */
+static const char *immutable_uri(char *uri, size_t size, const char *path)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    size_t used = 5;
+
+    memcpy(uri, "file:", used);
+    for (; *path && used + 20 < size; path++) {
+        if (strchr("%?#", *path)) {
+            uri[used++] = '%';
+            uri[used++] = hex[(unsigned char)*path >> 4];
+            uri[used++] = hex[*path & 15];
+        }
+        else {
+            uri[used++] = *path;
+        }
+    }
+    memcpy(uri + used, "?immutable=1", 13);
+    return *path ? NULL : uri;
+}
+
+static int open_handle(cp_sqlite_conn_t *conn)
+{
+    const cp_sqlite_config_t *config = &conn->db->config;
+    int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE;
+    char uri[3 * APR_PATH_MAX];
+    const char *name = config->path;
+
+    flags |= conn->is_writer ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY;
+    if (config->is_immutable) {
+        flags |= SQLITE_OPEN_URI;
+        name = immutable_uri(uri, sizeof(uri), config->path);
+    }
+    return name ? sqlite3_open_v2(name, &conn->handle, flags, NULL)
+                : SQLITE_CANTOPEN;
+}
+
 static int conn_connect(cp_sqlite_conn_t *conn)
 {
-    int access = conn->is_writer ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY;
     int rc = look_at_file(conn);
 
     if (rc == SQLITE_OK) {
-        rc = sqlite3_open_v2(
-            conn->db->config.path, &conn->handle,
-            access | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE, NULL);
+        rc = open_handle(conn);
     }
     if (rc == SQLITE_OK) {
         cp_sqlite_harden(conn);
@@ -149,6 +192,7 @@ apr_status_t cp_sqlite_open(cp_sqlite_t *db, int is_writer, cp_clock_t deadline,
     conn->db = db;
     conn->is_writer = is_writer;
     conn->checkpoint_at = CP_SQLITE_CHECKPOINT_PAGES;
+    conn->is_heavier = 1;
     conn->deadline = deadline;
     if (__atomic_fetch_add(&db->connections, 1, __ATOMIC_RELAXED) == 0) {
         __atomic_store_n(&db->was_unused, 1, __ATOMIC_RELAXED);
@@ -160,6 +204,7 @@ apr_status_t cp_sqlite_open(cp_sqlite_t *db, int is_writer, cp_clock_t deadline,
         return rv;
     }
     conn->deadline = CP_CLOCK_NEVER;
+    cp_sqlite_weigh_now(conn, 0);
     *pconn = conn;
     return APR_SUCCESS;
 }

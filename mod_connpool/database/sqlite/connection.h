@@ -34,8 +34,9 @@ typedef struct cp_sqlite_identity_t {
 
 struct cp_database_t {
     cp_sqlite_config_t config;
-    pthread_mutex_t lock; /* guards is_prepared; held while preparing */
-    int is_prepared;      /* the journal mode was looked at */
+    pthread_mutex_t lock;  /* guards the next two; held while preparing */
+    int is_prepared;       /* the file is in WAL mode, or may stay as it is */
+    cp_clock_t prepare_at; /* when to try again; 0: no try has failed */
     cp_sqlite_identity_t file, log; /* last seen; maintenance thread only */
     ino_t opened;         /* atomic: file of the last connection, 0: none */
     int connections;      /* atomic: open ones */
@@ -61,6 +62,16 @@ struct cp_statement_t {
     unsigned long used_at; /* conn->uses when it was last taken */
     int is_out;
     const char *volatile_call; /* NULL: it uses no such function */
+    unsigned seen;             /* CP_SEEN_ bits */
+    cp_value_t *bound;         /* values of its parameters, from 0 */
+    int parameters;
+};
+
+/* What a statement does, the triggers that it fires included. */
+enum {
+    CP_SEEN_READ = 1,   /* a column of a stored table */
+    CP_SEEN_SELECT = 2, /* a SELECT */
+    CP_SEEN_CHANGE = 4, /* an UPDATE or a DELETE */
 };
 
 /* One thread at a time uses a connection, so nothing here needs a lock. */
@@ -75,11 +86,19 @@ struct cp_connection_t {
     cp_clock_t busy_until; /* 0: not waiting for a lock */
     int is_writer;
     int locks;        /* how often the server-wide lock is entered */
-    int is_broken;    /* damaged file, I/O error: do not reuse */
-    int is_internal;  /* our own statements pass the authorizer */
-    int is_compiling; /* a statement of cp_statement_prepare */
-    int was_denied;   /* the authorizer refused something since it was 0 */
-    int is_exposed;   /* somebody has its handle, and statements of his own */
+    int system_error; /* errno of the file that could not be opened, or 0 */
+    unsigned seen;    /* CP_SEEN_ bits: what the authorizer has seen since 0 */
+    struct cp_refused_t *refused; /* functions of others */
+    int has_refused; /* the authorizer met one of them since it was 0 */
+    cp_clock_t weigh_at;
+    int is_heavier;          /* statements were compiled since it was weighed */
+    apr_size_t fixed_weight; /* bytes of its schema and its statements */
+    apr_size_t weight;       /* bytes that the process's sum holds of it */
+    int is_broken;           /* damaged file, I/O error: do not reuse */
+    int is_internal;         /* our own statements pass the authorizer */
+    int is_compiling;        /* a statement of cp_statement_prepare */
+    int was_denied; /* the authorizer refused something since it was 0 */
+    int is_exposed; /* somebody has its handle, and statements of his own */
     const char *volatile_call; /* seen by the authorizer since it was NULL */
     int statements_out;
     int wal_pages;     /* length of the log after the last commit */
@@ -92,6 +111,36 @@ struct cp_connection_t {
  * when it is. Returns what cp_error_set returns. */
 apr_status_t cp_sqlite_fail(cp_sqlite_conn_t *conn, int rc, const char *doing,
                             cp_error_t *err);
+
+/* The same for a statement that was running. */
+apr_status_t cp_sqlite_fail_run(cp_sqlite_conn_t *conn, int rc,
+                                cp_error_t *err);
+
+/* errno of who would write the file, or make others beside it; 0: may. */
+int cp_sqlite_why_unwritable(const char *path);
+
+/* A failure of a running statement, of class input or size so far: only values
+ * from the request are the client's fault. Sets class and cause. */
+void cp_statement_blame(cp_statement_t *st, int rc, const char *message,
+                        cp_error_t *err);
+
+/* Leave the schema nothing on the connection that could do harm, unless the
+ * database is trusted (innocuous.c). Before anything reads the
+ * schema; functions of ours that are registered later must be marked
+ * SQLITE_INNOCUOUS. */
+int cp_sqlite_confine(cp_sqlite_conn_t *conn);
+
+/* Was this function taken from the schema? */
+int cp_sqlite_is_refused(const cp_sqlite_conn_t *conn, const char *name);
+void cp_sqlite_forget_refused(cp_sqlite_conn_t *conn);
+
+/* Tell the process's sum what the connection holds now; while a statement runs
+ * only what its page cache holds can be asked. */
+void cp_sqlite_weigh_now(cp_sqlite_conn_t *conn, int is_running);
+void cp_sqlite_weigh_nothing(cp_sqlite_conn_t *conn);
+
+/* Try again to put the file into WAL mode, if it is time and may succeed. */
+void cp_sqlite_prepare_repaired(cp_sqlite_t *db);
 
 /* Run internal SQL without rows or parameters. */
 int cp_sqlite_exec(cp_sqlite_conn_t *conn, const char *sql);

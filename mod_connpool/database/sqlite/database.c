@@ -15,6 +15,7 @@
 #include <apr_strings.h>
 
 #define PREPARE_PATIENCE apr_time_from_msec(500)
+#define PREPARE_PAUSE    apr_time_from_sec(3)
 
 /* --- connections --- */
 
@@ -43,6 +44,9 @@ static int switch_to_wal(cp_sqlite_conn_t *conn, cp_clock_t deadline)
 
 static void warn_not_wal(cp_sqlite_t *db, int rc)
 {
+    int error = (rc & 0xff) == SQLITE_BUSY
+                    ? 0
+                    : cp_sqlite_why_unwritable(db->config.path);
     uint64_t suppressed;
 
     if (cp_log_allowed(&db->prepare_limit, apr_time_from_sec(60),
@@ -50,9 +54,10 @@ static void warn_not_wal(cp_sqlite_t *db, int rc)
         cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
                "database '%s': %s cannot be put in WAL mode (%s): readers "
                "and writers will block each other. The file and its "
-               "directory must be writable for the server's user, or the "
-               "database be declared readonly=on",
-               db->config.name, db->config.path, sqlite3_errstr(rc));
+               "directory must be writable for the server's user (uid %d), or "
+               "the database be declared readonly=on",
+               db->config.name, db->config.path,
+               error ? strerror(error) : sqlite3_errstr(rc), (int)geteuid());
     }
 }
 
@@ -72,15 +77,18 @@ static void prepare_file(cp_sqlite_t *db, cp_clock_t deadline)
     if (deadline > patience) {
         deadline = patience;
     }
-    if (!db->is_prepared
+    if (!db->is_prepared && cp_clock_left(db->prepare_at) == 0
         && cp_sqlite_open(db, 1, deadline, &conn, &err) == APR_SUCCESS) {
         rc = switch_to_wal(conn, deadline);
         cp_sqlite_close(conn);
-        /* Somebody else's lock will go away; other reasons stay. */
-        db->is_prepared = (rc & 0xff) != SQLITE_BUSY;
+        db->is_prepared = rc == SQLITE_OK;
         if (rc != SQLITE_OK) {
             warn_not_wal(db, rc);
         }
+        /* Somebody else's lock goes away soon, permissions are repaired. */
+        db->prepare_at = rc == SQLITE_OK || (rc & 0xff) == SQLITE_BUSY
+                             ? 0
+                             : cp_clock_after(PREPARE_PAUSE);
     }
     pthread_mutex_unlock(&db->lock);
 }
@@ -115,8 +123,9 @@ static apr_status_t refuse_readonly_file(cp_sqlite_conn_t *conn,
     return cp_error_set(err, CP_ERR_STORAGE, APR_EACCES,
                         "the database cannot be written",
                         "database '%s': %s must be writable for the server's "
-                        "user (uid %d), or be declared readonly=on",
-                        config->name, config->path, (int)geteuid());
+                        "user (uid %d), or be declared readonly=on: %s",
+                        config->name, config->path, (int)geteuid(),
+                        strerror(cp_sqlite_why_unwritable(config->path)));
 }
 
 static apr_status_t writer_open(void *ctx, cp_clock_t deadline, void **pconn,
@@ -187,6 +196,11 @@ static apr_status_t driver_reset(void *ctx, void *connection)
     reset_statements(conn);
     abandon_writes(conn);
     conn->deadline = CP_CLOCK_NEVER;
+    if (conn->is_exposed) {
+        /* What its borrower has registered, too. */
+        cp_sqlite_confine(conn);
+    }
+    cp_sqlite_weigh_now(conn, 0);
     return conn->is_broken || !sqlite3_get_autocommit(conn->handle)
                ? APR_EGENERAL
                : APR_SUCCESS;
@@ -225,6 +239,20 @@ struct sqlite3 *cp_sqlite_handle(cp_connection_t *connection)
     return conn->handle;
 }
 
+/* Connections that are open go on with whatever mode the file is in. */
+void cp_sqlite_prepare_repaired(cp_sqlite_t *db)
+{
+    int is_waiting;
+
+    pthread_mutex_lock(&db->lock);
+    is_waiting = !db->is_prepared && db->prepare_at != 0
+                 && cp_clock_left(db->prepare_at) == 0;
+    pthread_mutex_unlock(&db->lock);
+    if (is_waiting && cp_sqlite_why_unwritable(db->config.path) == 0) {
+        prepare_file(db, cp_clock_after(CP_SQLITE_TRUNCATE_PATIENCE));
+    }
+}
+
 /* --- the database --- */
 
 static apr_status_t db_cleanup(void *data)
@@ -261,35 +289,4 @@ int cp_sqlite_connections(const cp_sqlite_t *db)
 void cp_sqlite_stop(cp_sqlite_t *db)
 {
     __atomic_store_n(&db->is_stopping, 1, __ATOMIC_RELAXED);
-}
-
-static apr_size_t db_status(sqlite3 *handle, int what)
-{
-    int now = 0, high = 0;
-
-    return sqlite3_db_status(handle, what, &now, &high, 0) == SQLITE_OK
-               ? (apr_size_t)now
-               : 0;
-}
-
-void cp_sqlite_weigh(cp_connection_t *connection, cp_sqlite_weight_t *sum)
-{
-    sqlite3 *handle = ((cp_sqlite_conn_t *)connection)->handle;
-
-    sum->cache += db_status(handle, SQLITE_DBSTATUS_CACHE_USED);
-    sum->schema += db_status(handle, SQLITE_DBSTATUS_SCHEMA_USED);
-    sum->statements += db_status(handle, SQLITE_DBSTATUS_STMT_USED);
-}
-
-void cp_sqlite_shrink(cp_connection_t *connection)
-{
-    cp_sqlite_conn_t *conn = connection;
-
-    cp_statement_free_all(conn);
-    sqlite3_db_release_memory(conn->handle);
-}
-
-uint64_t cp_sqlite_memory_used(void)
-{
-    return (uint64_t)sqlite3_memory_used();
 }

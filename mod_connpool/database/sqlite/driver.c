@@ -7,10 +7,10 @@
 #include "database/database.h"
 #include "database/limit.h"
 #include "database/sqlite/connection.h"
-#include "database/sqlite/text/check.h"
 #include "database/sqlite/fork.h"
-#include "database/sqlite/text/scan.h"
 #include "database/sqlite/sqlite.h"
+#include "database/sqlite/text/check.h"
+#include "database/sqlite/text/scan.h"
 #include "database/value.h"
 #include "database/version.h"
 
@@ -25,6 +25,7 @@
 
 /* --- what is configured --- */
 
+static const char *const schema_names[] = {"untrusted", "trusted", NULL};
 static const char *const synchronous_names[] = {"off", "normal", "full", NULL};
 
 #define FIELD(name) APR_OFFSETOF(cp_sqlite_config_t, name)
@@ -34,6 +35,10 @@ static const cp_option_t keys[] = {
     {CP_SIZE("cache", FIELD(cache), 512 * CP_KIB, 16 * CP_KIB, CP_GIB)},
     {CP_NAME("synchronous", FIELD(synchronous), 1, synchronous_names)},
     {CP_FLAG("readonly", FIELD(is_readonly), 0)},
+    {CP_FLAG("immutable", FIELD(is_immutable), 0)},
+    {CP_CHOICE("schema", FIELD(is_trusted), 0, schema_names)},
+    {CP_FLAG("foreign_keys", FIELD(foreign_keys), 1)},
+    {CP_FLAG("recursive_triggers", FIELD(recursive_triggers), 0)},
     {CP_SIZE("length", FIELD(length), 1000000, CP_KIB, CP_GIB)},
     {CP_INT("like", FIELD(like), 50, 1, 50000)},
     {NULL},
@@ -68,7 +73,8 @@ static void describe(const void *data, cp_database_facts_t *facts)
     const cp_sqlite_config_t *config = data;
 
     facts->address = config->path;
-    facts->is_readonly = config->is_readonly;
+    /* What nobody writes has no writer. */
+    facts->is_readonly = config->is_readonly || config->is_immutable;
     facts->file = config->path;
     facts->file_risk = ", and serving it breaks SQLite's locks";
     facts->cache = config->cache;
@@ -151,6 +157,7 @@ static apr_status_t create(cp_database_t **pdb, const void *data,
     apr_status_t rv;
 
     config.write_lock = lock;
+    config.is_readonly |= config.is_immutable;
     rv = cp_sqlite_create(pdb, &config, p);
     return rv == APR_SUCCESS ? cp_sentinel_create(&(*pdb)->sentinel, *pdb, p)
                              : rv;
@@ -165,6 +172,7 @@ static int look(cp_database_t *db)
 
 static void tend(cp_database_t *db)
 {
+    cp_sqlite_prepare_repaired(db);
     cp_sqlite_tidy(db);
     cp_sentinel_rest(db->sentinel, SENTINEL_IDLE);
 }
@@ -268,6 +276,7 @@ const cp_database_driver_t cp_sqlite_driver = {
     .scan = cp_sql_scan,
     .check_sql = cp_sqlite_check_sql,
     .is_volatile = cp_sql_is_volatile,
+    .nameless = cp_sql_nameless,
     .is_volatile_value = is_now,
     .fork = cp_sqlite_fork,
     .library = library,

@@ -23,6 +23,9 @@ static int on_progress(void *data)
         conn->meanwhile_at = now + MEANWHILE_EVERY;
         conn->meanwhile(conn->meanwhile_baton);
     }
+    if (now >= conn->weigh_at) {
+        cp_sqlite_weigh_now(conn, 1);
+    }
     return cp_sqlite_is_stopping(conn->db) || now >= conn->deadline;
 }
 
@@ -87,10 +90,28 @@ static const char *volatile_function(const char *name, const char *view)
     return NULL;
 }
 
+/* Tables of JSON hold what their arguments say. */
+static unsigned seen_in(int action, const char *table)
+{
+    static const char *const made[] = {"json_each", "json_tree", NULL};
+
+    switch (action) {
+    case SQLITE_READ:
+        return equals_any(table, made) ? 0 : CP_SEEN_READ;
+    case SQLITE_SELECT:
+        return CP_SEEN_SELECT;
+    case SQLITE_UPDATE:
+    case SQLITE_DELETE:
+        return CP_SEEN_CHANGE;
+    default:
+        return 0;
+    }
+}
+
 /* What nobody's SQL may do, whatever the lexical check let through. Temporary
  * objects would outlive their borrower (a trigger even acts for the next one);
  * transactions belong to cp_sqlite_begin. Full-text search asks for
- * data_version by itself. */
+ * data_version by itself, and like R-Trees for page_size. */
 static int authorize(void *data, int action, const char *first,
                      const char *second, const char *database,
                      const char *trigger)
@@ -99,11 +120,12 @@ static int authorize(void *data, int action, const char *first,
                                             NULL};
     static const char *const tables[] = {"sqlite_dbpage", "sqlite_stmt",
                                          "dbstat", NULL};
-    static const char *const pragmas[] = {"data_version", NULL};
+    static const char *const pragmas[] = {"data_version", "page_size", NULL};
     static const char *const temporary[] = {"temp", NULL};
     cp_sqlite_conn_t *conn = data;
     int is_denied = 0;
 
+    conn->seen |= seen_in(action, first);
     switch (action) {
     case SQLITE_ATTACH:
     case SQLITE_DETACH:
@@ -122,6 +144,9 @@ static int authorize(void *data, int action, const char *first,
         break;
     case SQLITE_FUNCTION:
         is_denied = equals_any(second, functions);
+        if (cp_sqlite_is_refused(conn, second)) {
+            conn->has_refused = is_denied = 1;
+        }
         if (!conn->volatile_call) {
             conn->volatile_call = volatile_function(second, trigger);
         }
@@ -156,7 +181,9 @@ void cp_sqlite_harden(cp_sqlite_conn_t *conn)
 
     sqlite3_extended_result_codes(handle, 1);
     sqlite3_db_config(handle, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    sqlite3_db_config(handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+    cp_sqlite_confine(conn);
+    sqlite3_db_config(handle, SQLITE_DBCONFIG_ENABLE_FKEY, config->foreign_keys,
+                      NULL);
     sqlite3_db_config(handle, SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0, NULL);
     sqlite3_db_config(handle, SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER, 0, NULL);
     sqlite3_db_config(handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);

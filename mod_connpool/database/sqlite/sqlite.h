@@ -21,6 +21,10 @@ typedef struct cp_sqlite_config_t {
     const char *name;
     const char *path; /**< absolute */
     int is_readonly;
+    int is_immutable;       /**< nobody writes the file: no locks, no log */
+    int is_trusted;         /**< its schema may call other modules' functions */
+    int foreign_keys;       /**< are enforced */
+    int recursive_triggers; /**< a trigger may fire itself */
     apr_interval_time_t busy; /**< wait for locks of other programs */
     apr_int64_t cache;        /**< bytes of page cache per connection */
     const char *synchronous;  /**< "off", "normal", "full" */
@@ -73,7 +77,8 @@ void cp_sqlite_weigh(cp_connection_t *conn, cp_sqlite_weight_t *sum);
 /** Give back what an idle connection can do without. */
 void cp_sqlite_shrink(cp_connection_t *conn);
 
-/** Bytes that SQLite uses in this process, for connections in use as well. */
+/** Bytes that the connections of this process hold, those in use as of a few
+ * milliseconds ago; what other modules have SQLite hold is not in it. */
 uint64_t cp_sqlite_memory_used(void);
 
 /** Empty the write-ahead log once nobody has written for a round: a log that

@@ -7,10 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <apr_strings.h>
+
 static void statement_free(cp_statement_t *st)
 {
     sqlite3_finalize(st->stmt);
     free(st->sql);
+    free(st->bound);
     memset(st, 0, sizeof(*st));
 }
 
@@ -90,6 +93,22 @@ static apr_status_t check_compiled(cp_sqlite_conn_t *conn, sqlite3_stmt *stmt,
     return APR_SUCCESS;
 }
 
+/* Modules that look behind the schema are not there to be denied. */
+static int is_hidden_table(cp_sqlite_conn_t *conn)
+{
+    static const char *const hidden[] = {"dbstat", "sqlite_stmt",
+                                         "sqlite_dbpage"};
+    const char *message = sqlite3_errmsg(conn->handle);
+
+    for (size_t i = 0; i < sizeof(hidden) / sizeof(hidden[0]); i++) {
+        if (strncmp(message, "no such ", 8) == 0
+            && strstr(message, hidden[i])) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 static apr_status_t compile(cp_sqlite_conn_t *conn, const char *sql,
                             sqlite3_stmt **pstmt, cp_error_t *err)
 {
@@ -99,15 +118,17 @@ static apr_status_t compile(cp_sqlite_conn_t *conn, const char *sql,
 
     conn->is_compiling = 1;
     conn->was_denied = 0;
+    conn->has_refused = 0;
     rc = sqlite3_prepare_v3(conn->handle, sql, -1, SQLITE_PREPARE_PERSISTENT,
                             pstmt, &tail);
     conn->is_compiling = 0;
     if (rc != SQLITE_OK) {
         rv = cp_sqlite_fail(conn, rc, "prepare", err);
-        if (conn->was_denied) {
+        if (conn->was_denied || is_hidden_table(conn)) {
             /* SQLite has no code of its own for a function that is denied. */
             err->cls = CP_ERR_REFUSED;
             err->cause = "the query does what is not allowed";
+            conn->has_refused = 0;
         }
         else if (err->cls == CP_ERR_INPUT) {
             /* Nothing of the request is in it yet: SQL and schema differ. */
@@ -132,6 +153,7 @@ static apr_status_t cache_add(cp_sqlite_conn_t *conn, const char *sql,
     apr_status_t rv;
 
     conn->volatile_call = NULL;
+    conn->seen = 0;
     rv = compile(conn, sql, &stmt, err);
     if (rv != APR_SUCCESS) {
         return rv;
@@ -139,9 +161,14 @@ static apr_status_t cache_add(cp_sqlite_conn_t *conn, const char *sql,
     st = cache_place(conn);
     if (st) {
         st->sql = strdup(sql);
+        st->parameters = sqlite3_bind_parameter_count(stmt);
+        st->bound = calloc((size_t)st->parameters + 1, sizeof(*st->bound));
     }
-    if (!st || !st->sql) {
+    if (!st || !st->sql || !st->bound) {
         sqlite3_finalize(stmt);
+        if (st) {
+            statement_free(st); /* it has no statement yet */
+        }
         return cp_error_set(err, CP_ERR_CAPACITY, APR_ENOMEM,
                             st ? "out of memory" : "too many open statements",
                             "cannot keep: %.200s", sql);
@@ -150,6 +177,8 @@ static apr_status_t cache_add(cp_sqlite_conn_t *conn, const char *sql,
     st->stmt = stmt;
     st->sql_size = size;
     st->volatile_call = conn->volatile_call;
+    st->seen = conn->seen;
+    conn->is_heavier = 1;
     *pst = st;
     return APR_SUCCESS;
 }
@@ -218,6 +247,7 @@ apr_status_t cp_statement_bind(cp_statement_t *st, const char *name,
                                  SQLITE_STATIC);
         break;
     }
+    st->bound[i - 1] = *value;
     return rc == SQLITE_OK ? APR_SUCCESS
                            : cp_sqlite_fail(st->conn, rc, "bind", err);
 }
@@ -235,10 +265,12 @@ static int fits_schema(cp_statement_t *st)
 
 apr_status_t cp_statement_step(cp_statement_t *st, cp_error_t *err)
 {
+    char message[64]; /* how it begins */
     apr_status_t rv;
     int rc;
 
     st->conn->volatile_call = NULL;
+    st->conn->has_refused = 0;
     rc = sqlite3_step(st->stmt);
     if (st->conn->volatile_call) {
         /* The schema has changed: SQLite compiled it anew. */
@@ -250,10 +282,18 @@ apr_status_t cp_statement_step(cp_statement_t *st, cp_error_t *err)
     if (rc == SQLITE_DONE) {
         return APR_EOF;
     }
-    rv = cp_sqlite_fail(st->conn, rc, "run", err);
+    rv = cp_sqlite_fail_run(st->conn, rc, err);
+    if (err->constraint
+        || (err->cls != CP_ERR_INPUT && err->cls != CP_ERR_SIZE)) {
+        return rv;
+    }
+    apr_cpystrn(message, sqlite3_errmsg(st->conn->handle), sizeof(message));
     if ((rc & 0xff) == SQLITE_ERROR && !fits_schema(st)) {
         err->cls = CP_ERR_STORAGE;
         err->cause = "the query does not fit the database";
+    }
+    else {
+        cp_statement_blame(st, rc, message, err);
     }
     return rv;
 }
@@ -328,6 +368,7 @@ void cp_statement_finish(cp_statement_t *st)
     }
     sqlite3_reset(st->stmt);
     sqlite3_clear_bindings(st->stmt);
+    memset(st->bound, 0, (size_t)st->parameters * sizeof(*st->bound));
     st->is_out = 0;
     st->conn->statements_out--;
 }

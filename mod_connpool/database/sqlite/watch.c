@@ -42,6 +42,7 @@ int cp_sqlite_file_changed(cp_sqlite_t *db)
     if (is_file_other) {
         pthread_mutex_lock(&db->lock);
         db->is_prepared = 0;
+        db->prepare_at = 0;
         pthread_mutex_unlock(&db->lock);
     }
     return is_file_other || is_log_other;
@@ -94,8 +95,24 @@ static int empty_log(cp_sqlite_t *db)
     return rc == SQLITE_OK;
 }
 
+/* Read without its log, a file is as it was at the last checkpoint. */
+static void warn_unseen_log(cp_sqlite_t *db)
+{
+    uint64_t suppressed;
+
+    if (db->config.is_immutable && cp_sqlite_wal_bytes(db) > 0
+        && cp_log_allowed(&db->prepare_limit, apr_time_from_sec(60),
+                          &suppressed)) {
+        cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
+               "database '%s': immutable=on, but there is a log: what %s holds "
+               "is not seen",
+               db->config.name, db->log_path);
+    }
+}
+
 void cp_sqlite_tidy(cp_sqlite_t *db)
 {
+    warn_unseen_log(db);
     if (db->config.is_readonly || !is_log_quiet(db)) {
         return;
     }

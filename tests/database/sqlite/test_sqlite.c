@@ -738,8 +738,8 @@ START_TEST(error_in_the_schema_is_not_the_clients_fault)
     conn = reader(make());
     run_fails(conn, "SELECT * FROM nowhere", CP_ERR_STORAGE);
     run_fails(conn, "SELEC 1", CP_ERR_STORAGE);
-    /* But this is: the values make it fail. */
-    run_fails(conn, "SELECT abs(-9223372036854775807 - 1)", CP_ERR_INPUT);
+    /* Nor is what fails without a value of the client's. */
+    run_fails(conn, "SELECT abs(-9223372036854775807 - 1)", CP_ERR_INTERNAL);
     leave(conn);
 }
 END_TEST
@@ -994,11 +994,11 @@ START_TEST(values_of_the_client_are_input_errors)
             "BEGIN SELECT RAISE(ABORT, 'unlucky'); END;"
             "INSERT INTO t VALUES(1, 1)");
     conn = writer(make());
-    run_fails(conn, "INSERT INTO t VALUES(1, 1)", CP_ERR_INPUT);
+    run_fails(conn, "INSERT INTO t VALUES(1, 1)", CP_ERR_CONFLICT);
     run_fails(conn, "INSERT INTO t VALUES(2, NULL)", CP_ERR_INPUT);
     run_fails(conn, "INSERT INTO t VALUES(2, -1)", CP_ERR_INPUT);
     run_fails(conn, "INSERT INTO t VALUES(2, 13)", CP_ERR_INPUT);
-    run_fails(conn, "INSERT INTO t VALUES('x', 1)", CP_ERR_INPUT);
+    run_fails(conn, "INSERT INTO t VALUES('x', 1)", CP_ERR_INTERNAL);
     st = prepare(conn, "SELECT :a");
     value = bytes(CP_BLOB, large, 1000001);
     ck_assert_int_ne(cp_statement_bind(st, "a", &value, &err), APR_SUCCESS);
@@ -1006,12 +1006,12 @@ START_TEST(values_of_the_client_are_input_errors)
     value = bytes(CP_BLOB, large, 1000000);
     ck_assert_int_eq(cp_statement_bind(st, "a", &value, &err), APR_SUCCESS);
     cp_statement_finish(st);
-    run_fails(conn, "SELECT zeroblob(1000001)", CP_ERR_SIZE);
+    run_fails(conn, "SELECT zeroblob(1000001)", CP_ERR_INTERNAL);
     run_fails(conn,
               "SELECT group_concat(a) FROM (WITH RECURSIVE n(i, a) AS "
               "(SELECT 1, hex(zeroblob(5000)) UNION ALL SELECT i+1, a "
               "FROM n WHERE i<200) SELECT a FROM n)",
-              CP_ERR_SIZE);
+              CP_ERR_INTERNAL);
     ck_assert_int_eq(cp_sqlite_writer.reset(NULL, conn), APR_SUCCESS);
     leave(conn);
     free(large);
@@ -1109,11 +1109,11 @@ START_TEST(no_single_function_runs_for_long)
         took = cp_clock_now() - begin;
         ck_assert_msg(took < patience(500), "%s: %d us", *sql, (int)took);
     }
-    run_fails(conn, "SELECT hex(randomblob(100000000))", CP_ERR_SIZE);
+    run_fails(conn, "SELECT hex(randomblob(100000000))", CP_ERR_INTERNAL);
     run_fails(conn,
               "SELECT 'a' LIKE '%aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
               "aaaaaaaaaaaaaaaaaa'",
-              CP_ERR_INPUT);
+              CP_ERR_INTERNAL);
     leave(conn);
 }
 END_TEST
@@ -1167,7 +1167,7 @@ START_TEST(failed_commit_rolls_back_and_frees_the_lock)
     ck_assert_int_eq(cp_sqlite_begin(conn, soon(), &err), APR_SUCCESS);
     run_ok(conn, "INSERT INTO c VALUES(5)");
     ck_assert_int_ne(cp_sqlite_commit(conn, &err), APR_SUCCESS);
-    ck_assert_int_eq(err.cls, CP_ERR_INPUT);
+    ck_assert_int_eq(err.cls, CP_ERR_CONFLICT);
     write_ok(other, "INSERT INTO p VALUES(1)");
     write_ok(conn, "INSERT INTO c VALUES(1)");
     ck_assert_int_eq(number(conn, "SELECT count(*) FROM c"), 1);

@@ -2,6 +2,7 @@
 #include "database/sqlite/text/scan.h"
 
 #include "database/shape.h"
+#include "database/sqlite/text/token.h"
 
 #include <string.h>
 
@@ -12,25 +13,6 @@
 enum {
     SHOWN_LENGTH = 40
 }; /* of the SQL in a sentence */
-
-typedef enum kind_t {
-    KIND_END,
-    KIND_WORD,      /* keyword, identifier or number */
-    KIND_QUOTED,    /* 'text', "name", [name], `name` */
-    KIND_PARAMETER, /* whatever SQLite takes for one */
-    KIND_OPEN,
-    KIND_CLOSE,
-    KIND_SEMICOLON,
-    KIND_OTHER,
-    KIND_OPEN_QUOTE,   /* not closed before the end */
-    KIND_OPEN_COMMENT, /* likewise */
-} kind_t;
-
-typedef struct token_t {
-    kind_t kind;
-    const char *start;
-    apr_size_t size;
-} token_t;
 
 static int is_space(char c)
 {
@@ -448,4 +430,26 @@ int cp_sql_is_volatile(const char *sql, const char **word)
         *word = found;
     }
     return found != NULL;
+}
+
+/*** For those who look closer ***/
+
+token_t cp_sql_next_token(const char *c)
+{
+    return next_token(c);
+}
+
+token_t cp_sql_token_behind(const token_t *token)
+{
+    return token_behind(token);
+}
+
+int cp_sql_is_word(const token_t *token, const char *word)
+{
+    return is_word(token, word);
+}
+
+int cp_sql_is_among(const token_t *token, const char *const *words)
+{
+    return token->kind == KIND_WORD && match(token, words);
 }
