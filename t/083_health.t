@@ -6,7 +6,8 @@ use warnings;
 
 use FindBin;
 use lib "$FindBin::Bin/lib";
-use ConnPoolTest qw(await);
+use IPC::Open2 qw(open2);
+use ConnPoolTest qw(await slowness);
 use ConnPoolUpstream;
 use Test::More;
 use Time::HiRes qw(time);
@@ -256,6 +257,49 @@ subtest 'one-shot connections' => sub {
 $server->done;
 
 # ---------------------------------------------------------------------------
+
+# Six upstreams and four databases that do not answer take no longer than one.
+subtest 'many that hang' => sub {
+    my @ups   = map { "hang$_" } 1 .. 6;
+    my @dbs   = map { "held$_" } 1 .. 4;
+    my $hangs = ConnPoolTest->new(
+        vars => {UP => $upstream->url},
+        conf => join('',
+            "ConnPoolUpstream text \@UP\@/text retry=0\n",
+            "ConnPoolDatabase fine sqlite:\@DIR\@/db/fine.db max=2\n",
+            (map { "ConnPoolUpstream $_ \@UP\@/hang retry=0 max=2\n" } @ups),
+            (map {
+                "ConnPoolDatabase $_ sqlite:\@DIR\@/db/$_.db max=2 acquire=9s "
+                    . "busy=9s readonly=on\n"
+            } @dbs),
+            "<Location /health>\nSetHandler connpool-health\n</Location>\n"),
+    );
+    $hangs->make_sqlite($_, 'CREATE TABLE t(a);') for @dbs, 'fine';
+    $hangs->allow_log(qr/hang\d|held\d/);
+    $hangs->start;
+    my @held = map {
+        my $pid = open2(my $out, my $in, 'sqlite3', '-batch',
+            $hangs->dir("db/$_.db"));
+        print {$in} "BEGIN EXCLUSIVE;\nSELECT 'held';\n";
+        is(scalar <$out>, "held\n", "$_ is held by another program");
+        [$pid, $in];
+    } @dbs;
+    my $best = 9**9;
+    my $report;
+    for (1 .. 3) {
+        my $began = time;
+        $report = ConnPoolTest::decode($hangs->get('/health?live=1', timeout => 60));
+        $best   = time - $began if time - $began < $best;
+    }
+    cmp_ok($best, '>', 1.5, 'the probes wait');
+    cmp_ok($best, '<', 2.2 * slowness(), sprintf 'all at once: %.2f s', $best);
+    is(entry($report, 'http_pool', $_)->{status}, 'degraded', $_) for @ups;
+    is(entry($report, 'http_pool', 'text')->{status}, 'ok', 'text');
+    isnt(entry($report, 'db_pool', $_)->{status}, 'ok', $_) for @dbs;
+    is(entry($report, 'db_pool', 'fine')->{status}, 'ok', 'fine');
+    close $_->[1], waitpid $_->[0], 0 for @held;
+    $hangs->done;
+};
 
 subtest 'a database that cannot be written' => sub {
     my $sealed = ConnPoolTest->new(

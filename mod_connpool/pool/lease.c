@@ -328,6 +328,14 @@ apr_status_t cp_pool_acquire(cp_pool_t *pool, cp_lease_t *lease,
 apr_status_t cp_pool_try_acquire(cp_pool_t *pool, cp_lease_t *lease,
                                  const char *holder, cp_error_t *err)
 {
+    return cp_pool_try_acquire_until(pool, lease, holder,
+                                     cp_clock_after(pool->config.acquire), err);
+}
+
+apr_status_t cp_pool_try_acquire_until(cp_pool_t *pool, cp_lease_t *lease,
+                                       const char *holder, cp_clock_t deadline,
+                                       cp_error_t *err)
+{
     cp_clock_t start = cp_clock_now();
     apr_status_t rv;
 
@@ -339,10 +347,8 @@ apr_status_t cp_pool_try_acquire(cp_pool_t *pool, cp_lease_t *lease,
     if (!try_gates(pool)) {
         return APR_EAGAIN;
     }
-    rv = borrow_inside(
-        pool, lease, holder,
-        cp_pool_driver_deadline(cp_clock_add(start, pool->config.acquire)),
-        err);
+    rv = borrow_inside(pool, lease, holder, cp_pool_driver_deadline(deadline),
+                       err);
     cp_histogram_record(&pool->stats->acquire_us, cp_clock_now() - start);
     return rv;
 }

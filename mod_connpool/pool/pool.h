@@ -81,6 +81,16 @@ apr_status_t cp_pool_acquire(cp_pool_t *pool, cp_lease_t *lease,
 apr_status_t cp_pool_try_acquire(cp_pool_t *pool, cp_lease_t *lease,
                                  const char *holder, cp_error_t *err);
 
+/** The same; a connection that must be opened is opened by the deadline. */
+apr_status_t cp_pool_try_acquire_until(cp_pool_t *pool, cp_lease_t *lease,
+                                       const char *holder, cp_clock_t deadline,
+                                       cp_error_t *err);
+
+/** The same; a connection that must be opened is opened by the deadline. */
+apr_status_t cp_pool_try_acquire_until(cp_pool_t *pool, cp_lease_t *lease,
+                                       const char *holder, cp_clock_t deadline,
+                                       cp_error_t *err);
+
 /** The driver's connection of a held lease. */
 void *cp_lease_connection(const cp_lease_t *lease);
 

@@ -30,8 +30,6 @@
 #include <apr_hash.h>
 #include <apr_strings.h>
 
-#define PROBE_TIME apr_time_from_sec(2)
-
 typedef enum health_t {
     HEALTH_OK,
     HEALTH_DEGRADED,
@@ -127,68 +125,13 @@ void connpool_health_sample(void)
 
 /* --- probes --- */
 
-static apr_status_t ignore_head(void *baton, int status,
-                                const cp_http_header_t *headers, int count)
-{
-    return APR_SUCCESS;
-}
-
-static apr_status_t ignore_body(void *baton, const char *data, apr_size_t size)
-{
-    return APR_SUCCESS;
-}
-
-/* What is found shows in the counters and gauges that the answer reads. */
-static void probe_database(request_rec *r, connpool_database_t *db)
-{
-    connpool_hold_t *hold;
-    cp_error_t err;
-
-    if (connpool_hold_database(r, db, 0, "the health probe", &hold, &err)
-        == APR_SUCCESS) {
-        const cp_database_driver_t *driver = db->driver;
-        cp_limit_t limit = {.deadline = cp_clock_after(PROBE_TIME)};
-        cp_statement_t *statement;
-        void *conn = connpool_hold_connection(hold);
-
-        driver->limit(conn, &limit);
-        if (driver->prepare(conn, driver->probe, &statement, &err)
-            == APR_SUCCESS) {
-            driver->step(statement, &err);
-            driver->finish(statement);
-        }
-        connpool_hold_release(hold);
-    }
-}
-
-static void probe_upstream(request_rec *r, connpool_upstream_t *up)
-{
-    static const cp_fetch_sink_t sink = {ignore_head, ignore_body, NULL, NULL,
-                                         NULL};
-    cp_fetch_request_t request = {.method = "HEAD", .total = PROBE_TIME};
-    cp_error_t err;
-
-    connpool_run_fetch(r, up, &request, &sink, &err);
-}
-
 /* ?live=1: at most once a second in the whole server, however often it is
  * asked. */
 static void probe_all(request_rec *r)
 {
-    const connpool_server_t *sc = connpool_server(r->server);
-    apr_hash_index_t *i;
-
-    if (!cp_segment_probe_due(connpool_child.segment,
-                              (uint64_t)cp_clock_now())) {
-        return;
-    }
-    for (i = apr_hash_first(r->pool, sc->all_databases); i;
-         i = apr_hash_next(i)) {
-        probe_database(r, apr_hash_this_val(i));
-    }
-    for (i = apr_hash_first(r->pool, sc->all_upstreams); i;
-         i = apr_hash_next(i)) {
-        probe_upstream(r, apr_hash_this_val(i));
+    if (cp_segment_probe_due(connpool_child.segment,
+                             (uint64_t)cp_clock_now())) {
+        connpool_probe_all(r);
     }
 }
 
