@@ -16,7 +16,8 @@ FUZZ_SECONDS ?= 60
 
 # The core links without httpd: the unit tests are made of it.
 CORE_FOLDERS := base base/bytes stats pool pool/rate database database/sqlite \
-                database/sqlite/text http http/upstream http/job answers answers/shared
+                database/sqlite/text database/sqlite/guard http http/upstream http/job \
+                answers answers/shared
 SOURCES      := $(sort $(shell find mod_connpool -name '*.c'))
 CORE         := $(sort $(wildcard $(CORE_FOLDERS:%=mod_connpool/%/*.c)))
 TEST_SOURCES := $(wildcard tests/*.c) $(sort $(wildcard $(CORE_FOLDERS:%=tests/%/*.c))) \
@@ -245,7 +246,7 @@ check-asan: ## unit and end-to-end tests with ASan and UBSan on the stock httpd
 check-tsan: ## unit tests of gate, pool, loop, fetches and counters with TSan
 	+$(MAKE) BUILD='$(BUILD)/tsan' SANITIZE=-fsanitize=thread OPTIMIZE='-O1 -g' HARDENING= '$(BUILD)/tsan/unit'
 	CK_TIMEOUT_MULTIPLIER=10 TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 \
-	    setarch "$$(uname -m)" -R $(BUILD)/tsan/unit gate pool loop transfer http segment flight store sentinel
+	    setarch "$$(uname -m)" -R $(BUILD)/tsan/unit gate pool loop transfer http segment flight store sentinel sqlite_time
 
 # Not the loop: what it promises in milliseconds valgrind cannot keep.
 check-valgrind: $(UNIT) ## unit tests under valgrind; definite leaks are errors

@@ -27,6 +27,7 @@ SUITE(segment);
 SUITE(condition);
 SUITE(breaker);
 SUITE(sqlite);
+SUITE(sqlite_time);
 SUITE(http);
 SUITE(loop);
 SUITE(transfer);

@@ -10,6 +10,7 @@
 #include "answers/shared/key.h"
 #include "base/bytes/buffer.h"
 #include "base/clock.h"
+#include "base/meanwhile.h"
 #include "base/thread.h"
 #include "cache/provider.h"
 #include "child/child.h"
@@ -297,11 +298,17 @@ static void need_worker(void)
 static apr_status_t wait_for(job_t *job)
 {
     cp_clock_t deadline = cp_clock_after(PATIENCE);
-    struct timespec until = cp_clock_timespec(deadline);
-    int rc = 0;
+    cp_clock_t now = 0;
 
-    while (!job->is_done && rc == 0) {
-        rc = pthread_cond_timedwait(&job->done, &remote.lock, &until);
+    while (!job->is_done && now < deadline) {
+        struct timespec until = cp_clock_timespec(cp_meanwhile_until(deadline));
+
+        if (pthread_cond_timedwait(&job->done, &remote.lock, &until) != 0) {
+            now = cp_clock_now();
+            pthread_mutex_unlock(&remote.lock);
+            cp_meanwhile_tend(now);
+            pthread_mutex_lock(&remote.lock);
+        }
     }
     if (job->is_done) {
         return job->rv;

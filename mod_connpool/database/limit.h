@@ -4,17 +4,16 @@
 #define CP_LIMIT_H
 
 #include "base/clock.h"
-
-/** What the calling thread has to look after while its statement runs. */
-typedef void (*cp_meanwhile_fn)(void *baton);
+#include "base/meanwhile.h"
 
 /** What holds for all that runs on a connection, until the next or the
  * connection's release. */
 typedef struct cp_limit_t {
     cp_clock_t deadline;       /**< what runs then fails: CP_ERR_DEADLINE */
     cp_meanwhile_fn meanwhile; /**< called every few milliseconds from within
-                                    step, in its thread; must not touch the
-                                    connection. NULL: nothing */
+                                    whatever works or waits on the connection,
+                                    in its thread; must not touch it. NULL:
+                                    nothing */
     void *baton;
 } cp_limit_t;
 

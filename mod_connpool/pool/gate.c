@@ -2,6 +2,7 @@
 #include "pool/gate.h"
 
 #include "base/clock.h"
+#include "base/meanwhile.h"
 #include "stats/cell.h"
 
 #include <pthread.h>
@@ -101,7 +102,6 @@ static void dismiss(cp_gate_t *gate, waiter_t *waiter, apr_status_t verdict)
 static apr_status_t queue_up(cp_gate_t *gate, cp_clock_t deadline)
 {
     waiter_t self;
-    struct timespec until = cp_clock_timespec(deadline);
 
     cp_clock_init_condition(&self.cond);
     self.verdict = APR_INCOMPLETE;
@@ -111,11 +111,21 @@ static apr_status_t queue_up(cp_gate_t *gate, cp_clock_t deadline)
     tell_oldest(gate);
 
     while (self.verdict == APR_INCOMPLETE) {
+        cp_clock_t next = cp_meanwhile_until(deadline);
+        struct timespec until = cp_clock_timespec(next);
         int rc = pthread_cond_timedwait(&self.cond, &gate->lock, &until);
 
-        /* The permit is handed over under the lock, so whoever gives up here
-         * has provably not been given one. */
-        if (rc != 0 && self.verdict == APR_INCOMPLETE) {
+        if (rc == 0 || self.verdict != APR_INCOMPLETE) {
+            continue;
+        }
+        if (next < deadline) {
+            pthread_mutex_unlock(&gate->lock);
+            cp_meanwhile_tend(cp_clock_now());
+            pthread_mutex_lock(&gate->lock);
+        }
+        else {
+            /* The permit is handed over under the lock, so whoever gives up
+             * here has provably not been given one. */
             dismiss(gate, &self, APR_TIMEUP);
         }
     }

@@ -17,8 +17,6 @@ typedef struct connpool_account_t {
     int fetches;               /**< under way */
     int fallbacks;             /**< one-shot connections */
     cp_clock_t query_deadline; /**< of what the request works on; 0: none */
-    cp_meanwhile_fn meanwhile; /**< to be called while a query runs, or NULL */
-    void *meanwhile_baton;
 } connpool_account_t;
 
 /** What the outermost request carries. One thread at a time runs it. */

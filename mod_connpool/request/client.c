@@ -5,6 +5,8 @@
 #include "child/child.h"
 #include "request/output.h"
 
+#include <poll.h>
+
 #include <apr_portable.h>
 #include <apr_uri.h>
 #include <http_connection.h>
@@ -49,6 +51,18 @@ void connpool_limit_client_wait(request_rec *r, apr_interval_time_t left)
                                            ? r->server->timeout
                                            : left);
     }
+}
+
+int connpool_client_is_ready(request_rec *r, apr_interval_time_t patience)
+{
+    apr_socket_t *socket = client_socket(r);
+    struct pollfd client = {.events = POLLOUT};
+
+    if (!socket || apr_os_sock_get(&client.fd, socket) != APR_SUCCESS) {
+        return 1;
+    }
+    return poll(&client, 1, patience > 0 ? (int)apr_time_as_msec(patience) : 0)
+           != 0;
 }
 
 int connpool_client_is_gone(request_rec *r)

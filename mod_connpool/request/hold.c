@@ -28,6 +28,7 @@ struct connpool_hold_t {
     int forks;     /* connpool_child.forks of the process that borrowed it */
     int shares; /* how often it is held; one thread at a time runs a request */
     int is_exclusive;
+    int is_awaited; /* its connection: what goes on meanwhile takes another */
     const char *why_broken; /* NULL: healthy, as far as those know who shared */
     void *easy;             /* see connpool_hold_easy */
     connpool_hold_t *next;
@@ -82,7 +83,8 @@ static connpool_hold_t *vacant_hold(request_rec *top, connpool_state_t *state)
 {
     connpool_hold_t *hold = state->holds;
 
-    while (hold && (hold->lease.slot || is_inherited(hold))) {
+    while (hold
+           && (hold->lease.slot || hold->is_awaited || is_inherited(hold))) {
         hold = hold->next;
     }
     if (!hold) {
@@ -138,9 +140,11 @@ static apr_status_t hold_pool(request_rec *r, cp_pool_t *pool, int is_database,
     if (!holder) {
         holder = r->uri;
     }
+    hold->is_awaited = 1;
     rv = how & CONNPOOL_HOLD_AT_ONCE
              ? cp_pool_try_acquire(pool, &hold->lease, holder, err)
              : cp_pool_acquire(pool, &hold->lease, holder, err);
+    hold->is_awaited = 0;
     state->account.wait += cp_clock_now() - asked;
     if (rv == APR_SUCCESS) {
         state->account.fallbacks += cp_lease_is_overflow(&hold->lease);

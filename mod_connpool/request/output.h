@@ -108,6 +108,11 @@ apr_status_t connpool_stream_write(request_rec *r, cp_buffer_t *chunk);
 /** Nothing more is there for now: the client gets what was written. */
 apr_status_t connpool_stream_flush(request_rec *r);
 
+/** A part of it; the bytes are the caller's again. */
+apr_status_t connpool_stream_bytes(request_rec *r, const char *data,
+                                   apr_size_t size);
+/** The file's first bytes as a part of it; NULL: nothing. */
+void connpool_stream_file(request_rec *r, apr_file_t *file, apr_off_t size);
 void connpool_stream_end(request_rec *r);
 /** Say, before the body, that this header of r->trailers_out may follow it. */
 void connpool_trailer_announce(request_rec *r, const char *name);
@@ -125,6 +130,9 @@ int connpool_is_cross_site(request_rec *r);
 /** Nobody waits for the answer: the client has closed its connection, or the
  * child ends at once. */
 int connpool_client_is_gone(request_rec *r);
+
+/** Can bytes be sent now, or before so long, without waiting for the client? */
+int connpool_client_is_ready(request_rec *r, apr_interval_time_t patience);
 
 /** Bytes of an answer that are collected in memory. */
 #define CONNPOOL_HELD_BYTES (1024 * 1024)

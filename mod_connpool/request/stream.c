@@ -69,6 +69,36 @@ apr_status_t connpool_stream_flush(request_rec *r)
     return rv;
 }
 
+apr_status_t connpool_stream_bytes(request_rec *r, const char *data,
+                                   apr_size_t size)
+{
+    apr_bucket_alloc_t *ba = r->connection->bucket_alloc;
+    apr_bucket_brigade *bb;
+    apr_status_t rv;
+
+    if (r->connection->aborted) {
+        return APR_ECONNABORTED;
+    }
+    bb = apr_brigade_create(r->pool, ba);
+    APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_transient_create(data, size, ba));
+    rv = ap_pass_brigade(r->output_filters, bb);
+    apr_brigade_destroy(bb);
+    return rv;
+}
+
+void connpool_stream_file(request_rec *r, apr_file_t *file, apr_off_t size)
+{
+    apr_bucket_brigade *bb;
+
+    if (!file) {
+        return;
+    }
+    bb = apr_brigade_create(r->pool, r->connection->bucket_alloc);
+    apr_brigade_insert_file(bb, file, 0, size, r->pool);
+    ap_pass_brigade(r->output_filters, bb);
+    apr_brigade_destroy(bb);
+}
+
 void connpool_stream_end(request_rec *r)
 {
     cp_buffer_t nothing = {0};

@@ -1,27 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The handler connpool-query. An answer is collected up to CONNPOOL_HELD_BYTES
  * with the connection given back before the first byte is sent. A longer one
- * streams; over HTTP/2, where a write may block for as long as mod_http2 likes,
- * it is collected in a file instead. */
+ * streams as long as its client keeps up: from then on it is collected in a
+ * file, and sent at the client's pace once the connection is given back. Over
+ * HTTP/2, where a write may block for as long as mod_http2 likes, it is
+ * collected from the beginning. */
 #include "glue.h"
 #include "answers/encode.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/meanwhile.h"
 #include "config/query.h"
 #include "config/setting.h"
 #include "database/value.h"
-#include "request/account.h"
 #include "request/input.h"
 #include "request/output.h"
 #include "serve/serve.h"
 #include "work/cache.h"
 #include "work/rows.h"
 
+#include <string.h>
+
 #include <apr_hash.h>
 #include <apr_lib.h>
 #include <apr_strings.h>
 
 #define STREAM_BYTES (32 * 1024)
+#define PATIENCE     apr_time_from_msec(100) /* with a client, in all */
+#define SLOW_WRITE   apr_time_from_msec(20)
 
 /* So long a row waits for the next ones: then it is sent, although the answer
  * loses its ETag. */
@@ -31,7 +37,10 @@
 typedef struct answer_t {
     connpool_rows_t rows;
     int is_streaming;
-    apr_file_t *file;     /* NULL: none is needed */
+    int is_behind; /* the client: nothing more is sent before the query's end */
+    apr_interval_time_t patience; /* with the client, that is left */
+    apr_file_t *file;             /* NULL: none is needed */
+    apr_off_t spilled;            /* bytes in it */
     cp_clock_t row_at;    /* when the oldest row that waits came, 0: none */
     apr_status_t send_rv; /* of what was sent while a row was awaited */
 } answer_t;
@@ -54,35 +63,10 @@ static void start_streaming(answer_t *a)
     request_rec *r = a->rows.r;
 
     a->is_streaming = 1;
+    a->patience = PATIENCE;
     connpool_stream_begin(r, cp_format_content_type(a->rows.query->format));
     /* Whether it gets cut is not known yet: said behind the body. */
     connpool_trailer_announce(r, "ConnPool-Truncated");
-}
-
-/* Send what is collected. The client may keep the reader waiting until the
- * query's deadline, not longer. */
-static apr_status_t flush_rows(answer_t *a, int is_urgent)
-{
-    apr_interval_time_t left = cp_clock_left(a->rows.run.limit.deadline);
-    apr_status_t rv;
-
-    if (left == 0) {
-        return cp_error_set(&a->rows.err, CP_ERR_DEADLINE, APR_TIMEUP,
-                            "the client reads too slowly",
-                            "the answer was not read within the query's time");
-    }
-    a->rows.passed += (apr_int64_t)a->rows.buf.size;
-    connpool_limit_client_wait(a->rows.r, left);
-    rv = connpool_stream_write(a->rows.r, &a->rows.buf);
-    if (rv == APR_SUCCESS && is_urgent) {
-        rv = connpool_stream_flush(a->rows.r);
-    }
-    connpool_limit_client_wait(a->rows.r, -1);
-    if (rv != APR_SUCCESS) {
-        cp_error_set(&a->rows.err, CP_ERR_CANCELLED, rv, "the client is gone",
-                     "writing the answer failed");
-    }
-    return rv;
 }
 
 /* Move what is collected into the file. */
@@ -94,8 +78,88 @@ static apr_status_t spill(answer_t *a)
 
     if (rv == APR_SUCCESS) {
         a->rows.passed += (apr_int64_t)size;
+        a->spilled += (apr_off_t)size;
     }
     return rv;
+}
+
+/* May the next piece be sent? No client keeps the reader waiting for long: it
+ * is others' who read in time, and the query's time runs. */
+static int is_keeping_up(answer_t *a)
+{
+    cp_clock_t began = cp_clock_now();
+    int is_ready = !a->is_behind
+                   && connpool_client_is_ready(a->rows.r, a->patience);
+
+    a->patience -= cp_clock_now() - began;
+    if (!is_ready || a->patience < 0) {
+        a->is_behind = 1;
+    }
+    return !a->is_behind;
+}
+
+/* What the client, or a filter, makes of a write: it is behind when that takes
+ * long, as mod_ratelimit does, which sleeps. */
+static apr_status_t judge_write(answer_t *a, cp_clock_t began, apr_status_t rv)
+{
+    connpool_limit_client_wait(a->rows.r, -1);
+    a->is_behind |= cp_clock_now() - began > SLOW_WRITE;
+    if (rv != APR_SUCCESS) {
+        cp_error_set(&a->rows.err, CP_ERR_CANCELLED, rv, "the client is gone",
+                     "writing the answer failed");
+    }
+    return rv;
+}
+
+/* A write waits only if httpd has much to send from before. */
+static cp_clock_t begin_write(answer_t *a)
+{
+    apr_interval_time_t left = cp_clock_left(a->rows.run.limit.deadline);
+
+    connpool_limit_client_wait(a->rows.r,
+                               left > SLOW_WRITE ? left : SLOW_WRITE);
+    return cp_clock_now();
+}
+
+static apr_status_t send_piece(answer_t *a, const char *data, apr_size_t size)
+{
+    cp_clock_t began = begin_write(a);
+
+    a->rows.passed += (apr_int64_t)size;
+    return judge_write(a, began, connpool_stream_bytes(a->rows.r, data, size));
+}
+
+static apr_status_t push_out(answer_t *a)
+{
+    cp_clock_t began = begin_write(a);
+
+    return judge_write(a, began, connpool_stream_flush(a->rows.r));
+}
+
+/* Send what the client takes without keeping us waiting; the rest of the answer
+ * goes to the file. */
+static apr_status_t flush_rows(answer_t *a, int is_urgent)
+{
+    cp_buffer_t *buf = &a->rows.buf;
+    apr_status_t rv = APR_SUCCESS;
+    apr_size_t sent = 0;
+
+    while (rv == APR_SUCCESS && sent < buf->size && is_keeping_up(a)) {
+        apr_size_t left = buf->size - sent;
+        apr_size_t size = left < STREAM_BYTES ? left : STREAM_BYTES;
+
+        rv = send_piece(a, buf->data + sent, size);
+        sent += size;
+    }
+    buf->size -= sent;
+    if (rv == APR_SUCCESS && buf->size == 0 && is_urgent && is_keeping_up(a)) {
+        return push_out(a);
+    }
+    if (rv != APR_SUCCESS || buf->size == 0) {
+        return rv;
+    }
+    memmove(buf->data, buf->data + sent, buf->size);
+    return spill(a);
 }
 
 static int is_slow(const answer_t *a)
@@ -174,6 +238,7 @@ static int finish_stream(answer_t *a, apr_status_t rv)
         apr_table_setn(r->trailers_out, "ConnPool-Truncated",
                        a->rows.truncated);
     }
+    connpool_stream_file(r, a->file, a->spilled);
     connpool_stream_write(r, &a->rows.buf);
     connpool_stream_end(r);
     return OK;
@@ -207,16 +272,15 @@ static int run_query(request_rec *r, connpool_query_t *query,
                      const cp_value_t *values)
 {
     answer_t a = {.rows.make_room = make_room};
-    connpool_account_t *account = connpool_account(r);
+    cp_meanwhile_t before = cp_meanwhile_get();
     apr_status_t rv;
     int status;
 
     if (!query->is_write) {
-        account->meanwhile = tend_rows;
-        account->meanwhile_baton = &a;
+        cp_meanwhile_set((cp_meanwhile_t){tend_rows, &a});
     }
     rv = connpool_rows_read(&a.rows, r, query, values);
-    account->meanwhile = NULL;
+    cp_meanwhile_set(before);
     status = a.is_streaming ? finish_stream(&a, rv) : finish_whole(&a, rv);
 
     connpool_rows_free(&a.rows);

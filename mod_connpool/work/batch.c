@@ -8,6 +8,7 @@
 #include "base/bytes/buffer.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/meanwhile.h"
 #include "child/child.h"
 #include "config/database.h"
 #include "config/upstream.h"
@@ -426,18 +427,18 @@ static void run_query(connpool_item_t *item)
 {
     connpool_batch_t *batch = item->batch;
     connpool_account_t *account = connpool_account(batch->r);
+    cp_meanwhile_t before;
     cp_error_t err;
     apr_status_t rv;
 
     item->began = cp_clock_now();
     cp_error_clear(&err);
     account->query_deadline = batch->deadline;
-    account->meanwhile = tend_fetches;
-    account->meanwhile_baton = batch;
+    before = cp_meanwhile_set((cp_meanwhile_t){tend_fetches, batch});
     rv = connpool_answer_query(batch->r, item->query, item->values,
                                &item->answer, &err);
     account->query_deadline = 0;
-    account->meanwhile = NULL;
+    cp_meanwhile_set(before);
     if (rv != APR_SUCCESS) {
         fail(item, &err);
     }

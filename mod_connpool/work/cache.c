@@ -291,11 +291,6 @@ static apr_status_t lead(visit_t *v, cp_flight_t *flight)
 
 static int is_gone(void *baton)
 {
-    const connpool_account_t *account = connpool_account(baton);
-
-    if (account->meanwhile) {
-        account->meanwhile(account->meanwhile_baton);
-    }
     return connpool_client_is_gone(baton);
 }
 

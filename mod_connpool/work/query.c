@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/meanwhile.h"
 #include "child/child.h"
 #include "config/database.h"
 #include "config/query.h"
@@ -90,12 +91,12 @@ static apr_status_t begin_run(connpool_run_t *run, const cp_value_t *values,
 static cp_limit_t limit_of(request_rec *r, const connpool_query_t *query,
                            cp_clock_t started)
 {
-    const connpool_account_t *account = connpool_account(r);
+    cp_meanwhile_t meanwhile = cp_meanwhile_get();
     cp_clock_t deadline = cp_clock_add(started, query->timeout);
-    cp_clock_t latest = account->query_deadline;
+    cp_clock_t latest = connpool_account(r)->query_deadline;
 
     return (cp_limit_t){latest && latest < deadline ? latest : deadline,
-                        account->meanwhile, account->meanwhile_baton};
+                        meanwhile.fn, meanwhile.baton};
 }
 
 /* Whose leak it would be. SQL of another module has no name, NULL: its request

@@ -5,6 +5,7 @@
 #include "base/bytes/hash.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/meanwhile.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -162,7 +163,7 @@ static int is_decided(const cp_flight_t *flight)
  * (which is told with APR_INCOMPLETE). */
 static apr_status_t sleep_until(cp_flight_t *flight, cp_clock_t deadline)
 {
-    cp_clock_t slice = cp_clock_after(CANCEL_INTERVAL);
+    cp_clock_t slice = cp_meanwhile_until(cp_clock_after(CANCEL_INTERVAL));
     struct timespec until = cp_clock_timespec(slice < deadline ? slice
                                                                : deadline);
     int rc = 0;
@@ -186,11 +187,9 @@ static int ask_cancelled(cp_flight_t *flight, cp_flight_cancel_fn fn,
 {
     int is_cancelled;
 
-    if (!fn) {
-        return 0;
-    }
     pthread_mutex_unlock(&flight->table->lock);
-    is_cancelled = fn(baton);
+    cp_meanwhile_tend(cp_clock_now());
+    is_cancelled = fn && fn(baton);
     pthread_mutex_lock(&flight->table->lock);
     return is_cancelled;
 }

@@ -39,11 +39,13 @@ int cp_sqlite_is_same(const cp_sqlite_identity_t *a,
 
 int cp_sqlite_exec(cp_sqlite_conn_t *conn, const char *sql)
 {
+    cp_guard_scope_t outer = cp_guard_enter(&conn->guard);
     int rc;
 
     conn->is_internal = 1;
     rc = sqlite3_exec(conn->handle, sql, NULL, NULL, NULL);
     conn->is_internal = 0;
+    cp_guard_leave(outer);
     return rc;
 }
 
@@ -95,6 +97,7 @@ void cp_sqlite_close(cp_sqlite_conn_t *conn)
     __atomic_sub_fetch(&conn->db->connections, 1, __ATOMIC_RELAXED);
     cp_sqlite_weigh_nothing(conn);
     cp_sqlite_forget_refused(conn);
+    cp_guard_unwatch(&conn->guard);
     cp_statement_free_all(conn);
     if (sqlite3_close(conn->handle) != SQLITE_OK) {
         close_later(conn);
@@ -154,7 +157,7 @@ static int open_handle(cp_sqlite_conn_t *conn)
         flags |= SQLITE_OPEN_URI;
         name = immutable_uri(uri, sizeof(uri), config->path);
     }
-    return name ? sqlite3_open_v2(name, &conn->handle, flags, NULL)
+    return name ? sqlite3_open_v2(name, &conn->handle, flags, cp_guard_vfs())
                 : SQLITE_CANTOPEN;
 }
 
@@ -166,7 +169,14 @@ static int conn_connect(cp_sqlite_conn_t *conn)
         rc = open_handle(conn);
     }
     if (rc == SQLITE_OK) {
+        conn->guard.handle = conn->handle;
+        cp_guard_watch(&conn->guard);
         cp_sqlite_harden(conn);
+        conn->is_internal = 1;
+        rc = cp_guard_add_functions(conn->handle);
+        conn->is_internal = 0;
+    }
+    if (rc == SQLITE_OK) {
         sqlite3_wal_hook(conn->handle, on_wal_commit, conn);
         rc = set_pragmas(conn);
     }
@@ -176,6 +186,16 @@ static int conn_connect(cp_sqlite_conn_t *conn)
         rc = cp_sqlite_exec(conn, CP_SQLITE_PROBE);
     }
     return rc;
+}
+
+/* A statement that grows is heavier before it ends. */
+static void weigh_if_due(void *owner, cp_clock_t now)
+{
+    cp_sqlite_conn_t *conn = owner;
+
+    if (now >= conn->weigh_at) {
+        cp_sqlite_weigh_now(conn, 1);
+    }
 }
 
 apr_status_t cp_sqlite_open(cp_sqlite_t *db, int is_writer, cp_clock_t deadline,
@@ -190,20 +210,27 @@ apr_status_t cp_sqlite_open(cp_sqlite_t *db, int is_writer, cp_clock_t deadline,
                             "database '%s'", db->config.name);
     }
     conn->db = db;
+    conn->guard.common = &db->guarded;
+    conn->guard.is_writer = is_writer;
+    conn->guard.look = weigh_if_due;
+    conn->guard.owner = conn;
     conn->is_writer = is_writer;
     conn->checkpoint_at = CP_SQLITE_CHECKPOINT_PAGES;
     conn->is_heavier = 1;
-    conn->deadline = deadline;
+    cp_guard_set_deadline(&conn->guard, deadline);
     if (__atomic_fetch_add(&db->connections, 1, __ATOMIC_RELAXED) == 0) {
         __atomic_store_n(&db->was_unused, 1, __ATOMIC_RELAXED);
     }
     rc = conn_connect(conn);
+    if (rc == SQLITE_INTERRUPT && !cp_sqlite_is_stopping(db)) {
+        rc = SQLITE_BUSY; /* it was waiting for somebody else's lock */
+    }
     if (rc != SQLITE_OK) {
         rv = cp_sqlite_fail(conn, rc, "open", err);
         cp_sqlite_close(conn);
         return rv;
     }
-    conn->deadline = CP_CLOCK_NEVER;
+    cp_guard_set_deadline(&conn->guard, CP_CLOCK_NEVER);
     cp_sqlite_weigh_now(conn, 0);
     *pconn = conn;
     return APR_SUCCESS;
@@ -219,10 +246,12 @@ static int on_journal_mode(void *data, int columns, char **values, char **names)
 int cp_sqlite_journal_mode(cp_sqlite_conn_t *conn, const char *sql,
                            char mode[CP_SQLITE_MODE_SIZE])
 {
+    cp_guard_scope_t outer = cp_guard_enter(&conn->guard);
     int rc;
 
     conn->is_internal = 1;
     rc = sqlite3_exec(conn->handle, sql, on_journal_mode, mode, NULL);
     conn->is_internal = 0;
+    cp_guard_leave(outer);
     return rc;
 }

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "database/database.h"
+#include "database/sqlite/guard/guard.h"
 #include "database/sqlite/sqlite.h"
 
 #define CP_SQLITE_STATEMENTS 64 /* cached per connection */
@@ -41,7 +42,7 @@ struct cp_database_t {
     ino_t opened;         /* atomic: file of the last connection, 0: none */
     int connections;      /* atomic: open ones */
     int was_unused;       /* atomic: there were none since the last look */
-    int is_stopping;      /* atomic: interrupt whatever runs */
+    cp_guarded_t guarded; /* what its connections must know */
     const char *log_path; /* of the write-ahead log */
     struct stat last_log; /* at the last tidying; maintenance thread only */
     int tidy_pause;       /* rounds to wait after a vain try; likewise */
@@ -51,7 +52,7 @@ struct cp_database_t {
 
 static inline int cp_sqlite_is_stopping(const cp_sqlite_t *db)
 {
-    return __atomic_load_n(&db->is_stopping, __ATOMIC_RELAXED);
+    return __atomic_load_n(&db->guarded.is_stopping, __ATOMIC_RELAXED);
 }
 
 struct cp_statement_t {
@@ -79,11 +80,7 @@ struct cp_connection_t {
     cp_sqlite_t *db;
     sqlite3 *handle;
     cp_sqlite_identity_t file; /* what it has open */
-    cp_clock_t deadline;
-    cp_meanwhile_fn meanwhile;
-    void *meanwhile_baton;
-    cp_clock_t meanwhile_at;
-    cp_clock_t busy_until; /* 0: not waiting for a lock */
+    cp_guard_t guard;
     int is_writer;
     int locks;        /* how often the server-wide lock is entered */
     int system_error; /* errno of the file that could not be opened, or 0 */
@@ -141,6 +138,14 @@ void cp_sqlite_weigh_nothing(cp_sqlite_conn_t *conn);
 
 /* Try again to put the file into WAL mode, if it is time and may succeed. */
 void cp_sqlite_prepare_repaired(cp_sqlite_t *db);
+#define CP_SQLITE_LOG_CUT "the database's log was cut by another program"
+
+/* The failure came behind the deadline, so that is what err says. */
+int cp_sqlite_is_late(cp_sqlite_conn_t *conn, int rc, cp_error_t *err);
+
+/* cp_sqlite_fail of what may be late. */
+apr_status_t cp_sqlite_fail_late(cp_sqlite_conn_t *conn, int rc,
+                                 const char *doing, cp_error_t *err);
 
 /* Run internal SQL without rows or parameters. */
 int cp_sqlite_exec(cp_sqlite_conn_t *conn, const char *sql);
@@ -168,6 +173,10 @@ const cp_sqlite_config_t *cp_sqlite_config(const cp_sqlite_t *db);
 
 /* How many are open, of any kind. */
 int cp_sqlite_connections(const cp_sqlite_t *db);
+
+/* Move what is in the log to the database. Only under the server-wide lock. */
+int cp_sqlite_checkpoint(cp_sqlite_conn_t *conn, int mode, int *pin_log,
+                         int *pdone);
 
 void cp_statement_free_all(cp_sqlite_conn_t *conn);
 

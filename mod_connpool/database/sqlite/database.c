@@ -32,9 +32,9 @@ static int switch_to_wal(cp_sqlite_conn_t *conn, cp_clock_t deadline)
     if (cp_sqlite_lock(conn, deadline, &err) != APR_SUCCESS) {
         return SQLITE_BUSY;
     }
-    conn->deadline = deadline;
+    cp_guard_set_deadline(&conn->guard, deadline);
     rc = cp_sqlite_journal_mode(conn, "PRAGMA journal_mode=WAL", mode);
-    conn->deadline = CP_CLOCK_NEVER;
+    cp_guard_set_deadline(&conn->guard, CP_CLOCK_NEVER);
     cp_sqlite_unlock(conn);
     if (rc == SQLITE_OK && strcasecmp(mode, "wal") != 0) {
         rc = SQLITE_READONLY;
@@ -157,9 +157,9 @@ static apr_status_t driver_check(void *ctx, void *connection,
     cp_sqlite_conn_t *conn = connection;
     int rc;
 
-    conn->deadline = deadline;
+    cp_guard_set_deadline(&conn->guard, deadline);
     rc = cp_sqlite_exec(conn, CP_SQLITE_PROBE);
-    conn->deadline = CP_CLOCK_NEVER;
+    cp_guard_set_deadline(&conn->guard, CP_CLOCK_NEVER);
     return rc == SQLITE_OK ? APR_SUCCESS : APR_EGENERAL;
 }
 
@@ -195,7 +195,7 @@ static apr_status_t driver_reset(void *ctx, void *connection)
 
     reset_statements(conn);
     abandon_writes(conn);
-    conn->deadline = CP_CLOCK_NEVER;
+    cp_guard_set_deadline(&conn->guard, CP_CLOCK_NEVER);
     if (conn->is_exposed) {
         /* What its borrower has registered, too. */
         cp_sqlite_confine(conn);
@@ -231,6 +231,11 @@ const cp_driver_t cp_sqlite_writer = {
     .close = driver_close,
 };
 
+void cp_sqlite_set_deadline(cp_connection_t *conn, cp_clock_t deadline)
+{
+    cp_guard_set_deadline(&conn->guard, deadline);
+}
+
 struct sqlite3 *cp_sqlite_handle(cp_connection_t *connection)
 {
     cp_sqlite_conn_t *conn = connection;
@@ -258,6 +263,7 @@ void cp_sqlite_prepare_repaired(cp_sqlite_t *db)
 static apr_status_t db_cleanup(void *data)
 {
     pthread_mutex_destroy(&((cp_sqlite_t *)data)->lock);
+    cp_guard_end();
     return APR_SUCCESS;
 }
 
@@ -268,9 +274,13 @@ apr_status_t cp_sqlite_create(cp_sqlite_t **pdb,
 
     db->config = *config;
     db->log_path = apr_pstrcat(p, config->path, "-wal", NULL);
+    db->guarded.name = config->name;
+    db->guarded.log_path = db->log_path;
+    db->guarded.busy = config->busy;
     db->file = cp_sqlite_identify(config->path);
     db->log = cp_sqlite_identify(db->log_path);
     pthread_mutex_init(&db->lock, NULL);
+    cp_guard_begin();
     apr_pool_cleanup_register(p, db, db_cleanup, apr_pool_cleanup_null);
     *pdb = db;
     return APR_SUCCESS;
@@ -288,5 +298,5 @@ int cp_sqlite_connections(const cp_sqlite_t *db)
 
 void cp_sqlite_stop(cp_sqlite_t *db)
 {
-    __atomic_store_n(&db->is_stopping, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&db->guarded.is_stopping, 1, __ATOMIC_RELAXED);
 }

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/gauge.h"
+#include "base/meanwhile.h"
 #include "base/option.h"
 #include "database/database.h"
 #include "database/limit.h"
@@ -224,9 +225,8 @@ static void measure(cp_database_t *db, uint64_t sums[CP_GAUGES])
 
 static void limit(cp_connection_t *conn, const cp_limit_t *l)
 {
-    conn->deadline = l->deadline;
-    conn->meanwhile = l->meanwhile;
-    conn->meanwhile_baton = l->baton;
+    cp_guard_set_deadline(&conn->guard, l->deadline);
+    conn->guard.meanwhile = (cp_meanwhile_t){l->meanwhile, l->baton};
 }
 
 static void *native(cp_connection_t *conn)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * From SQLite's result codes to classes, causes, and lines for the log. */
 #include "base/bytes/utf8.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "database/sqlite/connection.h"
@@ -431,7 +432,11 @@ static apr_status_t fail(cp_sqlite_conn_t *conn, int rc, const char *doing,
         outcome.cause = "the schema asks for what this SQLite does not have";
         outcome.is_broken = 0;
     }
-    conn->is_broken |= outcome.is_broken;
+    if ((rc & 0xff) == SQLITE_IOERR && conn->db->guarded.is_log_cut) {
+        outcome.cause = CP_SQLITE_LOG_CUT;
+        outcome.is_broken = 0;
+    }
+    conn->is_broken |= outcome.is_broken || conn->guard.is_spoilt;
     if ((rc & 0xff) == SQLITE_NOMEM) {
         tell_heap_limit();
     }
@@ -457,4 +462,28 @@ apr_status_t cp_sqlite_fail(cp_sqlite_conn_t *conn, int rc, const char *doing,
 apr_status_t cp_sqlite_fail_run(cp_sqlite_conn_t *conn, int rc, cp_error_t *err)
 {
     return fail(conn, rc, "run", 1, err);
+}
+
+int cp_sqlite_is_late(cp_sqlite_conn_t *conn, int rc, cp_error_t *err)
+{
+    if (conn->is_broken || !cp_guard_is_over(&conn->guard, cp_clock_now())
+        || cp_sqlite_is_stopping(conn->db)) {
+        return 0;
+    }
+    if ((rc & 0xff) == SQLITE_BUSY || (rc & 0xff) == SQLITE_LOCKED) {
+        return 0; /* it has given up in time */
+    }
+    err->cls = CP_ERR_DEADLINE;
+    err->cause = "the query took longer than its limit";
+    err->constraint = NULL;
+    return 1;
+}
+
+apr_status_t cp_sqlite_fail_late(cp_sqlite_conn_t *conn, int rc,
+                                 const char *doing, cp_error_t *err)
+{
+    apr_status_t rv = cp_sqlite_fail(conn, rc, doing, err);
+
+    cp_sqlite_is_late(conn, rc, err);
+    return rv;
 }

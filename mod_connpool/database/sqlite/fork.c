@@ -12,6 +12,8 @@
 #endif
 #include "database/sqlite/fork.h"
 
+#include "database/sqlite/guard/guard.h"
+
 #include <sqlite3.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -97,6 +99,7 @@ void cp_sqlite_fork(cp_fork_step_t step)
         break;
     case CP_FORK_BEGINS:
         renumber_files();
+        cp_guard_forget();
         break;
     }
 }

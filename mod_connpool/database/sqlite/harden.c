@@ -1,60 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What every connection of ours is held to: time, other programs' locks, and
  * what SQL may do. */
-#include "base/clock.h"
 #include "database/sqlite/connection.h"
 #include "database/sqlite/sqlite.h"
 
 #include <string.h>
 #include <strings.h>
-
-#define PROGRESS_OPS    1000 /* virtual machine steps between clock looks */
-#define MEANWHILE_EVERY apr_time_from_msec(5)
-
-/* --- deadlines --- */
-
-/* Called by SQLite every PROGRESS_OPS steps; true interrupts. */
-static int on_progress(void *data)
-{
-    cp_sqlite_conn_t *conn = data;
-    cp_clock_t now = cp_clock_now();
-
-    if (conn->meanwhile && now >= conn->meanwhile_at) {
-        conn->meanwhile_at = now + MEANWHILE_EVERY;
-        conn->meanwhile(conn->meanwhile_baton);
-    }
-    if (now >= conn->weigh_at) {
-        cp_sqlite_weigh_now(conn, 1);
-    }
-    return cp_sqlite_is_stopping(conn->db) || now >= conn->deadline;
-}
-
-/* Called by SQLite when another program holds a lock; false gives up. A flat,
- * short pause: the default's growing steps make tails of seconds. */
-static int on_busy(void *data, int count)
-{
-    cp_sqlite_conn_t *conn = data;
-    cp_clock_t now = cp_clock_now();
-
-    if (count == 0) {
-        conn->busy_until = cp_clock_after(conn->db->config.busy);
-    }
-    if (now >= conn->busy_until || now >= conn->deadline
-        || cp_sqlite_is_stopping(conn->db)) {
-        return 0;
-    }
-    sqlite3_sleep(count < 10 ? 1 : 5);
-    return 1;
-}
-
-void cp_sqlite_set_deadline(cp_connection_t *connection, cp_clock_t deadline)
-{
-    cp_sqlite_conn_t *conn = connection;
-
-    conn->deadline = deadline;
-}
-
-/* --- hardening --- */
 
 static int equals_any(const char *word, const char *const *list)
 {
@@ -191,7 +142,6 @@ void cp_sqlite_harden(cp_sqlite_conn_t *conn)
     sqlite3_limit(handle, SQLITE_LIMIT_LENGTH, (int)config->length);
     sqlite3_limit(handle, SQLITE_LIMIT_LIKE_PATTERN_LENGTH, config->like);
     sqlite3_limit(handle, SQLITE_LIMIT_WORKER_THREADS, 0);
-    sqlite3_progress_handler(handle, PROGRESS_OPS, on_progress, conn);
-    sqlite3_busy_handler(handle, on_busy, conn);
+    cp_guard_install(&conn->guard);
     sqlite3_set_authorizer(handle, authorize, conn);
 }

@@ -6,6 +6,7 @@
  * place, or removes the log beside them, is found with stat(). */
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/meanwhile.h"
 #include "database/sqlite/connection.h"
 #include "database/sqlite/sqlite.h"
 #include "database/version.h"
@@ -19,7 +20,10 @@
 
 #include <apr_general.h>
 
-#define OPEN_PATIENCE apr_time_from_msec(100)
+#define OPEN_PATIENCE apr_time_from_msec(50)
+#define ASK_PATIENCE  apr_time_from_msec(20)
+#define LOCK_PATIENCE apr_time_from_msec(500) /* of those beside them */
+#define LOCK_SLICE    5000000                 /* nanoseconds */
 #define REOPEN_PAUSE  apr_time_from_sec(1)
 
 enum {
@@ -49,6 +53,7 @@ struct cp_sentinel_t {
     cp_clock_t retry_at; /* after a failure */
     cp_error_t failure;
     int is_log_lost; /* the log was removed while it was open */
+    unsigned waits;  /* atomic: for locks of others, in vain */
 };
 
 /* --- the files --- */
@@ -228,20 +233,30 @@ static apr_status_t step(cp_sentinel_t *sentinel, uint64_t *number,
                          cp_error_t *err)
 {
     cp_sqlite_conn_t *conn = sentinel->conn;
+    cp_guard_scope_t outer;
     apr_status_t rv;
     int rc, end;
 
+    /* SQLite sleeps and comes again, handler or not. */
+    outer = cp_guard_enter(&conn->guard);
+    conn->guard.busy_until = cp_clock_after(ASK_PATIENCE);
     rc = sqlite3_step(sentinel->stmt);
     if (rc == SQLITE_ROW) {
         *number = (uint64_t)sqlite3_column_int64(sentinel->stmt, 0);
     }
     end = sqlite3_reset(sentinel->stmt);
+    cp_guard_leave(outer);
     if (rc == SQLITE_ROW && end == SQLITE_OK) {
         return APR_SUCCESS;
     }
     rc = end != SQLITE_OK ? end : SQLITE_INTERNAL;
     rv = cp_sqlite_fail(conn, rc, "ask the version of", err);
-    return is_passing(rc) ? rv : fail(sentinel, rv, err);
+    if (!is_passing(rc)) {
+        return fail(sentinel, rv, err);
+    }
+    sentinel->failure = *err;
+    __atomic_add_fetch(&sentinel->waits, 1, __ATOMIC_RELEASE);
+    return rv;
 }
 
 /* Asking may have opened the log, and made it. What was there before must be
@@ -297,14 +312,50 @@ static apr_status_t ask(cp_sentinel_t *sentinel, cp_version_t *version,
     return rv;
 }
 
+/* Whoever has it asks at another program's lock, perhaps. The wall clock that
+ * pthread_mutex_timedlock goes by may jump: slices. */
+static int lock_in_time(cp_sentinel_t *sentinel)
+{
+    cp_clock_t deadline = cp_clock_after(LOCK_PATIENCE);
+    struct timespec until;
+    cp_clock_t now;
+    int rc = pthread_mutex_trylock(&sentinel->lock);
+
+    while (rc != 0 && (now = cp_clock_now()) < deadline) {
+        cp_meanwhile_tend(now);
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += LOCK_SLICE;
+        if (until.tv_nsec >= 1000000000) {
+            until.tv_sec++;
+            until.tv_nsec -= 1000000000;
+        }
+        rc = pthread_mutex_timedlock(&sentinel->lock, &until);
+    }
+    return rc == 0;
+}
+
 apr_status_t cp_sentinel_version(cp_sentinel_t *sentinel, cp_version_t *version,
                                  cp_error_t *err)
 {
+    unsigned waits = __atomic_load_n(&sentinel->waits, __ATOMIC_ACQUIRE);
     apr_status_t rv;
 
-    pthread_mutex_lock(&sentinel->lock);
+    if (!lock_in_time(sentinel)) {
+        return cp_error_set(err, CP_ERR_STORAGE, APR_TIMEUP,
+                            "the database's version is unknown",
+                            "database '%s': others who ask for its version "
+                            "wait",
+                            cp_sqlite_config(sentinel->db)->name);
+    }
     sentinel->asked_at = cp_clock_now();
-    rv = ask(sentinel, version, err);
+    if (waits != __atomic_load_n(&sentinel->waits, __ATOMIC_RELAXED)) {
+        /* Who waited for the one that waited in vain does not do so, too. */
+        *err = sentinel->failure;
+        rv = err->rv;
+    }
+    else {
+        rv = ask(sentinel, version, err);
+    }
     pthread_mutex_unlock(&sentinel->lock);
     return rv;
 }

@@ -94,7 +94,8 @@ apr_off_t cp_sqlite_wal_bytes(cp_sqlite_t *db);
 struct sqlite3 *cp_sqlite_handle(cp_connection_t *conn);
 
 /** What runs on conn from now on is interrupted at the deadline (within about
- * 50 ms with the default limits). Ends with the connection's release. */
+ * 50 ms with the default limits), whatever it does. Ends with the connection's
+ * release. */
 void cp_sqlite_set_deadline(cp_connection_t *conn, cp_clock_t deadline);
 
 /* --- versions --- */
@@ -179,7 +180,8 @@ int cp_statement_is_readonly(cp_statement_t *st);
 apr_status_t cp_statement_bind(cp_statement_t *st, const char *name,
                                const cp_value_t *value, cp_error_t *err);
 
-/** APR_SUCCESS: a row. APR_EOF: no more. Else err. */
+/** APR_SUCCESS: a row. APR_EOF: no more. Else err: CP_ERR_DEADLINE whenever it
+ * comes behind the connection's deadline, though it may have come to an end. */
 apr_status_t cp_statement_step(cp_statement_t *st, cp_error_t *err);
 
 /** Valid after the first step (a changed schema may change them). */

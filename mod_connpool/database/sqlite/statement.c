@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
 #include "base/error.h"
 #include "database/sqlite/connection.h"
 #include "database/sqlite/sqlite.h"
@@ -112,6 +113,7 @@ static int is_hidden_table(cp_sqlite_conn_t *conn)
 static apr_status_t compile(cp_sqlite_conn_t *conn, const char *sql,
                             sqlite3_stmt **pstmt, cp_error_t *err)
 {
+    cp_guard_scope_t outer = cp_guard_enter(&conn->guard);
     const char *tail = NULL;
     apr_status_t rv;
     int rc;
@@ -122,8 +124,9 @@ static apr_status_t compile(cp_sqlite_conn_t *conn, const char *sql,
     rc = sqlite3_prepare_v3(conn->handle, sql, -1, SQLITE_PREPARE_PERSISTENT,
                             pstmt, &tail);
     conn->is_compiling = 0;
+    cp_guard_leave(outer);
     if (rc != SQLITE_OK) {
-        rv = cp_sqlite_fail(conn, rc, "prepare", err);
+        rv = cp_sqlite_fail_late(conn, rc, "prepare", err);
         if (conn->was_denied || is_hidden_table(conn)) {
             /* SQLite has no code of its own for a function that is denied. */
             err->cls = CP_ERR_REFUSED;
@@ -265,6 +268,7 @@ static int fits_schema(cp_statement_t *st)
 
 apr_status_t cp_statement_step(cp_statement_t *st, cp_error_t *err)
 {
+    cp_guard_scope_t outer = cp_guard_enter(&st->conn->guard);
     char message[64]; /* how it begins */
     apr_status_t rv;
     int rc;
@@ -272,18 +276,19 @@ apr_status_t cp_statement_step(cp_statement_t *st, cp_error_t *err)
     st->conn->volatile_call = NULL;
     st->conn->has_refused = 0;
     rc = sqlite3_step(st->stmt);
+    cp_guard_leave(outer);
     if (st->conn->volatile_call) {
         /* The schema has changed: SQLite compiled it anew. */
         st->volatile_call = st->conn->volatile_call;
     }
-    if (rc == SQLITE_ROW) {
-        return APR_SUCCESS;
-    }
-    if (rc == SQLITE_DONE) {
-        return APR_EOF;
+    if (rc == SQLITE_ROW || rc == SQLITE_DONE) {
+        if (!cp_guard_is_over(&st->conn->guard, cp_clock_now())) {
+            return rc == SQLITE_ROW ? APR_SUCCESS : APR_EOF;
+        }
+        rc = SQLITE_INTERRUPT;
     }
     rv = cp_sqlite_fail_run(st->conn, rc, err);
-    if (err->constraint
+    if (cp_sqlite_is_late(st->conn, rc, err) || err->constraint
         || (err->cls != CP_ERR_INPUT && err->cls != CP_ERR_SIZE)) {
         return rv;
     }
@@ -362,11 +367,15 @@ void cp_statement_row(cp_statement_t *st, cp_value_t *values)
 
 void cp_statement_finish(cp_statement_t *st)
 {
+    cp_guard_scope_t outer;
+
     /* The connection's release may have come before. */
     if (!st->is_out) {
         return;
     }
+    outer = cp_guard_enter(&st->conn->guard);
     sqlite3_reset(st->stmt);
+    cp_guard_leave(outer);
     sqlite3_clear_bindings(st->stmt);
     memset(st->bound, 0, (size_t)st->parameters * sizeof(*st->bound));
     st->is_out = 0;

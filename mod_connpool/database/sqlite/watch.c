@@ -45,6 +45,9 @@ int cp_sqlite_file_changed(cp_sqlite_t *db)
         db->prepare_at = 0;
         pthread_mutex_unlock(&db->lock);
     }
+    if (is_file_other || is_log_other) {
+        __atomic_store_n(&db->guarded.is_log_cut, 0, __ATOMIC_RELAXED);
+    }
     return is_file_other || is_log_other;
 }
 
@@ -85,10 +88,7 @@ static int empty_log(cp_sqlite_t *db)
         return 0;
     }
     if (cp_sqlite_lock(conn, cp_clock_now(), &err) == APR_SUCCESS) {
-        conn->deadline = cp_clock_after(CP_SQLITE_TRUNCATE_PATIENCE);
-        rc = sqlite3_wal_checkpoint_v2(conn->handle, NULL,
-                                       SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
-        conn->deadline = CP_CLOCK_NEVER;
+        rc = cp_sqlite_checkpoint(conn, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
         cp_sqlite_unlock(conn);
     }
     cp_sqlite_close(conn);

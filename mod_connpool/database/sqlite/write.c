@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/meanwhile.h"
 #include "database/sqlite/connection.h"
 #include "database/sqlite/sqlite.h"
 
@@ -28,9 +29,13 @@ static apr_status_t global_lock(const cp_sqlite_t *db, cp_clock_t deadline)
         if (slice > LOCK_SLICE_MAX) {
             slice = LOCK_SLICE_MAX;
         }
+        if (cp_meanwhile_until(deadline) != deadline) {
+            slice = 0; /* there is something to look after */
+        }
         if (left > 0 && slice < LOCK_SLICE_MIN) {
             slice = LOCK_SLICE_MIN;
         }
+        cp_meanwhile_tend(cp_clock_now());
         rv = apr_global_mutex_timedlock(db->config.write_lock, slice);
     } while (APR_STATUS_IS_TIMEUP(rv) && cp_clock_left(deadline) > 0
              && !cp_sqlite_is_stopping(db));
@@ -61,28 +66,48 @@ apr_status_t cp_sqlite_lock(cp_connection_t *connection, cp_clock_t deadline,
     return APR_SUCCESS;
 }
 
+/* Never from a log that was cut: of what is left only a part may be newer than
+ * the database. */
+int cp_sqlite_checkpoint(cp_sqlite_conn_t *conn, int mode, int *pin_log,
+                         int *pdone)
+{
+    cp_clock_t deadline = conn->guard.deadline;
+    cp_guard_scope_t outer;
+    int rc;
+
+    if (cp_guard_log_is_cut(&conn->guard)) {
+        cp_guard_note_cut(&conn->db->guarded);
+        return SQLITE_BUSY;
+    }
+    cp_guard_set_deadline(&conn->guard, CP_CLOCK_NEVER);
+    outer = cp_guard_enter(&conn->guard);
+    conn->guard.busy_until = cp_clock_after(CP_SQLITE_TRUNCATE_PATIENCE);
+    conn->guard.is_checkpointing = 1;
+    rc = sqlite3_wal_checkpoint_v2(conn->handle, NULL, mode, pin_log, pdone);
+    conn->guard.is_checkpointing = 0;
+    cp_guard_leave(outer);
+    cp_guard_set_deadline(&conn->guard, deadline);
+    return rc;
+}
+
 /* Only here, and so only under the lock. What a reader pins is tried again
  * when the log has grown as much once more, not at every commit. */
 static void checkpoint_if_due(cp_sqlite_conn_t *conn)
 {
-    cp_clock_t deadline = conn->deadline;
     int mode = SQLITE_CHECKPOINT_PASSIVE;
     int in_log = 0, done = 0, rc;
 
     if (conn->wal_pages < conn->checkpoint_at) {
         return;
     }
-    conn->deadline = CP_CLOCK_NEVER;
     if (conn->wal_pages >= TRUNCATE_PAGES) {
         /* A reader pins the log: wait a moment for it, not for long. */
         mode = SQLITE_CHECKPOINT_TRUNCATE;
-        conn->deadline = cp_clock_after(CP_SQLITE_TRUNCATE_PATIENCE);
     }
-    rc = sqlite3_wal_checkpoint_v2(conn->handle, NULL, mode, &in_log, &done);
-    conn->deadline = deadline;
+    rc = cp_sqlite_checkpoint(conn, mode, &in_log, &done);
     conn->checkpoint_at = conn->wal_pages + CP_SQLITE_CHECKPOINT_PAGES;
     if (rc != SQLITE_OK && (rc & 0xff) != SQLITE_BUSY
-        && (rc & 0xff) != SQLITE_LOCKED) {
+        && (rc & 0xff) != SQLITE_LOCKED && rc != SQLITE_INTERRUPT) {
         cp_error_t err;
 
         cp_sqlite_fail(conn, rc, "checkpoint", &err);
@@ -107,6 +132,22 @@ void cp_sqlite_unlock(cp_connection_t *connection)
     }
 }
 
+/* What was committed, and is not in the log any more, would be overwritten by
+ * what is committed now. */
+static apr_status_t refuse_cut_log(cp_sqlite_conn_t *conn, cp_error_t *err)
+{
+    if (cp_guard_log_is_cut(&conn->guard)) {
+        cp_guard_note_cut(&conn->db->guarded);
+    }
+    if (!conn->db->guarded.is_log_cut) {
+        return APR_SUCCESS;
+    }
+    cp_sqlite_rollback(conn);
+    return cp_error_set(err, CP_ERR_STORAGE, APR_EGENERAL, CP_SQLITE_LOG_CUT,
+                        "database '%s': %s is shorter than its index says",
+                        conn->db->config.name, conn->db->log_path);
+}
+
 apr_status_t cp_sqlite_begin(cp_connection_t *connection, cp_clock_t deadline,
                              cp_error_t *err)
 {
@@ -124,11 +165,14 @@ apr_status_t cp_sqlite_begin(cp_connection_t *connection, cp_clock_t deadline,
     if (rv != APR_SUCCESS) {
         return rv;
     }
-    conn->deadline = deadline;
+    cp_guard_set_deadline(&conn->guard, deadline);
     rc = cp_sqlite_exec(conn, "BEGIN IMMEDIATE");
     if (rc != SQLITE_OK) {
-        rv = cp_sqlite_fail(conn, rc, "begin to write", err);
+        rv = cp_sqlite_fail_late(conn, rc, "begin to write", err);
         cp_sqlite_unlock(conn);
+    }
+    else {
+        rv = refuse_cut_log(conn, err);
     }
     /* The row that the last borrower inserted is nobody else's business. */
     sqlite3_set_last_insert_rowid(conn->handle, 0);
@@ -148,9 +192,11 @@ apr_status_t cp_sqlite_commit(cp_connection_t *connection, cp_error_t *err)
             err, CP_ERR_STORAGE, APR_EGENERAL, "the write was rolled back",
             "database '%s': no transaction to commit", conn->db->config.name);
     }
-    rc = cp_sqlite_exec(conn, "COMMIT");
+    rc = cp_guard_is_over(&conn->guard, cp_clock_now())
+             ? SQLITE_INTERRUPT
+             : cp_sqlite_exec(conn, "COMMIT");
     if (rc != SQLITE_OK) {
-        rv = cp_sqlite_fail(conn, rc, "commit", err);
+        rv = cp_sqlite_fail_late(conn, rc, "commit", err);
         cp_sqlite_rollback(conn);
         return rv;
     }
@@ -161,12 +207,12 @@ apr_status_t cp_sqlite_commit(cp_connection_t *connection, cp_error_t *err)
 void cp_sqlite_rollback(cp_connection_t *connection)
 {
     cp_sqlite_conn_t *conn = connection;
-    cp_clock_t deadline = conn->deadline;
+    cp_clock_t deadline = conn->guard.deadline;
 
     if (!sqlite3_get_autocommit(conn->handle)) {
-        conn->deadline = CP_CLOCK_NEVER;
+        cp_guard_set_deadline(&conn->guard, CP_CLOCK_NEVER);
         cp_sqlite_exec(conn, "ROLLBACK");
-        conn->deadline = deadline;
+        cp_guard_set_deadline(&conn->guard, deadline);
     }
     cp_sqlite_unlock(conn);
 }
@@ -202,6 +248,7 @@ apr_status_t cp_sqlite_unnest(cp_connection_t *connection, int is_kept,
     int rc = SQLITE_OK;
 
     if (!is_kept) {
+        cp_guard_set_deadline(&conn->guard, CP_CLOCK_NEVER);
         rc = cp_sqlite_exec(conn, "ROLLBACK TO connpool");
     }
     if (rc == SQLITE_OK) {

@@ -126,12 +126,16 @@ static void skip(apr_time_t time)
     __atomic_add_fetch(&skipped, time, __ATOMIC_RELAXED);
 }
 
-/* Connections that were opened in this process. */
+/* Connections to files that were opened in this process. */
 static unsigned opened; /* atomic */
 
 static int count_open(sqlite3 *handle, char **message, const void *api)
 {
-    __atomic_add_fetch(&opened, 1, __ATOMIC_RELAXED);
+    const char *file = sqlite3_db_filename(handle, "main");
+
+    if (file && *file) {
+        __atomic_add_fetch(&opened, 1, __ATOMIC_RELAXED);
+    }
     return SQLITE_OK;
 }
 

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The time of what runs on a connection. SQLite looks at the clock now and then
+ * (here), before it works on with what it reads (vfs.c), and within functions
+ * that take long (functions.c). All the rest, such as a count of all rows, ends
+ * when it is interrupted (watcher.c). */
+#include "database/sqlite/guard/guard.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/meanwhile.h"
+
+#define PROGRESS_OPS 250 /* virtual machine steps between clock looks */
+
+static _Thread_local cp_guard_t *current;
+
+cp_guard_scope_t cp_guard_enter(cp_guard_t *guard)
+{
+    cp_guard_scope_t outer = {current, cp_meanwhile_get()};
+
+    current = guard;
+    guard->busy_until = 0;
+    guard->is_ending = 0;
+    if (guard->meanwhile.fn) {
+        cp_meanwhile_set(guard->meanwhile);
+    }
+    return outer;
+}
+
+void cp_guard_leave(cp_guard_scope_t outer)
+{
+    current = outer.guard;
+    cp_meanwhile_set(outer.meanwhile);
+}
+
+cp_guard_t *cp_guard_current(void)
+{
+    return current;
+}
+
+int cp_guard_is_over(const cp_guard_t *guard, cp_clock_t now)
+{
+    return now >= guard->deadline || cp_guard_is_stopping(guard);
+}
+
+/* The answer goes to SQLite, which ends the statement then. */
+static int tell_over(cp_guard_t *guard, cp_clock_t now)
+{
+    int is_over = cp_guard_is_over(guard, now);
+
+    guard->is_ending |= is_over;
+    return is_over;
+}
+
+int cp_guard_look(void)
+{
+    cp_clock_t now;
+
+    if (!current) {
+        return 0;
+    }
+    now = cp_clock_now();
+    cp_meanwhile_tend(now);
+    return tell_over(current, now);
+}
+
+cp_clock_t cp_guard_patience(cp_guard_t *guard, cp_clock_t now)
+{
+    if (guard->busy_until == 0) {
+        guard->busy_until = cp_clock_add(now, guard->common->busy);
+    }
+    return guard->deadline < guard->busy_until ? guard->deadline
+                                               : guard->busy_until;
+}
+
+/* Called by SQLite every PROGRESS_OPS steps; true interrupts. */
+static int on_progress(void *data)
+{
+    cp_guard_t *guard = data;
+    cp_clock_t now = cp_clock_now();
+
+    cp_meanwhile_tend(now);
+    guard->look(guard->owner, now);
+    return tell_over(guard, now);
+}
+
+/* Called by SQLite when another program holds a lock; false gives up. A flat,
+ * short pause: the default's growing steps make tails of seconds. */
+static int on_busy(void *data, int count)
+{
+    cp_guard_t *guard = data;
+    cp_clock_t now = cp_clock_now();
+
+    if (count == 0 && current != guard) {
+        guard->busy_until = 0;
+    }
+    if (now >= cp_guard_patience(guard, now) || cp_guard_is_stopping(guard)) {
+        return 0;
+    }
+    cp_meanwhile_sleep(now + apr_time_from_msec(count < 10 ? 1 : 5));
+    return 1;
+}
+
+void cp_guard_install(cp_guard_t *guard)
+{
+    sqlite3_progress_handler(guard->handle, PROGRESS_OPS, on_progress, guard);
+    sqlite3_busy_handler(guard->handle, on_busy, guard);
+}
+
+void cp_guard_note_cut(cp_guarded_t *common)
+{
+    if (__atomic_exchange_n(&common->is_log_cut, 1, __ATOMIC_RELAXED)) {
+        return;
+    }
+    cp_log(CP_LOG_MARK, CP_LOG_ERROR, 0,
+           "database '%s': the log %s was cut by another program while it was "
+           "in use: what was only in it is lost. Nothing is written any more: "
+           "stop the server, put back a good copy of the database, and start "
+           "it",
+           common->name, common->log_path);
+}
