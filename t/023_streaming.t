@@ -8,6 +8,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use ConnPoolTest qw(await command read_until slowness);
 use Digest::MD5  ();
+use IO::Select ();
 use IO::Socket::INET;
 use Socket qw(SOL_SOCKET SO_RCVBUF);
 use Test::More;
@@ -18,15 +19,22 @@ my $ROWS = 1_000_000;
 # One child, so that its memory and its two connections are all there is; with
 # prefork several, each with a connection for its one request.
 my $IS_PREFORK = ($ENV{CONNPOOL_MPM} // '') eq 'prefork';
-my $server = ConnPoolTest->new(children => $IS_PREFORK ? 4 : 1, conf => <<'CONF');
+my $BRIEF = 1.5 * slowness();    # seconds of a query for clients that are slow
+my $server = ConnPoolTest->new(
+    # So slow that the answer of 3.5 MB takes twice the query's time.
+    vars => {BRIEF => int(1000 * $BRIEF) . 'ms', RATE => int(1750 / $BRIEF)},
+    children => $IS_PREFORK ? 4 : 1,
+    modules => ['ratelimit', 'env'], conf => <<'CONF');
 ConnPoolDatabase rows sqlite:@DIR@/db/rows.db readonly=on max=2 min=1 overflow=reject acquire=10s timeout=60s
 ConnPoolQuery million rows "SELECT id, name FROM item ORDER BY id" format=ndjson max-rows=2000000 max-bytes=1G
 ConnPoolQuery cut rows "SELECT id FROM item ORDER BY id" max-rows=300000 max-bytes=1G
-ConnPoolQuery impatient rows "SELECT id, name FROM item ORDER BY id" format=ndjson max-rows=2000000 max-bytes=1G timeout=1s
+ConnPoolQuery impatient rows "SELECT id, name FROM item WHERE id <= 50000 UNION ALL SELECT sum(a.id), '' FROM item a, item b, item c" format=ndjson max-rows=2000000 max-bytes=1G timeout=1s
+ConnPoolQuery brief rows "SELECT id, name FROM item WHERE id <= 100000 ORDER BY id" format=ndjson max-rows=2000000 max-bytes=1G timeout=@BRIEF@
+ConnPoolQuery wide rows "SELECT printf('%0900000d', id) AS x FROM item WHERE id <= 8" max-bytes=1G timeout=@BRIEF@
 ConnPoolQuery breaks rows "SELECT id, name, CASE WHEN id = 200000 THEN abs(-9223372036854775808) END AS x FROM item ORDER BY id" max-rows=2000000 max-bytes=1G
 ConnPoolQuery breaks_early rows "SELECT id, abs(-9223372036854775807 - (id = 3)) AS x FROM item ORDER BY id"
 ConnPoolQuery one rows "SELECT count(*) FROM item WHERE id < 10" format=value
-<LocationMatch "^/(?<name>million|cut|impatient|breaks|breaks_early|one)$">
+<LocationMatch "^/(?<name>million|cut|impatient|brief|limited|wide|breaks|breaks_early|one)$">
 SetHandler connpool-query
 </LocationMatch>
 <Location "/million">
@@ -37,6 +45,17 @@ ConnPoolServe cut
 </Location>
 <Location "/impatient">
 ConnPoolServe impatient
+</Location>
+<Location "/brief">
+ConnPoolServe brief
+</Location>
+<Location "/limited">
+ConnPoolServe brief
+SetOutputFilter RATE_LIMIT
+SetEnv rate-limit @RATE@
+</Location>
+<Location "/wide">
+ConnPoolServe wide
 </Location>
 <Location "/breaks">
 ConnPoolServe breaks
@@ -134,31 +153,76 @@ sub is_free {
     return await(sub { $server->pool('rows')->{busy} == 0 }, $_[0]);
 }
 
-subtest 'a client that stalls' => sub {
-    my @sockets = map { stalled('/impatient') } 1 .. 2;
-    ok(await(sub { $server->pool('rows')->{busy} == 2 }, 5),
-        'two of them keep all connections');
-    my $begin = time;
-    is($server->get('/one', timeout => 20)->{content}, '9',
-        'another client waits');
-    cmp_ok(time - $begin, '<', 2.5 * slowness(),
-        'but no longer than their time');
-    ok(is_free(5), 'all connections are back');
-    cmp_ok(time - $begin, '<', 3 * slowness(), 'soon');
-    ok($server->await_log(qr/query 'impatient': the answer is cut/), 'logged');
-    for my $socket (@sockets) {
-        my $rest = read_until($socket, undef, 10);
-        unlike(substr($rest, -20), qr/\r\n0\r\n\r\n\z/, 'their answers have no end');
+# What of the answer's body has come behind the head, to its end.
+sub rest_of {
+    my ($socket) = @_;
+    my $text = '';
+    my $end  = time + 30 * slowness();
+    my $in   = IO::Select->new($socket);
+    while (time < $end && $in->can_read($end - time)) {
+        sysread($socket, $text, 1 << 20, length $text) or last;
+        last if substr($text, -5) eq "0\r\n\r\n";
     }
+    return $text;
+}
+
+sub lines_of {
+    my ($chunked) = @_;
+    return scalar(() = $chunked =~ /"id":/g);
+}
+
+subtest 'clients that stall' => sub {
+    my $begin   = time;
+    my @sockets = map { stalled('/brief') } 1 .. 2;
+    is($server->get('/one', timeout => 20)->{content}, '9',
+        'another client is served');
+    ok(is_free(10 * slowness()), 'they keep no connection');
+    cmp_ok(time - $begin, '<', $BRIEF, 'for longer than the query takes');
+    ok(await(sub { time - $begin > 1.2 * $BRIEF }, 10 * slowness()),
+        'the time of the query goes by');
+    for my $socket (@sockets) {
+        my $rest = rest_of($socket);
+        like(substr($rest, -120), qr/"row number 100000"\}\n\r\n0\r\n\r\n\z/,
+            'they get all of the answer');
+        close $socket;
+    }
+};
+
+subtest 'clients that read slowly' => sub {
+    my ($md5, $lines) = (Digest::MD5->new, 0);
+    my $begin  = time;
+    my $answer = $server->get('/limited', timeout => 30 * slowness(),
+        data_callback => sub { $md5->add($_[0]); $lines += $_[0] =~ tr/\n// });
+    is($answer->{status}, 200, 'answered');
+    cmp_ok(time - $begin, '>', 1.1 * $BRIEF, 'in more than its time');
+    is($lines, 100_000, 'all rows');
+    is($md5->hexdigest, expected_md5(100_000), 'each byte');
+};
+
+subtest 'rows that are large' => sub {
+    my $begin  = time;
+    my $socket = stalled('/wide');
+    ok(is_free(10 * slowness()), 'a client that stalls keeps no connection');
+    cmp_ok(time - $begin, '<', $BRIEF, 'for longer than the query takes');
+    my $rest = rest_of($socket);
+    cmp_ok(length $rest, '>', 8 * 900_000 - 100_000, 'and gets all of it');
+    like(substr($rest, -60), qr/0008"\}\s*(?:1\s+)?\]\s*0\r\n\r\n\z/, 'to the end');
+};
+
+subtest 'a query that is late' => sub {
+    my $begin = time;
+    my $raw   = $server->raw("GET /impatient HTTP/1.1\r\nHost: x\r\n\r\n", 20);
+    cmp_ok(time - $begin, '<', 2 * slowness(), 'ends in time');
+    like($raw, qr{^HTTP/1\.1 200}, 'began well');
+    unlike(substr($raw, -20), qr/\r\n0\r\n\r\n\z/, 'and has no end');
+    ok($server->await_log(qr/query 'impatient': the answer is cut/), 'logged');
+    ok(is_free(5), 'the connection is back');
 };
 
 subtest 'a client that goes away' => sub {
     my @sockets = map { stalled('/million') } 1 .. 2;
-    ok(await(sub { $server->pool('rows')->{busy} == 2 }, 5), 'two are busy');
-    my $begin = time;
     close $_ for @sockets;
-    ok(is_free(10), 'their connections are back');
-    cmp_ok(time - $begin, '<', 3 * slowness(), 'long before the deadline');
+    ok(is_free(10 * slowness()), 'their connections are back');
     is($server->get('/one')->{content}, '9', 'for others');
 };
 
