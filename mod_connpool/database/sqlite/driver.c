@@ -8,7 +8,7 @@
 #include "database/database.h"
 #include "database/limit.h"
 #include "database/sqlite/connection.h"
-#include "database/sqlite/fork.h"
+#include "database/sqlite/guard/fork.h"
 #include "database/sqlite/sqlite.h"
 #include "database/sqlite/text/check.h"
 #include "database/sqlite/text/scan.h"

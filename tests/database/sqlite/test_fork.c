@@ -2,7 +2,7 @@
  * Locks in a process that was forked while a connection was open. */
 #include "suites.h"
 
-#include "database/sqlite/fork.h"
+#include "database/sqlite/guard/fork.h"
 
 #include <fcntl.h>
 #include <sqlite3.h>

@@ -10,7 +10,7 @@
 #ifndef _FILE_OFFSET_BITS
 #define _FILE_OFFSET_BITS 64 /* as in SQLite, whose struct stat this is */
 #endif
-#include "database/sqlite/fork.h"
+#include "database/sqlite/guard/fork.h"
 
 #include "database/sqlite/guard/guard.h"
 
