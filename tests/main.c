@@ -28,6 +28,7 @@ static const struct {
     {"seam", seam_suite},         {"gunzip", gunzip_suite},
     {"inherit", inherit_suite},   {"check", check_suite},
     {"fork", fork_suite},         {"schema", schema_suite},
+    {"state", state_suite},       {"standing", standing_suite},
 };
 
 #define SUITES ((int)(sizeof(suites) / sizeof(suites[0])))
