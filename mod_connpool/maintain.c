@@ -8,6 +8,7 @@
 #include "child/child.h"
 #include "child/memory.h"
 #include "child/upkeep.h"
+#include "child/verify.h"
 #include "http/loop.h"
 #include "lifecycle.h"
 #include "report/report.h"
@@ -87,10 +88,11 @@ static void *maintenance_main(void *data)
     cp_clock_t next_round = 0;
     cp_clock_t started = cp_clock_now();
 
-    connpool_upkeep_verify(maintenance_pause);
+    connpool_verify_all(maintenance_pause);
     do {
         if (cp_clock_left(next_round) == 0) {
             connpool_upkeep();
+            connpool_verify_rest();
             connpool_cache_maintain();
             connpool_memory_maintain();
             connpool_measure_process(started);
