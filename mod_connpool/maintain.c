@@ -11,7 +11,7 @@
 #include "child/verify.h"
 #include "http/loop.h"
 #include "lifecycle.h"
-#include "report/report.h"
+#include "report/lines/sample.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -96,7 +96,7 @@ static void *maintenance_main(void *data)
             connpool_cache_maintain();
             connpool_memory_maintain();
             connpool_measure_process(started);
-            connpool_health_sample();
+            connpool_status_sample();
             next_round = cp_clock_after(CONNPOOL_UPKEEP_EVERY);
         }
         if (connpool_child.loop) {
