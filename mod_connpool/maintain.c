@@ -8,9 +8,10 @@
 #include "child/child.h"
 #include "child/memory.h"
 #include "child/upkeep.h"
+#include "child/verify.h"
 #include "http/loop.h"
 #include "lifecycle.h"
-#include "report/report.h"
+#include "report/lines/sample.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -87,14 +88,15 @@ static void *maintenance_main(void *data)
     cp_clock_t next_round = 0;
     cp_clock_t started = cp_clock_now();
 
-    connpool_upkeep_verify(maintenance_pause);
+    connpool_verify_all(maintenance_pause);
     do {
         if (cp_clock_left(next_round) == 0) {
             connpool_upkeep();
+            connpool_verify_rest();
             connpool_cache_maintain();
             connpool_memory_maintain();
             connpool_measure_process(started);
-            connpool_health_sample();
+            connpool_status_sample();
             next_round = cp_clock_after(CONNPOOL_UPKEEP_EVERY);
         }
         if (connpool_child.loop) {

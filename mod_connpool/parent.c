@@ -43,6 +43,7 @@
 typedef struct fingerprint_t {
     char version[16];
     size_t pool, query, upstream, loop, process, batch, sample;
+    size_t condition, standing;
 } fingerprint_t;
 
 typedef struct retained_t {
@@ -105,6 +106,8 @@ static fingerprint_t own_fingerprint(void)
     own.process = sizeof(cp_process_stats_t);
     own.batch = sizeof(cp_batch_stats_t);
     own.sample = sizeof(cp_sample_t);
+    own.condition = sizeof(cp_condition_t);
+    own.standing = sizeof(cp_standing_t);
     return own;
 }
 

@@ -110,10 +110,17 @@ sub text {
     return $html;
 }
 
+# Digits in threes.
+sub grouped {
+    my ($number) = @_;
+    1 while $number =~ s/^(\d+)(\d{3})/$1,$2/;
+    return $number;
+}
+
 # "a 1, b 2" of the members that are not 0, as the page puts it.
 sub listed {
     my ($object, @order) = @_;
-    return join ', ', map { "$_ $object->{$_}" } grep { $object->{$_} } @order;
+    return join ', ', map { "$_ " . grouped($object->{$_}) } grep { $object->{$_} } @order;
 }
 
 sub noted {
@@ -124,6 +131,7 @@ sub noted {
 # ---------------------------------------------------------------------------
 
 $server->get("/by-id?id=$_")->{status} == 200 or die 'no answer' for 1, 2, 2;
+$server->get('/by-id?id=1', keep_alive => 1) for 1 .. 1100;
 $server->get('/broken')      for 1 .. 2;
 $server->get('/count')       for 1 .. 2;
 $server->get('/fetch/text')  for 1 .. 3;
@@ -155,7 +163,7 @@ subtest 'the page says what the JSON says' => sub {
         is($row->{State}, $pool->{state},              "state of $name");
         is($row->{Busy},  "$pool->{busy} of $limit",   'busy');
         is($row->{Waiting},     $pool->{waiting},      'waiting');
-        is($row->{Acquired},    $pool->{acquired},     'acquired');
+        is($row->{Acquired},    grouped($pool->{acquired}),     'acquired');
         is($row->{Fallbacks},   $pool->{fallbacks},    'fallbacks');
         is($row->{'Timed out'}, $pool->{timeouts},     'timeouts');
         is($row->{Rejected},    $pool->{rejected},     'rejected');
@@ -195,11 +203,14 @@ subtest 'the page says what the JSON says' => sub {
             'memory'
         );
     }
+    like($tables->{Pools}{'events (sqlite)'}{Acquired}, qr/^1,\d{3}$/, 'in groups of digits');
     for my $query (@{$report->{queries}}) {
         my $row = $tables->{Queries}{$query->{name}};
-        is($row->{Runs}, $query->{count}, "runs of $query->{name}");
-        is($row->{Rows}, $query->{rows},  'rows');
-        is($row->{Slow}, $query->{slow},  'slow ones');
+        is($row->{Runs}, grouped($query->{count}), "runs of $query->{name}");
+        is($row->{State}, $query->{state}, 'state');
+        is($row->{Database}, $query->{database}, 'database');
+        is($row->{Rows}, grouped($query->{rows}),  'rows');
+        is($row->{Slow}, grouped($query->{slow}),  'slow ones');
         is($row->{Errors},
             noted($query->{errors}, listed($query->{failures}, @causes)),
             'errors');

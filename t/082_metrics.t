@@ -481,6 +481,23 @@ sub expected_series {
             phase => $_)
             for qw(queue lookup connect tls first_byte);
     }
+    my @states = (
+        (map { ['pool', $_] } @{$report->{pools}}),
+        (map { ['query', $_] } @{$report->{queries}}),
+        (map { ['upstream', $_] } @{$report->{upstreams}}),
+    );
+    # Of these there are no lines: what is not among the causes is well.
+    for my $kind (qw(memory), ($server->mpm eq 'prefork' ? () : 'event_loop')) {
+        my ($cause) = grep { $_->{kind} eq $kind } @{$report->{causes}};
+        push @states, [$kind, $cause // {name => $kind, state => 'ok'}];
+    }
+    for my $line (@states) {
+        my ($kind, $of) = @$line;
+        my $is = $of->{state} eq 'off' ? 'ok' : $of->{state};
+        $put->('connpool_state', $_ eq $is ? 1 : 0, name => $of->{name},
+            server => $of->{server}, kind => $kind, state => $_)
+            for qw(ok degraded down);
+    }
     my $loop = $report->{event_loop};
     $put->('connpool_loops', $loop->{loops});
     $put->("connpool_loop_$_", $loop->{$_}) for qw(in_flight);

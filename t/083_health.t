@@ -93,9 +93,9 @@ subtest 'all is well' => sub {
     is($answer->{headers}{'retry-after'},   undef, 'nothing to wait for');
     my $report = ConnPoolTest::decode($answer);
     is_deeply([sort keys %$report],
-        [qw(db_pool http_pool shared_event_loop status)], 'members');
+        [qw(causes db_pool http_pool shared_event_loop status)], 'members');
     like($answer->{content},
-        qr/^\{"status":"ok",\s*"http_pool":.*"db_pool":.*"shared_event_loop":/s,
+        qr/^\{"status":"ok",\s*"http_pool":.*"db_pool":.*"shared_event_loop":.*"causes":\[\]/s,
         'in the promised order');
     for my $kind (qw(http_pool db_pool)) {
         is_deeply(

@@ -45,6 +45,8 @@ static const struct {
     {"fork", fork_suite},
     {"schema", schema_suite},
     {"sqlite_time", sqlite_time_suite},
+    {"state", state_suite},
+    {"standing", standing_suite},
 };
 
 #define SUITES ((int)(sizeof(suites) / sizeof(suites[0])))

@@ -25,6 +25,8 @@ SUITE(rate);
 SUITE(stats);
 SUITE(segment);
 SUITE(condition);
+SUITE(state);
+SUITE(standing);
 SUITE(breaker);
 SUITE(sqlite);
 SUITE(sqlite_time);

@@ -43,6 +43,7 @@ typedef struct connpool_db_child_t {
     struct cp_database_t *database;
     connpool_db_pools_t pooled;
     connpool_db_pools_t direct;
+    int is_verified; /* maintenance only: its queries have been prepared */
 } connpool_db_child_t;
 
 /** Index [is_pooled], likewise. */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What the maintenance thread does for the pools of this child: looks whether
- * their files and queries are what they should be, weighs and closes what is
- * idle. */
+ * their files are what they should be, weighs and closes what is idle. */
 #include "child/upkeep.h"
 
 #include "glue.h"
@@ -17,74 +16,6 @@
 #include "stats/cell.h"
 #include "stats/segment.h"
 #include "stats/stats.h"
-
-#define VERIFY_TRIES 5
-#define VERIFY_PAUSE apr_time_from_msec(200)
-
-/* --- once: the databases and their queries --- */
-
-typedef struct verify_t {
-    const connpool_database_t *database;
-    void *conn;
-} verify_t;
-
-static void verify_query(connpool_query_t *query, void *baton)
-{
-    const verify_t *verify = baton;
-    const cp_database_driver_t *driver = verify->database->driver;
-    cp_statement_t *statement;
-    cp_error_t err;
-
-    if (query->database != verify->database) {
-        return;
-    }
-    if (driver->prepare(verify->conn, query->sql, &statement, &err)
-        != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_ERR, 0, query->server,
-                     "ConnPoolQuery %s at %s cannot be prepared: %s",
-                     query->name, query->where, err.detail);
-        return;
-    }
-    driver->finish(statement);
-}
-
-/* SQL is checked lexically at configtest; here it meets its database, through
- * a connection of its own that no counter knows. */
-static void verify_database(connpool_database_t *db, void *baton)
-{
-    int (*pause)(cp_clock_t until) = *(int (**)(cp_clock_t until))baton;
-    const cp_driver_t *driver = db->facts.is_readonly ? db->driver->reader
-                                                      : db->driver->writer;
-    verify_t verify = {db, NULL};
-    cp_error_t err;
-    apr_status_t rv = APR_EGENERAL;
-
-    if (!db->child) {
-        return;
-    }
-    /* Children that start at once may find each other in the way. */
-    for (int i = 0; rv != APR_SUCCESS && i < VERIFY_TRIES; i++) {
-        if (i > 0 && !pause(cp_clock_after(VERIFY_PAUSE))) {
-            return;
-        }
-        rv = driver->open(db->child->database, cp_clock_after(db->timeout),
-                          &verify.conn, &err);
-    }
-    if (rv != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_ERR, 0, db->server, "%s: %s", err.cause,
-                     err.detail);
-        return;
-    }
-    connpool_each_query(verify_query, &verify);
-    driver->close(db->child->database, verify.conn);
-}
-
-void connpool_upkeep_verify(int (*pause)(cp_clock_t until))
-{
-    connpool_each_database(verify_database, &pause);
-}
-
-/* --- every second --- */
 
 static cp_pool_stats_t *database_stats(const connpool_database_t *db)
 {

@@ -5,10 +5,6 @@
 
 #include "base/clock.h"
 
-/** Once: does each database open, and can its queries be prepared? What cannot
- * is logged. pause sleeps until then, and tells whether to go on. */
-void connpool_upkeep_verify(int (*pause)(cp_clock_t until));
-
 /** Once in that time: look after files, weigh and close what is idle. */
 #define CONNPOOL_UPKEEP_EVERY apr_time_from_sec(1)
 void connpool_upkeep(void);

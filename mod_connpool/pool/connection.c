@@ -100,6 +100,12 @@ static void note_open_success(cp_pool_t *pool)
     }
     __atomic_store_n(&pool->is_down, 0, __ATOMIC_RELAXED);
     show_down(pool, 0);
+    /* What kept readers out kept writers out: whether more does is not known
+     * until one is opened. */
+    if (!pool->config.is_writer) {
+        __atomic_store_n(&pool->stats->down[cp_pool_part(&pool->config) + 1], 0,
+                         __ATOMIC_RELAXED);
+    }
     if (__atomic_exchange_n(&pool->is_down_logged, 0, __ATOMIC_RELAXED)) {
         cp_log(CP_LOG_MARK, CP_LOG_NOTICE, 0, "pool '%s': usable again",
                pool->config.name);

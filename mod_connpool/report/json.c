@@ -12,8 +12,10 @@
 #include "config/setting.h"
 #include "http/upstream/breaker.h"
 #include "report/lines/gather.h"
+#include "report/lines/judge.h"
 #include "stats/histogram.h"
 #include "stats/metric.h"
+#include "stats/state/state.h"
 #include "stats/stats.h"
 #include "stats/tables.h"
 
@@ -115,6 +117,45 @@ static void json_begin_line(cp_buffer_t *buf, int is_first, const char *name,
     }
 }
 
+/* "cause" is null while all is well. */
+static void json_verdict(cp_buffer_t *buf, const char *word,
+                         const connpool_verdict_t *verdict, apr_pool_t *p)
+{
+    connpool_json_text(buf, ",", "state", word);
+    if (verdict->state.level == CP_LEVEL_OK) {
+        connpool_json_key(buf, ",", "cause");
+        connpool_json_put(buf, "null");
+    }
+    else {
+        connpool_json_text(buf, ",", "cause", verdict->state.cause);
+    }
+    connpool_json_text(buf, ",", "since",
+                       connpool_status_time(p, verdict->since));
+}
+
+static const char *level_word(const connpool_verdict_t *verdict)
+{
+    return cp_level_name(verdict->state.level);
+}
+
+void connpool_json_causes(cp_buffer_t *buf, const connpool_status_t *report)
+{
+    connpool_json_key(buf, ",\n", "causes");
+    connpool_json_put(buf, "[");
+    EACH_LINE(report->causes, connpool_state_line_t, line)
+    {
+        connpool_json_put(buf, IS_FIRST(report->causes, line) ? "\n{" : ",\n{");
+        connpool_json_text(buf, "", "kind", cp_subject_name(line->subject));
+        connpool_json_text(buf, ",", "name", line->name);
+        if (line->server) {
+            connpool_json_text(buf, ",", "server", line->server);
+        }
+        json_verdict(buf, level_word(line->verdict), line->verdict, report->p);
+        connpool_json_put(buf, "}");
+    }
+    connpool_json_put(buf, "]");
+}
+
 static void json_leaks(cp_buffer_t *buf, const apr_array_header_t *leaks)
 {
     const char *separator = "";
@@ -156,7 +197,8 @@ static void json_pools(cp_buffer_t *buf, const connpool_status_t *report)
         json_begin_line(buf, IS_FIRST(report->pools, line), line->name,
                         line->server);
         connpool_json_text(buf, ",", "kind", line->kind);
-        connpool_json_text(buf, ",", "state", line->state);
+        json_verdict(buf, connpool_status_word(line), &line->verdict,
+                     report->p);
         connpool_json_number(buf, ",", "max", (uint64_t)line->max);
         json_until(buf, ",", &members,
                    offsetof(cp_pool_stats_t, waiting_since));
@@ -169,8 +211,10 @@ static void json_pools(cp_buffer_t *buf, const connpool_status_t *report)
     connpool_json_put(buf, "]");
 }
 
-static void json_queries(cp_buffer_t *buf, const apr_array_header_t *lines)
+static void json_queries(cp_buffer_t *buf, const connpool_status_t *report)
 {
+    const apr_array_header_t *lines = report->queries;
+
     connpool_json_key(buf, ",\n", "queries");
     connpool_json_put(buf, "[");
     EACH_LINE(lines, connpool_query_line_t, line)
@@ -178,6 +222,9 @@ static void json_queries(cp_buffer_t *buf, const apr_array_header_t *lines)
         members_t members = {&cp_query_metrics, line->sum, 0};
 
         json_begin_line(buf, IS_FIRST(lines, line), line->name, line->server);
+        connpool_json_text(buf, ",", "database", line->database);
+        json_verdict(buf, level_word(&line->verdict), &line->verdict,
+                     report->p);
         json_until(buf, ",", &members, offsetof(cp_query_stats_t, lookups));
         /* Of a query that keeps or shares nothing all are 0. */
         connpool_json_key(buf, ",", "cache");
@@ -190,8 +237,10 @@ static void json_queries(cp_buffer_t *buf, const apr_array_header_t *lines)
     connpool_json_put(buf, "]");
 }
 
-static void json_upstreams(cp_buffer_t *buf, const apr_array_header_t *lines)
+static void json_upstreams(cp_buffer_t *buf, const connpool_status_t *report)
 {
+    const apr_array_header_t *lines = report->upstreams;
+
     connpool_json_key(buf, ",\n", "upstreams");
     connpool_json_put(buf, "[");
     EACH_LINE(lines, connpool_upstream_line_t, line)
@@ -199,6 +248,8 @@ static void json_upstreams(cp_buffer_t *buf, const apr_array_header_t *lines)
         members_t members = {&cp_upstream_metrics, line->sum, 0};
 
         json_begin_line(buf, IS_FIRST(lines, line), line->name, line->server);
+        json_verdict(buf, level_word(&line->verdict), &line->verdict,
+                     report->p);
         json_until(buf, ",", &members,
                    offsetof(cp_upstream_stats_t, breaker_until));
         connpool_json_text(buf, ",", "breaker",
@@ -293,7 +344,9 @@ void connpool_status_write_json(cp_buffer_t *buf,
 
     connpool_json_put(buf, "{");
     connpool_json_text(buf, "", "version", CONNPOOL_VERSION);
-    connpool_json_number(buf, ",", "children", (uint64_t)report->children);
+    connpool_json_text(buf, ",", "state", cp_level_name(report->level));
+    connpool_json_causes(buf, report);
+    connpool_json_number(buf, ",\n", "children", (uint64_t)report->children);
     connpool_json_key(buf, ",\n", "features");
     connpool_json_put(buf, "{");
     connpool_json_boolean(buf, "", "engine", viewer->engine);
@@ -302,8 +355,8 @@ void connpool_status_write_json(cp_buffer_t *buf,
     connpool_json_boolean(buf, ",", "event_loop", connpool_status_loop_is_on());
     connpool_json_put(buf, "}");
     json_pools(buf, report);
-    json_queries(buf, report->queries);
-    json_upstreams(buf, report->upstreams);
+    json_queries(buf, report);
+    json_upstreams(buf, report);
     json_loop(buf, &report->loop);
     json_batch(buf, &report->batch);
     json_cache(buf, &report->process);

@@ -11,6 +11,7 @@
 #include "report/lines/gather.h"
 #include "report/openmetrics.h"
 #include "stats/metric.h"
+#include "stats/state/state.h"
 #include "stats/stats.h"
 #include "stats/tables.h"
 
@@ -42,7 +43,11 @@ static connpool_families_t pool_families(const connpool_status_t *report)
     EACH_LINE(report->pools, connpool_pool_line_t, line)
     {
         subjects[families.count++] = (connpool_subject_t){
-            "pool", line->name, line->server, line->kind, line->sum};
+            .label = "pool",
+            .name = line->name,
+            .server = line->server,
+            .kind = line->kind,
+            .stats = line->sum};
     }
     return families;
 }
@@ -142,7 +147,10 @@ static void put_queries(writer_t *w, const connpool_status_t *report)
     EACH_LINE(report->queries, connpool_query_line_t, line)
     {
         subjects[families.count++] = (connpool_subject_t){
-            "query", line->name, line->server, NULL, line->sum};
+            .label = "query",
+            .name = line->name,
+            .server = line->server,
+            .stats = line->sum};
     }
     connpool_metrics_until(w, &families, ALL);
 }
@@ -172,11 +180,45 @@ static void put_upstreams(writer_t *w, const connpool_status_t *report)
     EACH_LINE(report->upstreams, connpool_upstream_line_t, line)
     {
         subjects[families.count++] = (connpool_subject_t){
-            "pool", line->name, line->server, NULL, line->sum};
+            .label = "pool",
+            .name = line->name,
+            .server = line->server,
+            .stats = line->sum};
     }
     connpool_metrics_until(w, &families, offsetof(cp_upstream_stats_t, us));
     put_breakers(w, report, subjects);
     connpool_metrics_until(w, &families, ALL);
+}
+
+/* --- states --- */
+
+/* One series for each state that something can be in: 1 for the one that it is
+ * in, 0 for the others. OpenMetrics' own type for that wants the label to have
+ * the family's name. */
+static void put_states(writer_t *w, const connpool_status_t *report)
+{
+    cp_metric_t family = {
+        .type = CP_METRIC_GAUGE,
+        .family = "connpool_state",
+        .help = "Whether it is in that state: ok, degraded or down.",
+        .label = "state"};
+
+    connpool_metrics_family(w, &family);
+    EACH_LINE(report->states, connpool_state_line_t, line)
+    {
+        connpool_subject_t subject = {
+            .label = "name",
+            .name = line->name,
+            .server = line->server,
+            .group = cp_subject_name(line->subject),
+        };
+
+        for (cp_level_t level = CP_LEVEL_OK; level < CP_LEVELS; level++) {
+            family.value = cp_level_name(level);
+            connpool_metrics_sample(w, &family, &subject,
+                                    line->verdict->state.level == level);
+        }
+    }
 }
 
 /* --- the whole server --- */
@@ -234,6 +276,7 @@ void connpool_status_write_metrics(cp_buffer_t *buf,
     writer_t w = {buf, is_openmetrics};
 
     put_processes(&w, report);
+    put_states(&w, report);
     put_upstreams(&w, report);
     put_table(&w, &cp_loop_metrics, &report->loop);
     put_table(&w, &cp_batch_metrics, &report->batch);

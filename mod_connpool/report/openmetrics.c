@@ -125,6 +125,7 @@ static void begin_sample(connpool_metrics_writer_t *w, const sample_t *sample,
 
     connpool_metrics_put(w, sample->row->family);
     connpool_metrics_put(w, suffix);
+    put_label(&labels, "kind", subject->group);
     put_label(&labels, subject->label, subject->name);
     put_label(&labels, "server", subject->server);
     put_label(&labels, sample->row->label, sample->value);

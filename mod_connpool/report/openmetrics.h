@@ -22,6 +22,8 @@ typedef struct connpool_subject_t {
     const char *name;
     const char *server; /**< NULL: no such label */
     const char *kind;   /**< for rows that want it */
+    const char *group;  /**< of what kind the subjects are that have one row in
+                             common: label kind=, before all; or NULL */
     const void *stats;
 } connpool_subject_t;
 

@@ -11,8 +11,6 @@ int connpool_health_handler(request_rec *r);
 /** Ask all databases and upstreams that this request sees, at once. */
 void connpool_probe_all(request_rec *r);
 
-/** Once a second from every child's maintenance; one of them does the work. */
-void connpool_health_sample(void);
 void connpool_status_register(apr_pool_t *p);
 
 #endif

@@ -7,7 +7,9 @@
 #include "glue.h"
 #include "config/setting.h"
 #include "report/lines/gather.h"
+#include "report/lines/judge.h"
 #include "report/report.h"
+#include "stats/state/state.h"
 #include "stats/stats.h"
 
 #include <stddef.h>
@@ -47,6 +49,27 @@ static uint64_t guest_number(const connpool_pool_line_t *line, int column)
                                              + guest_columns[column].offset);
 }
 
+static void auto_states(request_rec *r, const connpool_status_t *report)
+{
+    int i = 0;
+
+    ap_rprintf(r, "ConnPoolState: %s\n", cp_level_name(report->level));
+    EACH_LINE(report->causes, connpool_state_line_t, line)
+    {
+        ap_rprintf(r,
+                   "ConnPoolCause[%d]Kind: %s\n"
+                   "ConnPoolCause[%d]Name: %s\n"
+                   "ConnPoolCause[%d]State: %s\n"
+                   "ConnPoolCause[%d]Cause: %s\n"
+                   "ConnPoolCause[%d]Since: %s\n",
+                   i, cp_subject_name(line->subject), i, line->name, i,
+                   cp_level_name(line->verdict->state.level), i,
+                   line->verdict->state.cause, i,
+                   connpool_status_time(r->pool, line->verdict->since));
+        i++;
+    }
+}
+
 static void auto_pools(request_rec *r, const connpool_status_t *report)
 {
     for (int i = 0; i < report->pools->nelts; i++) {
@@ -60,6 +83,7 @@ static void auto_pools(request_rec *r, const connpool_status_t *report)
             ap_rprintf(r, "ConnPool[%d]%s: %" APR_UINT64_T_FMT "\n", i,
                        guest_columns[c].label, guest_number(line, c));
         }
+        ap_rprintf(r, "ConnPool[%d]State: %s\n", i, connpool_status_word(line));
     }
 }
 
@@ -71,10 +95,12 @@ static void auto_details(request_rec *r, const connpool_status_t *report)
 
         ap_rprintf(r,
                    "ConnPoolQuery[%d]Name: %s\n"
+                   "ConnPoolQuery[%d]State: %s\n"
                    "ConnPoolQuery[%d]Count: %" APR_UINT64_T_FMT "\n"
                    "ConnPoolQuery[%d]Errors: %" APR_UINT64_T_FMT "\n"
                    "ConnPoolQuery[%d]Rows: %" APR_UINT64_T_FMT "\n",
-                   i, line->name, i, line->sum->count, i, line->sum->errors, i,
+                   i, line->name, i, cp_level_name(line->verdict.state.level),
+                   i, line->sum->count, i, line->sum->errors, i,
                    line->sum->rows);
     }
     for (int i = 0; i < report->upstreams->nelts; i++) {
@@ -83,10 +109,12 @@ static void auto_details(request_rec *r, const connpool_status_t *report)
 
         ap_rprintf(r,
                    "ConnPoolUpstream[%d]Name: %s\n"
+                   "ConnPoolUpstream[%d]State: %s\n"
                    "ConnPoolUpstream[%d]Count: %" APR_UINT64_T_FMT "\n"
                    "ConnPoolUpstream[%d]Errors: %" APR_UINT64_T_FMT "\n"
                    "ConnPoolUpstream[%d]Reused: %" APR_UINT64_T_FMT "\n",
-                   i, line->name, i, line->sum->count, i, line->sum->errors, i,
+                   i, line->name, i, cp_level_name(line->verdict.state.level),
+                   i, line->sum->count, i, line->sum->errors, i,
                    line->sum->reused);
     }
 }
@@ -154,7 +182,7 @@ static void guest_pools(request_rec *r, const connpool_status_t *report,
 
         cells[0] = name_text(r, line->name, line->server);
         cells[1] = line->kind;
-        cells[2] = line->state;
+        cells[2] = connpool_status_word(line);
         cells[3] = apr_itoa(r->pool, line->max);
         for (int c = 0; c < GUEST_COLUMNS; c++) {
             cells[4 + c] = number_text(r, guest_number(line, c));
@@ -167,8 +195,8 @@ static void guest_pools(request_rec *r, const connpool_status_t *report,
 static void guest_queries(request_rec *r, const connpool_status_t *report,
                           int has_tables)
 {
-    static const char *const labels[] = {"Query", "Count", "Errors", "Rows",
-                                         NULL};
+    static const char *const labels[] = {"Query",  "State", "Count",
+                                         "Errors", "Rows",  NULL};
 
     guest_begin(r, has_tables, "Queries", labels);
     for (int i = 0; i < report->queries->nelts; i++) {
@@ -176,6 +204,7 @@ static void guest_queries(request_rec *r, const connpool_status_t *report,
             report->queries, i, connpool_query_line_t);
         const char *cells[] = {
             name_text(r, line->name, line->server),
+            cp_level_name(line->verdict.state.level),
             number_text(r, line->sum->count),
             number_text(r, line->sum->errors),
             number_text(r, line->sum->rows),
@@ -190,8 +219,8 @@ static void guest_queries(request_rec *r, const connpool_status_t *report,
 static void guest_upstreams(request_rec *r, const connpool_status_t *report,
                             int has_tables)
 {
-    static const char *const labels[] = {"Upstream", "Count", "Errors",
-                                         "Reused", NULL};
+    static const char *const labels[] = {"Upstream", "State",  "Count",
+                                         "Errors",   "Reused", NULL};
 
     guest_begin(r, has_tables, "Upstreams", labels);
     for (int i = 0; i < report->upstreams->nelts; i++) {
@@ -199,6 +228,7 @@ static void guest_upstreams(request_rec *r, const connpool_status_t *report,
             report->upstreams, i, connpool_upstream_line_t);
         const char *cells[] = {
             name_text(r, line->name, line->server),
+            cp_level_name(line->verdict.state.level),
             number_text(r, line->sum->count),
             number_text(r, line->sum->errors),
             number_text(r, line->sum->reused),
@@ -208,6 +238,23 @@ static void guest_upstreams(request_rec *r, const connpool_status_t *report,
         guest_row(r, has_tables, labels, cells);
     }
     guest_end(r, has_tables);
+}
+
+/* What is wrong, before the numbers. */
+static void guest_verdict(request_rec *r, const connpool_status_t *report)
+{
+    ap_rvputs(r, "<p>mod_connpool: <strong>",
+              guest_text(r, connpool_status_verdict(report)), "</strong></p>\n",
+              NULL);
+    EACH_LINE(report->causes, connpool_state_line_t, line)
+    {
+        ap_rvputs(r, "<p>", cp_subject_name(line->subject), " ",
+                  guest_text(r, name_text(r, line->name, line->server)), ": ",
+                  cp_level_name(line->verdict->state.level), ", ",
+                  line->verdict->state.cause, ", since ",
+                  connpool_status_time(r->pool, line->verdict->since), "</p>\n",
+                  NULL);
+    }
 }
 
 static int server_status(request_rec *r, int flags)
@@ -221,6 +268,7 @@ static int server_status(request_rec *r, int flags)
     }
     report = connpool_status_gather(r);
     if (flags & AP_STATUS_SHORT) {
+        auto_states(r, report);
         auto_pools(r, report);
         if (wanted == CONNPOOL_REPORT_FULL) {
             auto_details(r, report);
@@ -229,6 +277,7 @@ static int server_status(request_rec *r, int flags)
     }
     if (report->pools->nelts > 0) {
         ap_rputs("<hr>\n", r);
+        guest_verdict(r, report);
         guest_pools(r, report, has_tables);
     }
     if (wanted == CONNPOOL_REPORT_FULL && report->queries->nelts > 0) {

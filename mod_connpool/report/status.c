@@ -5,6 +5,7 @@
 #include "report/access.h"
 #include "report/json.h"
 #include "report/lines/gather.h"
+#include "report/lines/judge.h"
 #include "report/metrics.h"
 #include "report/page/page.h"
 #include "report/page/style.h"

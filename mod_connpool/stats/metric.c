@@ -155,15 +155,29 @@ static void merge_row(const cp_metric_t *row, void *into, const void *from)
     }
 }
 
-void cp_metrics_merge(const cp_metrics_t *metrics, void *into, const void *from)
+static void merge_rows(const cp_metrics_t *metrics, void *into,
+                       const void *from, int of_histograms)
 {
-    merge_flow(metrics, into, from);
     EACH_ROW(metrics, row)
     {
-        if (row->flow == CP_FLOW_NONE) {
+        if (row->flow == CP_FLOW_NONE
+            && (row->type == CP_METRIC_HISTOGRAM) == of_histograms) {
             merge_row(row, into, from);
         }
     }
+}
+
+void cp_metrics_merge_numbers(const cp_metrics_t *metrics, void *into,
+                              const void *from)
+{
+    merge_flow(metrics, into, from);
+    merge_rows(metrics, into, from, 0);
+}
+
+void cp_metrics_merge(const cp_metrics_t *metrics, void *into, const void *from)
+{
+    cp_metrics_merge_numbers(metrics, into, from);
+    merge_rows(metrics, into, from, 1);
 }
 
 static int vanishes(const cp_metric_t *row)

@@ -69,6 +69,10 @@ const cp_metric_t *cp_metrics_from(const cp_metrics_t *metrics, size_t offset);
 void cp_metrics_merge(const cp_metrics_t *metrics, void *into,
                       const void *from);
 
+/** The same without histograms, which are most of the bytes. */
+void cp_metrics_merge_numbers(const cp_metrics_t *metrics, void *into,
+                              const void *from);
+
 /** A child has ended: what vanishes becomes 0. */
 void cp_metrics_settle(const cp_metrics_t *metrics, void *stats);
 

@@ -13,6 +13,7 @@
  *     cp_segment_t                 offsets and high-water marks
  *     entry_t    [all entries]     the directory, kind after kind
  *     cp_condition_t [pools]       how each pool has been
+ *     cp_standing_t [all entries]  since when each is as it is
  *     child slot [children]        slot_t, pools, queries, upstreams
  */
 #include "stats/segment.h"
@@ -20,6 +21,7 @@
 #include "stats/cell.h"
 #include "stats/condition.h"
 #include "stats/metric.h"
+#include "stats/state/standing.h"
 #include "stats/stats.h"
 #include "stats/tables.h"
 
@@ -49,6 +51,7 @@ struct cp_segment_t {
     cp_segment_layout_t layout;
     size_t directory[CP_ENTRY_KINDS]; /* offsets in the segment */
     size_t conditions;
+    size_t standings[CP_ENTRY_KINDS];
     size_t slots;
     size_t stats[CP_ENTRY_KINDS]; /* offsets in a slot */
     size_t slot_size;
@@ -64,6 +67,10 @@ struct cp_segment_t {
     int has_told_fork;       /* atomic */
     uint64_t head;           /* atomic: samples ever taken */
     cp_sample_t history[CP_HISTORY_SAMPLES];
+
+    /* What there is one of; those of pools, queries, upstreams are unused. */
+    cp_condition_t server_conditions[CP_SUBJECTS];
+    cp_standing_t server_standings[CP_SUBJECTS];
 };
 
 static const cp_metrics_t *const metrics_of[CP_ENTRY_KINDS] = {
@@ -85,6 +92,7 @@ static cp_loop_stats_t nobodys_loop;
 static cp_process_stats_t nobodys_process;
 static cp_batch_stats_t nobodys_batch;
 static cp_condition_t nobodys_condition;
+static cp_standing_t nobodys_standing;
 
 static void measure(cp_segment_t *seg, const cp_segment_layout_t *layout)
 {
@@ -97,6 +105,8 @@ static void measure(cp_segment_t *seg, const cp_segment_layout_t *layout)
 
         seg->directory[kind] = end;
         end += ALIGNED(entries * sizeof(entry_t));
+        seg->standings[kind] = end;
+        end += ALIGNED(entries * sizeof(cp_standing_t));
         seg->stats[kind] = slot_end;
         slot_end += entries * stats_size(kind);
     }
@@ -368,61 +378,75 @@ static void derive_gauges(cp_pool_stats_t *sum)
     }
 }
 
+typedef void merge_t(const cp_metrics_t *metrics, void *into, const void *from);
+
 /* Cells of the struct at an offset of the slot. */
 static void sum_slots(cp_segment_t *seg, const cp_metrics_t *metrics,
-                      size_t offset, void *sum)
+                      size_t offset, merge_t *merge, void *sum)
 {
     int used = used_slots(seg);
 
     memset(sum, 0, metrics->size);
     for (int i = 0; i < used; i++) {
-        cp_metrics_merge(metrics, sum, (char *)slot_at(seg, i) + offset);
+        merge(metrics, sum, (char *)slot_at(seg, i) + offset);
     }
     cp_metrics_floor(metrics, sum);
 }
 
 static void sum_entry(cp_segment_t *seg, cp_entry_kind_t kind, int entry,
-                      void *sum)
+                      merge_t *merge, void *sum)
 {
     if (cells(seg, kind, 0, entry)) {
         sum_slots(seg, metrics_of[kind],
-                  seg->stats[kind] + (size_t)entry * stats_size(kind), sum);
+                  seg->stats[kind] + (size_t)entry * stats_size(kind), merge,
+                  sum);
     }
     else {
         memset(sum, 0, metrics_of[kind]->size);
     }
+    if (kind == CP_ENTRY_POOL) {
+        derive_gauges(sum);
+    }
+}
+
+void cp_segment_glance(cp_segment_t *seg, cp_entry_kind_t kind, int entry,
+                       void *sum)
+{
+    sum_entry(seg, kind, entry, cp_metrics_merge_numbers, sum);
 }
 
 void cp_segment_sum_pool(cp_segment_t *seg, int entry, cp_pool_stats_t *sum)
 {
-    sum_entry(seg, CP_ENTRY_POOL, entry, sum);
-    derive_gauges(sum);
+    sum_entry(seg, CP_ENTRY_POOL, entry, cp_metrics_merge, sum);
 }
 
 void cp_segment_sum_query(cp_segment_t *seg, int entry, cp_query_stats_t *sum)
 {
-    sum_entry(seg, CP_ENTRY_QUERY, entry, sum);
+    sum_entry(seg, CP_ENTRY_QUERY, entry, cp_metrics_merge, sum);
 }
 
 void cp_segment_sum_upstream(cp_segment_t *seg, int entry,
                              cp_upstream_stats_t *sum)
 {
-    sum_entry(seg, CP_ENTRY_UPSTREAM, entry, sum);
+    sum_entry(seg, CP_ENTRY_UPSTREAM, entry, cp_metrics_merge, sum);
 }
 
 void cp_segment_sum_loop(cp_segment_t *seg, cp_loop_stats_t *sum)
 {
-    sum_slots(seg, &cp_loop_metrics, offsetof(slot_t, loop), sum);
+    sum_slots(seg, &cp_loop_metrics, offsetof(slot_t, loop), cp_metrics_merge,
+              sum);
 }
 
 void cp_segment_sum_process(cp_segment_t *seg, cp_process_stats_t *sum)
 {
-    sum_slots(seg, &cp_process_metrics, offsetof(slot_t, process), sum);
+    sum_slots(seg, &cp_process_metrics, offsetof(slot_t, process),
+              cp_metrics_merge, sum);
 }
 
 void cp_segment_sum_batch(cp_segment_t *seg, cp_batch_stats_t *sum)
 {
-    sum_slots(seg, &cp_batch_metrics, offsetof(slot_t, batch), sum);
+    sum_slots(seg, &cp_batch_metrics, offsetof(slot_t, batch), cp_metrics_merge,
+              sum);
 }
 
 /* True once a second, for whoever comes first. */
@@ -521,6 +545,31 @@ cp_condition_t *cp_segment_condition(cp_segment_t *seg, int entry)
     return entry >= 0 && entry < seg->layout.entries[CP_ENTRY_POOL]
                ? &conditions[entry]
                : &nobodys_condition;
+}
+
+cp_condition_t *cp_segment_server_condition(cp_segment_t *seg,
+                                            cp_subject_t subject)
+{
+    return &seg->server_conditions[subject];
+}
+
+cp_standing_t *cp_segment_standing(cp_segment_t *seg, cp_subject_t subject,
+                                   int entry)
+{
+    static const int kinds[CP_SUBJECTS] = {
+        [CP_SUBJECT_POOL] = CP_ENTRY_POOL,
+        [CP_SUBJECT_QUERY] = CP_ENTRY_QUERY,
+        [CP_SUBJECT_UPSTREAM] = CP_ENTRY_UPSTREAM,
+    };
+    int kind = kinds[subject];
+
+    if (subject > CP_SUBJECT_UPSTREAM) {
+        return &seg->server_standings[subject];
+    }
+    return entry >= 0 && entry < seg->layout.entries[kind]
+               ? (cp_standing_t *)(void *)((char *)seg + seg->standings[kind])
+                     + entry
+               : &nobodys_standing;
 }
 
 int cp_segment_slots(cp_segment_t *seg)

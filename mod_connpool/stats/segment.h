@@ -11,6 +11,8 @@
 #include <apr_errno.h>
 
 #include "stats/condition.h"
+#include "stats/state/standing.h"
+#include "stats/state/state.h"
 #include "stats/stats.h"
 
 typedef struct cp_segment_t cp_segment_t;
@@ -77,6 +79,11 @@ void cp_segment_sum_loop(cp_segment_t *seg, cp_loop_stats_t *sum);
 void cp_segment_sum_process(cp_segment_t *seg, cp_process_stats_t *sum);
 void cp_segment_sum_batch(cp_segment_t *seg, cp_batch_stats_t *sum);
 
+/** The sum of an entry of that kind (its struct of counters) without its
+ * distributions, which stay 0: for who looks every second. */
+void cp_segment_glance(cp_segment_t *seg, cp_entry_kind_t kind, int entry,
+                       void *sum);
+
 /** Who owns slot `child` (0 up to cp_segment_slots): its pid, or 0. For
  * reports by child. */
 pid_t cp_segment_owner(cp_segment_t *seg, int child);
@@ -119,6 +126,15 @@ cp_condition_t *cp_segment_condition(cp_segment_t *seg, int entry);
 
 /** May this caller tell the log of forked processes? True for the first. */
 int cp_segment_tell_fork(cp_segment_t *seg);
+
+/** Likewise of what there is one of: memory, cache. */
+cp_condition_t *cp_segment_server_condition(cp_segment_t *seg,
+                                            cp_subject_t subject);
+
+/** Since when a subject is as it is; entry counts for those that have entries.
+ * A static dummy for one that does not exist. */
+cp_standing_t *cp_segment_standing(cp_segment_t *seg, cp_subject_t subject,
+                                   int entry);
 
 /** Number of living children that claimed a slot. */
 int cp_segment_children(cp_segment_t *seg);

@@ -87,6 +87,7 @@ typedef struct cp_pool_stats_t {
     /** What only the driver can name, set by maintenance. */
     uint64_t driver_gauges[CP_GAUGES];
     uint64_t down[CP_POOL_PARTS]; /**< 0 or 1: the last open failed; by part */
+    uint64_t is_known; /**< 0 or 1: this child has tried to open one */
     cp_leak_t leaks[CP_POOL_PARTS][CP_LEAKS_LISTED]; /**< not in sums */
 } cp_pool_stats_t;
 
@@ -104,8 +105,10 @@ typedef struct cp_query_stats_t {
     uint64_t stale;     /**< answered with what had expired */
     uint64_t coalesced; /**< answered with what another request's run brought */
     uint64_t stores;
-    uint64_t bypassed; /**< carried credentials: neither looked nor kept */
-    cp_histogram_t us; /**< from its connection to its end */
+    uint64_t bypassed;   /**< carried credentials: neither looked nor kept */
+    uint64_t unprepared; /**< 0 or 1: it could not be prepared */
+    uint64_t is_known;   /**< 0 or 1: this child has tried to prepare it */
+    cp_histogram_t us;   /**< from its connection to its end */
 } cp_query_stats_t;
 
 /** Phases of a fetch, each on its own. */

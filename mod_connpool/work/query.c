@@ -63,6 +63,20 @@ static apr_status_t begin_write(connpool_run_t *run, void *conn,
     return rv;
 }
 
+/* For the report: maintenance tries again until it is right. */
+static void note_prepared(const connpool_run_t *run, apr_status_t rv,
+                          const cp_error_t *err)
+{
+    uint64_t *unprepared = &connpool_query_stats(run->query)->unprepared;
+    uint64_t is_bad = rv != APR_SUCCESS
+                      && (err->cls == CP_ERR_STORAGE
+                          || err->cls == CP_ERR_REFUSED);
+
+    if ((rv == APR_SUCCESS || is_bad) && cp_stats_get(unprepared) != is_bad) {
+        __atomic_store_n(unprepared, is_bad, __ATOMIC_RELAXED);
+    }
+}
+
 static apr_status_t begin_run(connpool_run_t *run, const cp_value_t *values,
                               cp_error_t *err)
 {
@@ -75,6 +89,7 @@ static apr_status_t begin_run(connpool_run_t *run, const cp_value_t *values,
     }
     if (rv == APR_SUCCESS) {
         rv = run->driver->prepare(conn, run->query->sql, &run->statement, err);
+        note_prepared(run, rv, err);
     }
     if (rv != APR_SUCCESS) {
         return rv;

@@ -16,7 +16,7 @@ static void setup(void)
 /* A look at `second` with so many of ten connections busy. */
 static void look(int second, uint64_t busy, uint64_t fallbacks)
 {
-    cp_observation_t seen = {busy, 10, fallbacks};
+    cp_observation_t seen = {.busy = busy, .limit = 10, .fallbacks = fallbacks};
 
     cp_condition_observe(&condition, &seen, BEGIN + apr_time_from_sec(second));
 }
@@ -93,6 +93,77 @@ START_TEST(a_fallback_is_remembered_for_thirty_seconds)
 }
 END_TEST
 
+/* A look at `second`, when so many have asked and were refused so far. */
+static void count(int second, uint64_t tried, uint64_t refused)
+{
+    cp_observation_t seen = {.limit = 10, .tried = tried, .refused = refused};
+
+    cp_condition_observe(&condition, &seen, BEGIN + apr_time_from_sec(second));
+}
+
+static void lately(int second, uint64_t *tried, uint64_t *refused)
+{
+    cp_condition_lately(&condition, BEGIN + apr_time_from_sec(second), tried,
+                        refused);
+}
+
+static void expect_lately(int second, uint64_t tried, uint64_t refused,
+                          uint64_t recently_tried, uint64_t recently_refused)
+{
+    lately(second, &tried, &refused);
+    ck_assert_uint_eq(tried, recently_tried);
+    ck_assert_uint_eq(refused, recently_refused);
+}
+
+START_TEST(what_came_before_the_first_look_counts)
+{
+    expect_lately(0, 7, 3, 7, 3);
+    count(1, 7, 3);
+    expect_lately(1, 7, 3, 7, 3);
+    expect_lately(30, 8, 4, 8, 4);
+    expect_lately(31, 8, 4, 1, 1);
+}
+END_TEST
+
+START_TEST(only_the_last_half_minute_counts)
+{
+    for (int second = 0; second <= 1000; second++) {
+        uint64_t tried = 10 * (uint64_t)second;
+
+        count(second, tried, (uint64_t)second);
+        if (second >= 30) {
+            expect_lately(second, tried, (uint64_t)second, 300, 30);
+        }
+    }
+    /* What came after the last look counts at once. */
+    expect_lately(1000, 10005, 1001, 305, 31);
+    expect_lately(1029, 10005, 1001, 15, 2);
+    expect_lately(1030, 10005, 1001, 5, 1);
+}
+END_TEST
+
+START_TEST(looks_that_come_late_forget_nothing_too_early)
+{
+    count(0, 0, 0);
+    count(100, 50, 5);
+    expect_lately(100, 50, 5, 50, 5);
+    expect_lately(129, 50, 5, 50, 5);
+    expect_lately(130, 50, 5, 0, 0);
+    /* Looks more often than once a second: no more than there is room for. */
+    for (int i = 0; i < 2 * CP_LOOKS; i++) {
+        count(200, 50 + (uint64_t)i, 5);
+    }
+    expect_lately(200, 50 + 2 * CP_LOOKS - 1, 5, CP_LOOKS - 2, 0);
+}
+END_TEST
+
+START_TEST(a_sum_that_is_behind_counts_as_nothing)
+{
+    count(0, 100, 10);
+    expect_lately(60, 99, 9, 0, 0);
+}
+END_TEST
+
 START_TEST(a_clock_read_earlier_does_no_harm)
 {
     look(10, 10, 1);
@@ -114,6 +185,10 @@ Suite *condition_suite(void)
     tcase_add_test(tc, ninety_percent_are_not_above_it);
     tcase_add_test(tc, one_look_below_begins_anew);
     tcase_add_test(tc, a_fallback_is_remembered_for_thirty_seconds);
+    tcase_add_test(tc, what_came_before_the_first_look_counts);
+    tcase_add_test(tc, only_the_last_half_minute_counts);
+    tcase_add_test(tc, looks_that_come_late_forget_nothing_too_early);
+    tcase_add_test(tc, a_sum_that_is_behind_counts_as_nothing);
     tcase_add_test(tc, a_clock_read_earlier_does_no_harm);
     suite_add_tcase(suite, tc);
     return suite;

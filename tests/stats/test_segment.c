@@ -411,6 +411,78 @@ START_TEST(each_pool_has_a_condition_of_its_own)
 }
 END_TEST
 
+START_TEST(a_glance_is_a_sum_without_distributions)
+{
+    cp_pool_stats_t glance;
+    cp_query_stats_t query, query_glance;
+
+    for (int child = 0; child < 2; child++) {
+        cp_pool_stats_t *pool = cp_segment_pool(
+            seg, cp_segment_claim(seg, 100 + child), 1);
+
+        cp_stats_add(&pool->acquired, 7);
+        cp_stats_add(&pool->released, 5);
+        cp_stats_add(&pool->created, 3);
+        cp_stats_add(&pool->timeouts, 2);
+        cp_stats_add(&pool->failures[CP_ERR_STORAGE], 1);
+        cp_histogram_record(&pool->acquire_us, 100);
+        cp_stats_add(&cp_segment_query(seg, child, 1)->count, 4);
+        cp_histogram_record(&cp_segment_query(seg, child, 1)->us, 100);
+    }
+    cp_segment_sum_pool(seg, 1, &sum);
+    cp_segment_glance(seg, CP_ENTRY_POOL, 1, &glance);
+    ck_assert_uint_eq(glance.busy, 4);
+    ck_assert_uint_eq(glance.open, 6);
+    ck_assert_uint_eq(cp_histogram_count(&sum.acquire_us), 2);
+    ck_assert_uint_eq(cp_histogram_count(&glance.acquire_us), 0);
+    memset(&sum.acquire_us, 0, sizeof(sum.acquire_us));
+    ck_assert_int_eq(memcmp(&sum, &glance, sizeof(sum)), 0);
+
+    cp_segment_sum_query(seg, 1, &query);
+    cp_segment_glance(seg, CP_ENTRY_QUERY, 1, &query_glance);
+    ck_assert_uint_eq(query.count, 8);
+    ck_assert_uint_eq(query_glance.count, 8);
+    ck_assert_uint_eq(cp_histogram_count(&query_glance.us), 0);
+    cp_segment_glance(seg, CP_ENTRY_QUERY, -1, &query_glance);
+    ck_assert_uint_eq(query_glance.count, 0);
+}
+END_TEST
+
+START_TEST(each_entry_has_a_standing_of_its_own)
+{
+    static const struct {
+        cp_subject_t subject;
+        int entries;
+    } kinds[] = {
+        {CP_SUBJECT_POOL, 3}, {CP_SUBJECT_QUERY, 2}, {CP_SUBJECT_UPSTREAM, 2}};
+    char *map = calloc(1, memory_size);
+
+    for (int k = 0; k < 3; k++) {
+        for (int i = 0; i < kinds[k].entries; i++) {
+            const char *cells = (char *)cp_segment_standing(
+                seg, kinds[k].subject, i);
+
+            ck_assert(cells > (char *)cp_segment_condition(seg, 2)
+                      || cells < (char *)cp_segment_condition(seg, 0));
+            ck_assert(cells + sizeof(cp_standing_t)
+                      <= (char *)cp_segment_pool(seg, 0, 0));
+            for (size_t b = 0; b < sizeof(cp_standing_t); b++) {
+                ck_assert(!map[cells - memory + (ptrdiff_t)b]);
+                map[cells - memory + (ptrdiff_t)b] = 1;
+            }
+        }
+        ck_assert_ptr_eq(
+            cp_segment_standing(seg, kinds[k].subject, -1),
+            cp_segment_standing(seg, kinds[k].subject, kinds[k].entries));
+    }
+    ck_assert_ptr_ne(cp_segment_standing(seg, CP_SUBJECT_MEMORY, 0),
+                     cp_segment_standing(seg, CP_SUBJECT_CACHE, 0));
+    ck_assert_ptr_ne(cp_segment_server_condition(seg, CP_SUBJECT_MEMORY),
+                     cp_segment_server_condition(seg, CP_SUBJECT_CACHE));
+    free(map);
+}
+END_TEST
+
 START_TEST(who_has_no_slot_counts_nowhere)
 {
     static const struct {
@@ -876,6 +948,8 @@ Suite *segment_suite(void)
     tcase_add_test(tc, a_sample_adds_up_all_children_and_entries);
     tcase_add_test(tc, history_keeps_the_newest_samples_in_order);
     tcase_add_test(tc, each_pool_has_a_condition_of_its_own);
+    tcase_add_test(tc, a_glance_is_a_sum_without_distributions);
+    tcase_add_test(tc, each_entry_has_a_standing_of_its_own);
     tcase_add_test(tc, who_has_no_slot_counts_nowhere);
     tcase_add_test(tc, totals_never_fall_while_children_are_killed);
     tcase_add_test(tc, a_fold_takes_nothing_from_a_child_that_still_counts);

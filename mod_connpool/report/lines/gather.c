@@ -86,32 +86,12 @@ static const connpool_server_t *flags_for(const connpool_status_t *report,
     return report->is_main ? connpool_server(defined) : report->viewer;
 }
 
-/* Without a writer a database can be read still. */
-int connpool_status_is_down(const cp_pool_stats_t *sum)
+const char *connpool_status_word(const connpool_pool_line_t *line)
 {
-    return sum->open == 0
-           && sum->down[CP_PART_READERS] + sum->down[CP_PART_DIRECT_READERS]
-                  > 0;
-}
+    cp_level_t level = line->verdict.state.level;
 
-/* usable: how many connections of a child one kind of work can get, max less
- * what is set aside for other work. */
-static const char *state_of(const connpool_status_t *report,
-                            const connpool_pool_line_t *line, int is_pooled,
-                            int usable)
-{
-    apr_uint64_t limit = (apr_uint64_t)usable
-                         * (apr_uint64_t)(report->children ? report->children
-                                                           : 1);
-
-    if (!is_pooled) {
-        return "off";
-    }
-    if (connpool_status_is_down(line->sum)) {
-        return "down";
-    }
-    return line->sum->waiting > 0 && line->sum->busy >= limit ? "exhausted"
-                                                              : "ok";
+    return level == CP_LEVEL_OK && !line->is_pooled ? "off"
+                                                    : cp_level_name(level);
 }
 
 static void add_leaks(apr_array_header_t *leaks, const cp_pool_stats_t *stats,
@@ -150,6 +130,25 @@ static apr_array_header_t *gather_leaks(const connpool_status_t *report,
     return leaks;
 }
 
+static void sum_up(const connpool_status_t *report, cp_entry_kind_t kind,
+                   int entry, void *sum)
+{
+    cp_segment_t *seg = connpool_child.segment;
+
+    if (report->is_glance) {
+        cp_segment_glance(seg, kind, entry, sum);
+    }
+    else if (kind == CP_ENTRY_POOL) {
+        cp_segment_sum_pool(seg, entry, sum);
+    }
+    else if (kind == CP_ENTRY_QUERY) {
+        cp_segment_sum_query(seg, entry, sum);
+    }
+    else {
+        cp_segment_sum_upstream(seg, entry, sum);
+    }
+}
+
 static connpool_pool_line_t *add_pool(connpool_status_t *report,
                                       const char *name, server_rec *server,
                                       int entry)
@@ -158,7 +157,7 @@ static connpool_pool_line_t *add_pool(connpool_status_t *report,
     cp_pool_stats_t *sum = apr_palloc(report->p, sizeof(*sum));
     cp_clock_t now = cp_clock_now();
 
-    cp_segment_sum_pool(connpool_child.segment, entry, sum);
+    sum_up(report, CP_ENTRY_POOL, entry, sum);
     line->sum = sum;
     line->entry = entry;
     line->name = name;
@@ -191,8 +190,7 @@ static void add_database(connpool_status_t *report,
     line->kind = db->driver->scheme;
     line->max = db->pool.max;
     line->max_together = INT_MAX;
-    line->state = state_of(report, line, flags->engine && flags->db_pool,
-                           connpool_status_usable(db));
+    line->is_pooled = flags->engine && flags->db_pool;
 }
 
 static void add_upstream(connpool_status_t *report,
@@ -207,13 +205,13 @@ static void add_upstream(connpool_status_t *report,
     pool->kind = "http";
     pool->max = up->pool.max;
     pool->max_together = pool->owner->http_max;
-    pool->state = state_of(report, pool, flags->engine && flags->http_pool,
-                           up->pool.max);
+    pool->is_pooled = flags->engine && flags->http_pool;
 
-    cp_segment_sum_upstream(connpool_child.segment, up->entry, sum);
+    sum_up(report, CP_ENTRY_UPSTREAM, up->entry, sum);
     line->sum = sum;
     line->name = up->name;
     line->server = pool->server;
+    line->entry = up->entry;
     line->breaker = cp_breaker_state(sum, cp_clock_now());
 }
 
@@ -222,10 +220,12 @@ static void add_query(connpool_status_t *report, const connpool_query_t *query)
     connpool_query_line_t *line = apr_array_push(report->queries);
     cp_query_stats_t *sum = apr_palloc(report->p, sizeof(*sum));
 
-    cp_segment_sum_query(connpool_child.segment, query->entry, sum);
+    sum_up(report, CP_ENTRY_QUERY, query->entry, sum);
     line->sum = sum;
     line->name = query->name;
     line->server = server_label(report, query->server);
+    line->database = query->database_name;
+    line->entry = query->entry;
 }
 
 static void gather_server(connpool_status_t *report,
@@ -284,22 +284,23 @@ static void gather_processes(connpool_status_t *report)
     cp_segment_sum_process(seg, &report->process);
 }
 
-connpool_status_t *connpool_status_gather(request_rec *r)
+connpool_status_t *connpool_status_collect(apr_pool_t *p, server_rec *viewer,
+                                           int is_glance)
 {
-    connpool_status_t *report = apr_pcalloc(r->pool, sizeof(*report));
+    connpool_status_t *report = apr_pcalloc(p, sizeof(*report));
 
-    report->p = r->pool;
-    report->viewer = connpool_server(r->server);
-    report->is_main = r->server == connpool_child.main_server;
+    report->p = p;
+    report->viewer = connpool_server(viewer);
+    report->is_glance = is_glance;
+    report->is_main = viewer == connpool_child.main_server;
     report->memory_bound = (uint64_t)connpool_server(connpool_child.main_server)
                                ->memory;
     report->children = cp_segment_children(connpool_child.segment);
-    report->gauges = apr_array_make(r->pool, CP_GAUGES, sizeof(cp_gauge_t));
+    report->gauges = apr_array_make(p, CP_GAUGES, sizeof(cp_gauge_t));
     gather_gauges(report);
-    report->pools = apr_array_make(r->pool, 8, sizeof(connpool_pool_line_t));
-    report->queries = apr_array_make(r->pool, 8, sizeof(connpool_query_line_t));
-    report->upstreams = apr_array_make(r->pool, 8,
-                                       sizeof(connpool_upstream_line_t));
+    report->pools = apr_array_make(p, 8, sizeof(connpool_pool_line_t));
+    report->queries = apr_array_make(p, 8, sizeof(connpool_query_line_t));
+    report->upstreams = apr_array_make(p, 8, sizeof(connpool_upstream_line_t));
     for (server_rec *s = connpool_child.main_server; s; s = s->next) {
         const connpool_server_t *server = connpool_server(s);
 
@@ -308,8 +309,7 @@ connpool_status_t *connpool_status_gather(request_rec *r)
             gather_server(report, server);
         }
     }
-    report->processes = apr_array_make(r->pool, 8,
-                                       sizeof(connpool_child_line_t));
+    report->processes = apr_array_make(p, 8, sizeof(connpool_child_line_t));
     gather_processes(report);
     cp_segment_sum_loop(connpool_child.segment, &report->loop);
     cp_segment_sum_batch(connpool_child.segment, &report->batch);

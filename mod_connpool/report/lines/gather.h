@@ -9,6 +9,8 @@
 #include "config/database.h"
 #include "config/setting.h"
 #include "http/upstream/breaker.h"
+#include "stats/state/standing.h"
+#include "stats/state/state.h"
 #include "stats/stats.h"
 
 /* A connection that is held longer than leak=. */
@@ -18,12 +20,21 @@ typedef struct connpool_leak_line_t {
     pid_t child;
 } connpool_leak_line_t;
 
+/* How one subject is, since when (time of day), and its last error. */
+typedef struct connpool_verdict_t {
+    cp_state_t state;
+    apr_time_t since;
+    cp_error_class_t error; /* CP_ERR_NONE: there was none */
+    apr_time_t error_at;    /* time of day */
+} connpool_verdict_t;
+
 typedef struct connpool_pool_line_t {
     const char *name;
     const char *server; /* "host:port" of a virtual host, NULL: the main one */
     const connpool_database_t *database; /* NULL: an upstream's */
     const char *kind;
-    const char *state;
+    int is_pooled; /* pooling is not switched off */
+    connpool_verdict_t verdict;
     int max;                        /* per child */
     const connpool_server_t *owner; /* where it is defined */
     int max_together;          /* per child, of all of its kind and owner */
@@ -36,6 +47,9 @@ typedef struct connpool_pool_line_t {
 typedef struct connpool_query_line_t {
     const char *name;
     const char *server;
+    const char *database;
+    int entry;
+    connpool_verdict_t verdict;
     const cp_query_stats_t *sum;
 } connpool_query_line_t;
 
@@ -43,8 +57,19 @@ typedef struct connpool_upstream_line_t {
     const char *name;
     const char *server;
     cp_breaker_state_t breaker;
+    int entry;
+    connpool_verdict_t verdict;
     const cp_upstream_stats_t *sum;
 } connpool_upstream_line_t;
+
+/* One line for all that has a state, in the order of the report. */
+typedef struct connpool_state_line_t {
+    cp_subject_t subject;
+    int entry; /* in the segment; 0 for what there is one of */
+    const char *name;
+    const char *server;
+    const connpool_verdict_t *verdict;
+} connpool_state_line_t;
 
 /* One living child. */
 typedef struct connpool_child_line_t {
@@ -57,6 +82,7 @@ typedef struct connpool_status_t {
     apr_pool_t *p;
     const connpool_server_t *viewer; /* the server that answers */
     int is_main;
+    int is_glance; /* lines have no distributions */
     int children;
     apr_array_header_t *gauges;    /* const cp_gauge_t, of all drivers */
     apr_array_header_t *pools;     /* connpool_pool_line_t */
@@ -67,6 +93,13 @@ typedef struct connpool_status_t {
     cp_loop_stats_t loop;
     cp_process_stats_t process;
     cp_batch_stats_t batch;
+
+    /* What connpool_status_judge has found. */
+    cp_level_t level; /* the worst of all */
+    connpool_verdict_t loop_verdict, memory_verdict, cache_verdict;
+    apr_array_header_t *states; /* connpool_state_line_t, of all subjects */
+    apr_array_header_t *causes; /* likewise: those that are not ok, worst first
+                                 */
 } connpool_status_t;
 
 /* for (each line of one of these arrays, as a pointer) */
@@ -75,9 +108,15 @@ typedef struct connpool_status_t {
                     *line##_end = line + (list)->nelts;                        \
          line < line##_end; line++)
 
-/** The numbers of all children. The main server sees everything, a virtual
- * host what it may use. Lives as long as the request. */
-connpool_status_t *connpool_status_gather(request_rec *r);
+/** The numbers of all children, before anything is judged. The main server sees
+ * everything, a virtual host what it may use. Lives in p. is_glance: without
+ * the distributions of each line, for who looks every second. */
+connpool_status_t *connpool_status_collect(apr_pool_t *p, server_rec *viewer,
+                                           int is_glance);
+
+/** The word for a pool's state: the level's, or "off" when it is well and does
+ * not pool. */
+const char *connpool_status_word(const connpool_pool_line_t *line);
 
 /** What a pool has of a gauge of report->gauges: 0 when its driver has none. */
 uint64_t connpool_status_gauge(const connpool_pool_line_t *line,
@@ -86,10 +125,6 @@ uint64_t connpool_status_gauge(const connpool_pool_line_t *line,
 /** How many of a database's connections in a child one kind of work can get:
  * all, less what is set aside for the writer. */
 int connpool_status_usable(const connpool_database_t *db);
-
-/** Whether a pool has no connection, and could not open one when it last tried.
- */
-int connpool_status_is_down(const cp_pool_stats_t *sum);
 
 /** The loop belongs to the process, whichever server asks. */
 int connpool_status_loop_is_on(void);

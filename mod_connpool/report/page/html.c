@@ -53,6 +53,30 @@ const char *connpool_duration_text(apr_pool_t *p, uint64_t us)
     return apr_psprintf(p, "%.*f s", us < 100000000 ? 1 : 0, (double)us / 1e6);
 }
 
+/* Digits in threes, from the right; 2^64 has 26 of them and commas. */
+static const char *grouped(char *end, uint64_t value)
+{
+    int digits = 0;
+
+    *--end = '\0';
+    do {
+        if (digits > 0 && digits % 3 == 0) {
+            *--end = ',';
+        }
+        *--end = (char)('0' + value % 10);
+        value /= 10;
+        digits++;
+    } while (value > 0);
+    return end;
+}
+
+const char *connpool_number_text(apr_pool_t *p, uint64_t value)
+{
+    char text[32];
+
+    return apr_pstrdup(p, grouped(text + sizeof(text), value));
+}
+
 const char *connpool_bytes_text(apr_pool_t *p, uint64_t size)
 {
     static const char units[] = " KMGT";
@@ -118,8 +142,7 @@ void connpool_html_number(cp_buffer_t *buf, const char *label, uint64_t value)
 {
     char text[32];
 
-    apr_snprintf(text, sizeof(text), "%" APR_UINT64_T_FMT, value);
-    connpool_html_cell(buf, label, text);
+    connpool_html_cell(buf, label, grouped(text + sizeof(text), value));
 }
 
 void connpool_html_duration(cp_buffer_t *buf, apr_pool_t *p, const char *label,

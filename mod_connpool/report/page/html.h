@@ -20,6 +20,9 @@ const char *connpool_html_escape(apr_pool_t *p, const char *text);
 /** "250 us", "1.5 ms", "12 s", with the sign for micro. */
 const char *connpool_duration_text(apr_pool_t *p, uint64_t us);
 
+/** "1,234,567". */
+const char *connpool_number_text(apr_pool_t *p, uint64_t value);
+
 /** "12 B", "1.5 MiB". */
 const char *connpool_bytes_text(apr_pool_t *p, uint64_t size);
 

@@ -11,9 +11,12 @@
 #include "config/setting.h"
 #include "http/upstream/breaker.h"
 #include "report/lines/gather.h"
+#include "report/lines/judge.h"
 #include "report/page/chart.h"
 #include "report/page/html.h"
 #include "report/page/process.h"
+#include "report/page/verdict.h"
+#include "stats/state/state.h"
 #include "stats/stats.h"
 
 #include <apr_strings.h>
@@ -23,9 +26,9 @@ static void add_detail(apr_pool_t *p, const char **details, const char *word,
                        uint64_t count)
 {
     if (count > 0) {
-        *details = apr_psprintf(p, "%s%s%s %" APR_UINT64_T_FMT,
-                                *details ? *details : "", *details ? ", " : "",
-                                word, count);
+        *details = apr_pstrcat(p, *details ? *details : "",
+                               *details ? ", " : "", word, " ",
+                               connpool_number_text(p, count), NULL);
     }
 }
 
@@ -40,11 +43,6 @@ static const char *failures_text(apr_pool_t *p, const uint64_t *failures)
     return details;
 }
 
-static const char *number_text(apr_pool_t *p, uint64_t value)
-{
-    return apr_psprintf(p, "%" APR_UINT64_T_FMT, value);
-}
-
 /* --- pools --- */
 
 static void html_busy(cp_buffer_t *buf, const connpool_status_t *report,
@@ -54,12 +52,15 @@ static void html_busy(cp_buffer_t *buf, const connpool_status_t *report,
     uint64_t limit = (uint64_t)line->max
                      * (uint64_t)(report->children ? report->children : 1);
 
-    connpool_html_putf(
-        buf,
-        "<td data-label=\"Busy\"><span>%" APR_UINT64_T_FMT
-        " of %" APR_UINT64_T_FMT "<meter max=\"%" APR_UINT64_T_FMT
-        "\" value=\"%" APR_UINT64_T_FMT "\"></meter></span></td>",
-        busy, limit, limit, busy);
+    connpool_html_put(buf, "<td data-label=\"Busy\"><span>");
+    connpool_html_put(
+        buf, apr_pstrcat(report->p, connpool_number_text(report->p, busy),
+                         " of ", connpool_number_text(report->p, limit), NULL));
+    connpool_html_putf(buf,
+                       "<meter max=\"%" APR_UINT64_T_FMT
+                       "\" value=\"%" APR_UINT64_T_FMT
+                       "\"></meter></span></td>",
+                       limit, busy);
 }
 
 static void html_waiting(cp_buffer_t *buf, apr_pool_t *p,
@@ -73,7 +74,7 @@ static void html_waiting(cp_buffer_t *buf, apr_pool_t *p,
                              NULL);
     }
     connpool_html_detailed(buf, p, "Waiting",
-                           number_text(p, line->sum->waiting), oldest);
+                           connpool_number_text(p, line->sum->waiting), oldest);
 }
 
 static const char *kind_and_server(const connpool_status_t *report,
@@ -99,16 +100,16 @@ static void html_pools(cp_buffer_t *buf, const connpool_status_t *report)
     {
         connpool_html_begin_row(buf, p, line->name,
                                 kind_and_server(report, line));
-        connpool_html_putf(
-            buf, "<td data-label=\"State\"><span class=\"%s\">%s</span></td>",
-            line->state, line->state);
+        connpool_status_write_state(buf, connpool_status_word(line));
         html_busy(buf, report, line);
         connpool_html_detailed(
             buf, p, "Peaks in a child",
-            apr_psprintf(p, "busy %" APR_UINT64_T_FMT, line->sum->busy_max),
-            apr_psprintf(
-                p, "open %" APR_UINT64_T_FMT ", waiting %" APR_UINT64_T_FMT,
-                line->sum->open_max, line->sum->waiting_max));
+            apr_pstrcat(p, "busy ",
+                        connpool_number_text(p, line->sum->busy_max), NULL),
+            apr_pstrcat(p, "open ",
+                        connpool_number_text(p, line->sum->open_max),
+                        ", waiting ",
+                        connpool_number_text(p, line->sum->waiting_max), NULL));
         html_waiting(buf, p, line);
         connpool_html_number(buf, "Acquired", line->sum->acquired);
         connpool_html_number(buf, "Fallbacks", line->sum->fallbacks);
@@ -141,7 +142,8 @@ static void html_leaks(cp_buffer_t *buf, const connpool_status_t *report)
             connpool_html_begin_row(buf, report->p, leak->holder, NULL);
             connpool_html_cell(buf, "Pool",
                                connpool_html_escape(report->p, pool->name));
-            connpool_html_number(buf, "Child", (uint64_t)leak->child);
+            connpool_html_cell(buf, "Child",
+                               apr_itoa(report->p, (int)leak->child));
             connpool_html_duration(buf, report->p, "Held for", leak->held_us);
             connpool_html_end_row(buf);
         }
@@ -163,7 +165,8 @@ static void html_closed(cp_buffer_t *buf, apr_pool_t *p, const uint64_t *closed)
         add_detail(p, &details, cp_close_reason_name((cp_close_reason_t)i),
                    closed[i]);
     }
-    connpool_html_detailed(buf, p, "Closed", number_text(p, total), details);
+    connpool_html_detailed(buf, p, "Closed", connpool_number_text(p, total),
+                           details);
 }
 
 static void html_connections(cp_buffer_t *buf, const connpool_status_t *report)
@@ -189,9 +192,10 @@ static void html_connections(cp_buffer_t *buf, const connpool_status_t *report)
         connpool_html_number(buf, "Idle", line->sum->idle);
         connpool_html_number(buf, "Created", line->sum->created);
         html_closed(buf, p, line->sum->closed);
-        connpool_html_detailed(buf, p, "Failed to open",
-                               number_text(p, line->sum->create_failures),
-                               failures_text(p, line->sum->failures));
+        connpool_html_detailed(
+            buf, p, "Failed to open",
+            connpool_number_text(p, line->sum->create_failures),
+            failures_text(p, line->sum->failures));
         connpool_html_spread(buf, p, "Opened in p50 / p99 / max",
                              &line->sum->create_us);
         connpool_html_spread(buf, p, "Held p50 / p99 / max",
@@ -208,7 +212,7 @@ static const char *gauge_text(apr_pool_t *p, const cp_gauge_t *gauge,
                               uint64_t value)
 {
     return strcmp(gauge->unit, "bytes") == 0 ? connpool_bytes_text(p, value)
-                                             : number_text(p, value);
+                                             : connpool_number_text(p, value);
 }
 
 /* With what only drivers can name. */
@@ -245,7 +249,8 @@ static void html_memory(cp_buffer_t *buf, const connpool_status_t *report)
 static void html_queries(cp_buffer_t *buf, const connpool_status_t *report)
 {
     static const char *const columns[] = {
-        "Query", "Runs", "Errors", "Rows", "Slow", "Time p50 / p99 / max",
+        "Query",  "State", "Database", "Runs",
+        "Errors", "Rows",  "Slow",     "Time p50 / p99 / max",
         NULL};
     apr_pool_t *p = report->p;
 
@@ -253,9 +258,13 @@ static void html_queries(cp_buffer_t *buf, const connpool_status_t *report)
     EACH_LINE(report->queries, connpool_query_line_t, line)
     {
         connpool_html_begin_row(buf, p, line->name, line->server);
+        connpool_status_write_state(buf,
+                                    cp_level_name(line->verdict.state.level));
+        connpool_html_cell(buf, "Database",
+                           connpool_html_escape(p, line->database));
         connpool_html_number(buf, "Runs", line->sum->count);
         connpool_html_detailed(buf, p, "Errors",
-                               number_text(p, line->sum->errors),
+                               connpool_number_text(p, line->sum->errors),
                                failures_text(p, line->sum->failures));
         connpool_html_number(buf, "Rows", line->sum->rows);
         connpool_html_number(buf, "Slow", line->sum->slow);
@@ -326,11 +335,17 @@ static void html_breaker(cp_buffer_t *buf, apr_pool_t *p,
 
 static void html_upstreams(cp_buffer_t *buf, const connpool_status_t *report)
 {
-    static const char *const columns[] = {"Upstream",  "Breaker",
-                                          "Fetches",   "Errors",
-                                          "Retries",   "Reused",
-                                          "Coalesced", "TLS handshakes",
-                                          "Received",  "Time p50 / p99 / max",
+    static const char *const columns[] = {"Upstream",
+                                          "State",
+                                          "Breaker",
+                                          "Fetches",
+                                          "Errors",
+                                          "Retries",
+                                          "Reused",
+                                          "Coalesced",
+                                          "TLS handshakes",
+                                          "Received",
+                                          "Time p50 / p99 / max",
                                           NULL};
     apr_pool_t *p = report->p;
 
@@ -338,9 +353,11 @@ static void html_upstreams(cp_buffer_t *buf, const connpool_status_t *report)
     EACH_LINE(report->upstreams, connpool_upstream_line_t, line)
     {
         connpool_html_begin_row(buf, p, line->name, line->server);
+        connpool_status_write_state(buf,
+                                    cp_level_name(line->verdict.state.level));
         html_breaker(buf, p, line);
         connpool_html_detailed(buf, p, "Fetches",
-                               number_text(p, line->sum->count),
+                               connpool_number_text(p, line->sum->count),
                                statuses_text(p, line->sum->statuses));
         connpool_html_number(buf, "Errors", line->sum->errors);
         connpool_html_number(buf, "Retries", line->sum->retries);
@@ -377,17 +394,13 @@ static void html_phases(cp_buffer_t *buf, const connpool_status_t *report)
 
 static void html_feature(cp_buffer_t *buf, const char *name, int is_on)
 {
-    connpool_html_putf(buf, "<li>%s <b class=\"%s\">%s</b></li>\n", name,
-                       is_on ? "on" : "off", is_on ? "on" : "off");
+    connpool_html_putf(buf, "<li>%s configured <b class=\"%s\">%s</b></li>\n",
+                       name, is_on ? "on" : "off", is_on ? "on" : "off");
 }
 
 static void html_head(cp_buffer_t *buf, const connpool_status_t *report,
                       int refresh)
 {
-    const connpool_server_t *viewer = report->viewer;
-    char date[APR_RFC822_DATE_LEN];
-
-    apr_rfc822_date(date, apr_time_now());
     connpool_html_put(buf, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n"
                            "<meta charset=\"utf-8\">\n"
                            "<meta name=\"viewport\" content=\"width=device-"
@@ -396,14 +409,26 @@ static void html_head(cp_buffer_t *buf, const connpool_status_t *report,
         connpool_html_putf(
             buf, "<meta http-equiv=\"refresh\" content=\"%d\">\n", refresh);
     }
+    connpool_html_put(buf, "<title>");
+    connpool_html_put(
+        buf, connpool_html_escape(report->p, connpool_status_verdict(report)));
     connpool_html_put(buf,
-                      "<title>Connection pools</title>\n"
+                      "</title>\n"
                       "<link rel=\"stylesheet\" href=\"?asset=style.css\">\n"
-                      "</head>\n<body>\n<h1>Connection pools</h1>\n");
+                      "</head>\n<body>\n<main>\n");
+}
+
+/* Whose report it is, what it is made of, and how to get it otherwise. */
+static void html_about(cp_buffer_t *buf, const connpool_status_t *report,
+                       int refresh)
+{
+    const connpool_server_t *viewer = report->viewer;
+
     connpool_html_putf(
         buf,
         "<p>mod_connpool " CONNPOOL_VERSION " \302\267 %d %s \302\267 %s</p>\n",
-        report->children, report->children == 1 ? "child" : "children", date);
+        report->children, report->children == 1 ? "child" : "children",
+        connpool_status_time(report->p, apr_time_now()));
     if (refresh > 0) {
         connpool_html_putf(buf,
                            "<p>refreshes every %d s \302\267 "
@@ -429,6 +454,8 @@ void connpool_status_write_page(cp_buffer_t *buf,
                                 const connpool_status_t *report, int refresh)
 {
     html_head(buf, report, refresh);
+    connpool_status_write_verdict(buf, report);
+    html_about(buf, report, refresh);
     connpool_status_write_charts(buf, report->p);
     if (report->pools->nelts > 0) {
         html_leaks(buf, report);
@@ -448,5 +475,5 @@ void connpool_status_write_page(cp_buffer_t *buf,
         html_phases(buf, report);
     }
     connpool_status_write_processes(buf, report);
-    connpool_html_put(buf, "</body>\n</html>\n");
+    connpool_html_put(buf, "</main>\n</body>\n</html>\n");
 }
