@@ -51,6 +51,7 @@ static cp_clock_t watch_all(void)
     __atomic_store_n(&watcher.next, CP_CLOCK_NEVER, __ATOMIC_SEQ_CST);
     APR_RING_FOREACH(guard, &watcher.guards, cp_guard_t, link)
     {
+        /* cppcheck-suppress uninitvar ; the ring's macro sets it */
         cp_clock_t at = deadline_of(guard);
 
         if (at <= now) {
