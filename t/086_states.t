@@ -339,11 +339,12 @@ SQL
 };
 
 subtest 'a query that can never run' => sub {
-    my $server = make_server(place('query', 'good', 'lost', 'dropped') . <<'CONF');
+    my $server = make_server(place('query', 'good', 'lost', 'dropped', 'used') . <<'CONF');
 ConnPoolDatabase app sqlite:@DIR@/db/app.db
 ConnPoolQuery good app "SELECT a FROM t"
 ConnPoolQuery lost app "SELECT a FROM later"
 ConnPoolQuery dropped app "SELECT a FROM temporary"
+ConnPoolQuery used app "SELECT a AS b FROM temporary"
 CONF
     $server->make_sqlite('app', 'CREATE TABLE t(a); CREATE TABLE temporary(a);');
     $server->start;
@@ -352,21 +353,25 @@ CONF
     is($server->get('/good')->{status}, 200, 'others can');
     is($server->get('/health')->{status}, 200, 'no reason for 503');
 
-    # Found when it is run, and again when it would run, by nobody's request.
+    # Found when it is run, with or without a statement that was prepared when
+    # it fitted, and again when it would run, by nobody's request.
+    is($server->get('/used')->{status}, 200, 'another one, too');
     $server->sqlite('app', 'DROP TABLE temporary');
-    is($server->get('/dropped')->{status}, 503, 'a query whose table was dropped fails');
+    is($server->get("/$_")->{status}, 503, "$_, whose table was dropped, fails")
+        for qw(dropped used);
     all_say(
         $server, 'degraded',
         {
             'query lost'    => qr/^degraded: it cannot be prepared/,
             'query dropped' => qr/^degraded: it cannot be prepared/,
+            'query used'    => qr/^degraded: it cannot be prepared/,
         },
-        qr/^DEGRADED: lost, dropped$/
+        qr/^DEGRADED: lost, dropped, used$/
     );
     $server->sqlite('app', 'CREATE TABLE later(a); CREATE TABLE temporary(a);');
     all_say($server, 'ok', {}, qr/^OK$/);
-    is($server->get("/$_")->{status}, 200, "$_ is served") for qw(lost dropped);
-    $server->allow_log(qr/query 'dropped'|ConnPoolQuery (?:lost|dropped)/);
+    is($server->get("/$_")->{status}, 200, "$_ is served") for qw(lost dropped used);
+    $server->allow_log(qr/query '(?:dropped|used)'|ConnPoolQuery (?:lost|dropped|used)/);
     $server->done;
 };
 

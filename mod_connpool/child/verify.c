@@ -193,12 +193,15 @@ typedef struct search_t {
     int has_found;
 } search_t;
 
-static void find_unprepared(connpool_query_t *query, void *baton)
+static void find_doubtful(connpool_query_t *query, void *baton)
 {
     search_t *search = baton;
 
+    const cp_query_stats_t *stats = connpool_query_stats(query);
+
     if (query->database == search->database
-        && cp_stats_get(&connpool_query_stats(query)->unprepared)) {
+        && (cp_stats_get(&stats->unprepared)
+            || !cp_stats_get(&stats->is_known))) {
         search->has_found = 1;
     }
 }
@@ -224,7 +227,7 @@ static void verify_again(connpool_database_t *db, void *baton)
     if (!db->child || is_down(db)) {
         return;
     }
-    connpool_each_query(find_unprepared, &search);
+    connpool_each_query(find_doubtful, &search);
     if (search.has_found || !db->child->is_verified) {
         verify_database(&look, 0, &ignored);
     }

@@ -107,7 +107,8 @@ typedef struct cp_query_stats_t {
     uint64_t stores;
     uint64_t bypassed;   /**< carried credentials: neither looked nor kept */
     uint64_t unprepared; /**< 0 or 1: it could not be prepared */
-    uint64_t is_known;   /**< 0 or 1: this child has tried to prepare it */
+    uint64_t is_known;   /**< 0 or 1: this child has tried to prepare it,
+                              and nothing has changed since */
     cp_histogram_t us;   /**< from its connection to its end */
 } cp_query_stats_t;
 

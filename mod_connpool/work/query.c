@@ -63,20 +63,6 @@ static apr_status_t begin_write(connpool_run_t *run, void *conn,
     return rv;
 }
 
-/* For the report: maintenance tries again until it is right. */
-static void note_prepared(const connpool_run_t *run, apr_status_t rv,
-                          const cp_error_t *err)
-{
-    uint64_t *unprepared = &connpool_query_stats(run->query)->unprepared;
-    uint64_t is_bad = rv != APR_SUCCESS
-                      && (err->cls == CP_ERR_STORAGE
-                          || err->cls == CP_ERR_REFUSED);
-
-    if ((rv == APR_SUCCESS || is_bad) && cp_stats_get(unprepared) != is_bad) {
-        __atomic_store_n(unprepared, is_bad, __ATOMIC_RELAXED);
-    }
-}
-
 static apr_status_t begin_run(connpool_run_t *run, const cp_value_t *values,
                               cp_error_t *err)
 {
@@ -89,7 +75,6 @@ static apr_status_t begin_run(connpool_run_t *run, const cp_value_t *values,
     }
     if (rv == APR_SUCCESS) {
         rv = run->driver->prepare(conn, run->query->sql, &run->statement, err);
-        note_prepared(run, rv, err);
     }
     if (rv != APR_SUCCESS) {
         return rv;
@@ -272,6 +257,21 @@ static void log_slow(connpool_run_t *run, apr_interval_time_t waited,
     }
 }
 
+/* A statement that was prepared once may not fit its database any more: after
+ * such an error maintenance looks. */
+static void note_fitness(cp_query_stats_t *stats, apr_status_t rv,
+                         const cp_error_t *err)
+{
+    if (is_success(rv)) {
+        if (cp_stats_get(&stats->unprepared)) {
+            __atomic_store_n(&stats->unprepared, 0, __ATOMIC_RELAXED);
+        }
+    }
+    else if (err->cls == CP_ERR_STORAGE || err->cls == CP_ERR_REFUSED) {
+        __atomic_store_n(&stats->is_known, 0, __ATOMIC_RELAXED);
+    }
+}
+
 static void count_run(connpool_run_t *run, apr_status_t rv,
                       const cp_error_t *err)
 {
@@ -285,6 +285,7 @@ static void count_run(connpool_run_t *run, apr_status_t rv,
         cp_stats_add(&stats->errors, 1);
         cp_stats_add(&stats->failures[err->cls], 1);
     }
+    note_fitness(stats, rv, err);
     cp_histogram_record(&stats->us, us);
     connpool_account(run->r)->db += us;
     if (slow > 0 && us >= slow) {
