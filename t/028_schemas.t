@@ -302,7 +302,6 @@ ConnPoolDatabase told sqlite:@DIR@/db/told.db max=2 schema=trusted
 ConnPoolQuery view bad "SELECT a FROM v"
 ConnPoolQuery sound bad "SELECT a FROM good" format=value
 ConnPoolQuery add bad "INSERT INTO t(a) VALUES ('@DIR@/run/harm-add')" write=on
-ConnPoolQuery own bad "SELECT create_file('@DIR@/run/harm-own') AS a"
 ConnPoolQuery trusted told "SELECT a FROM v" format=value
 <Location "/view">
 SetHandler connpool-query
@@ -315,10 +314,6 @@ ConnPoolServe sound
 <Location "/add">
 SetHandler connpool-query
 ConnPoolServe add
-</Location>
-<Location "/own">
-SetHandler connpool-query
-ConnPoolServe own
 </Location>
 <Location "/trusted">
 SetHandler connpool-query
@@ -333,14 +328,16 @@ CONF
         . "CREATE TRIGGER g AFTER INSERT ON t BEGIN SELECT create_file(new.a); END;";
     $hostile->make_sqlite('bad',  $schema . sprintf $view, 'harm-view');
     $hostile->make_sqlite('told', $schema . sprintf $view, 'done');
-    $hostile->allow_log(qr/query '(?:view|add|own)'|ConnPoolQuery (?:view|add|own) /);
+    $hostile->allow_log(qr/query '(?:view|add)'|ConnPoolQuery (?:view|add) /);
     $hostile->start;
     chmod 0777, $dir;
     is($hostile->get('/sound')->{content}, '5',
         'served, whatever others hold in SQLite');
-    for my $path (qw(/view /own)) {
-        is($hostile->get($path)->{status}, 403, $path);
-    }
+    is($hostile->get('/view')->{status}, 403, 'a view');
+    my ($status, $text) = $hostile->configtest($hostile->{conf}
+            . "\nConnPoolQuery own bad \"SELECT create_file('x') AS a\"\n");
+    isnt($status, 0, 'a query that calls it itself');
+    like($text, qr/ConnPoolQuery own: .*no such function: create_file/, 'is told why');
     is($hostile->post('/add')->{status}, 403, 'a trigger');
     is_deeply([glob "$dir/harm-*"], [], 'nothing was called');
     is($hostile->get('/trusted')->{content}, '1', 'schema=trusted');

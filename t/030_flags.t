@@ -246,7 +246,7 @@ subtest 'exhaustion' => sub {
         direct => 'acquire=300ms overflow=direct overflow-max=2',
         reject => 'acquire=300ms overflow=reject',
         hasty  => 'acquire=0 overflow=reject',
-        queued => 'acquire=5s queue=1 overflow=reject',
+        queued => 'acquire=30s queue=1 overflow=reject',
         nobody => 'acquire=2s queue=0 overflow=reject',
     );
     my $conf = '';
