@@ -561,13 +561,11 @@ cp_standing_t *cp_segment_standing(cp_segment_t *seg, cp_subject_t subject,
         [CP_SUBJECT_QUERY] = CP_ENTRY_QUERY,
         [CP_SUBJECT_UPSTREAM] = CP_ENTRY_UPSTREAM,
     };
-    int kind;
+    int kind = subject < CP_SUBJECT_EVENT_LOOP ? kinds[subject] : 0;
 
     if (subject >= CP_SUBJECT_EVENT_LOOP) {
-        return subject < CP_SUBJECTS ? &seg->server_standings[subject]
-                                     : &nobodys_standing;
+        return &seg->server_standings[subject % CP_SUBJECTS];
     }
-    kind = kinds[subject];
     return entry >= 0 && entry < seg->layout.entries[kind]
                ? (cp_standing_t *)(void *)((char *)seg + seg->standings[kind])
                      + entry
