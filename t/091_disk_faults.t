@@ -313,6 +313,32 @@ subtest 'a slow disk' => sub {
         expected => 'writes wait, reads go on', seen => 'all 200', figure => "$struck syncs delayed");
 };
 
+subtest 'the log is taken away' => sub {
+    is(add('normal')->{status}, 200, 'before') for 1 .. 5;
+    unlink $server->dir('db/normal.db-wal');
+    my %statuses;
+    for (1 .. 20) {
+        $statuses{$server->get('/count/normal')->{status}}++;
+        $statuses{add('normal')->{status}}++;
+    }
+    is(scalar(grep { !/^(?:200|503)$/ } keys %statuses), 0, 'answers are right or 503');
+    my $took = recovers('normal');
+    is_sound('normal');
+
+    # While nobody writes.
+    my $mark = $server->log_mark;
+    add('normal') for 1 .. 5;
+    unlink $server->dir('db/normal.db-wal');
+    ok($server->await_log(qr/the log \S+ was removed by another program/, $mark), 'noticed');
+    recovers('normal');
+    is_sound('normal');
+    fault_row('F19', fault => 'the WAL is deleted while in use', how => 'unlink, with writes and without',
+        expected => '503 or a right answer; who has it open copies it into the database: nothing lost',
+        seen     => 'lost 0, sound',
+        figure   => sprintf('answers %s, recovered in %.2f s',
+            join(', ', map { "$_ x$statuses{$_}" } sort keys %statuses), $took));
+};
+
 $server->done;
 
 # ---------------------------------------------------------------------------

@@ -8,7 +8,7 @@
 
 #include <sqlite3.h>
 
-#include "database/sqlite/scan.h"
+#include "database/sqlite/text/scan.h"
 
 static const char schema[] = "CREATE TABLE a(b,c,d);CREATE TABLE item(id "
                              "INTEGER PRIMARY KEY, title TEXT UNIQUE, x);"

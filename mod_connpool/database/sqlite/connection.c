@@ -206,8 +206,7 @@ apr_status_t cp_sqlite_open(cp_sqlite_t *db, int is_writer, cp_clock_t deadline,
     int rc;
 
     if (!conn) {
-        return cp_error_set(err, CP_ERR_CAPACITY, APR_ENOMEM, "out of memory",
-                            "database '%s'", db->config.name);
+        return cp_error_memory(err, "a connection to a database");
     }
     conn->db = db;
     conn->guard.common = &db->guarded;

@@ -80,6 +80,7 @@ struct cp_connection_t {
     cp_sqlite_t *db;
     sqlite3 *handle;
     cp_sqlite_identity_t file; /* what it has open */
+    cp_sqlite_identity_t log;  /* likewise, of a writer that has begun */
     cp_guard_t guard;
     int is_writer;
     int locks;        /* how often the server-wide lock is entered */
@@ -168,6 +169,9 @@ cp_sqlite_identity_t cp_sqlite_identify(const char *path);
 /* The same file; two that are not there are none. */
 int cp_sqlite_is_same(const cp_sqlite_identity_t *a,
                       const cp_sqlite_identity_t *b);
+
+/* Before it is closed: the log may end with it. */
+void cp_sqlite_leave_log(cp_sqlite_conn_t *conn);
 
 const cp_sqlite_config_t *cp_sqlite_config(const cp_sqlite_t *db);
 

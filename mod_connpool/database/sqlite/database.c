@@ -212,6 +212,7 @@ static void driver_close(void *ctx, void *connection)
 
     reset_statements(conn);
     abandon_writes(conn);
+    cp_sqlite_leave_log(conn);
     cp_sqlite_close(conn);
 }
 

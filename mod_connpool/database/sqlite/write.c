@@ -132,6 +132,86 @@ void cp_sqlite_unlock(cp_connection_t *connection)
     }
 }
 
+/* --- a log that another program has removed --- */
+
+typedef enum saving_t {
+    SAVED,    /* all that was committed is in the database itself */
+    NOT_NOW,  /* somebody reads */
+    HOPELESS, /* there is a new log, and the index speaks of that; or nobody
+                 reads this database any more */
+} saving_t;
+
+/* Who has the log open goes on with a file that nobody else finds, and that
+ * ends with the last of them: what it holds must come into the database.
+ * Emptied, it misleads none of them. */
+static saving_t save_log(cp_sqlite_conn_t *conn)
+{
+    cp_sqlite_identity_t file = cp_sqlite_identify(conn->db->config.path);
+    int rc;
+
+    if (cp_sqlite_identify(conn->db->log_path).is_there
+        || !cp_sqlite_is_same(&conn->file, &file)) {
+        return HOPELESS;
+    }
+    rc = cp_sqlite_checkpoint(conn, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    return rc == SQLITE_OK ? SAVED : NOT_NOW;
+}
+
+/* Under the lock: is the log that this connection has open the one that others
+ * find? If not, *psaving says what became of its contents. */
+static int has_log(cp_sqlite_conn_t *conn, saving_t *psaving)
+{
+    cp_sqlite_identity_t now = cp_sqlite_identify(conn->db->log_path);
+
+    if (!conn->log.is_there) {
+        conn->log = now;
+        return 1;
+    }
+    if (cp_sqlite_is_same(&conn->log, &now)) {
+        return 1;
+    }
+    *psaving = save_log(conn);
+    if (*psaving != NOT_NOW) {
+        conn->is_broken = 1;
+        cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
+               "database '%s': the log %s was removed by another program while "
+               "it was in use; what was %s",
+               conn->db->config.name, conn->db->log_path,
+               *psaving == SAVED ? "in it is in the database now"
+                                 : "only in it is lost");
+    }
+    return 0;
+}
+
+static apr_status_t log_lost(cp_sqlite_conn_t *conn, cp_error_t *err)
+{
+    return cp_error_set(err, CP_ERR_STORAGE, APR_EGENERAL,
+                        "the database's log was removed",
+                        "database '%s': %s was removed by another program",
+                        conn->db->config.name, conn->db->log_path);
+}
+
+void cp_sqlite_leave_log(cp_sqlite_conn_t *conn)
+{
+    cp_sqlite_identity_t now;
+    saving_t saving;
+    cp_error_t err;
+
+    if (!conn->log.is_there || conn->is_broken) {
+        return;
+    }
+    now = cp_sqlite_identify(conn->db->log_path);
+    if (!cp_sqlite_is_same(&conn->log, &now)
+        && cp_sqlite_lock(conn, cp_clock_after(CP_SQLITE_TRUNCATE_PATIENCE),
+                          &err)
+               == APR_SUCCESS) {
+        has_log(conn, &saving);
+        cp_sqlite_unlock(conn);
+    }
+}
+
+/* --- transactions --- */
+
 /* What was committed, and is not in the log any more, would be overwritten by
  * what is committed now. */
 static apr_status_t refuse_cut_log(cp_sqlite_conn_t *conn, cp_error_t *err)
@@ -153,6 +233,7 @@ apr_status_t cp_sqlite_begin(cp_connection_t *connection, cp_clock_t deadline,
 {
     cp_sqlite_conn_t *conn = connection;
     apr_status_t rv;
+    saving_t saving;
     int rc;
 
     if (!conn->is_writer || !sqlite3_get_autocommit(conn->handle)) {
@@ -166,6 +247,10 @@ apr_status_t cp_sqlite_begin(cp_connection_t *connection, cp_clock_t deadline,
         return rv;
     }
     cp_guard_set_deadline(&conn->guard, deadline);
+    if (!has_log(conn, &saving)) {
+        cp_sqlite_unlock(conn);
+        return log_lost(conn, err);
+    }
     rc = cp_sqlite_exec(conn, "BEGIN IMMEDIATE");
     if (rc != SQLITE_OK) {
         rv = cp_sqlite_fail_late(conn, rc, "begin to write", err);
@@ -183,6 +268,7 @@ apr_status_t cp_sqlite_commit(cp_connection_t *connection, cp_error_t *err)
 {
     cp_sqlite_conn_t *conn = connection;
     apr_status_t rv;
+    saving_t saving;
     int rc;
 
     if (sqlite3_get_autocommit(conn->handle)) {
@@ -200,8 +286,10 @@ apr_status_t cp_sqlite_commit(cp_connection_t *connection, cp_error_t *err)
         cp_sqlite_rollback(conn);
         return rv;
     }
+    rv = has_log(conn, &saving) || saving == SAVED ? APR_SUCCESS
+                                                   : log_lost(conn, err);
     cp_sqlite_unlock(conn);
-    return APR_SUCCESS;
+    return rv;
 }
 
 void cp_sqlite_rollback(cp_connection_t *connection)
