@@ -174,7 +174,7 @@ subtest '64 writers' => sub {
     is_deeply(\@wrong, [], 'no wrong answer, no timeout');
     # A row that was written when its child died is sent again and refused.
     my %refused = %{$result->{refused}};
-    cmp_ok(delete $refused{'add 400'} // 0, '<=', $result->{again},
+    cmp_ok(delete $refused{'add 409'} // 0, '<=', $result->{again},
         'refused only as repeated');
     is_deeply(\%refused, {}, 'and nothing else');
     cmp_ok(

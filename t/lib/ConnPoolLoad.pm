@@ -91,7 +91,7 @@ sub counters {
     elsif (ref $value eq 'ARRAY') {
         counters($_, "$path/$_->{name}", $found) for @$value;
     }
-    elsif (!ref $value && $value =~ /^\d+$/) {
+    elsif (defined $value && !ref $value && $value =~ /^\d+$/) {
         $found->{$path} = $value;
     }
     return $found;
