@@ -69,12 +69,18 @@ static void start_streaming(answer_t *a)
     connpool_trailer_announce(r, "ConnPool-Truncated");
 }
 
-/* Move what is collected into the file. */
+/* Move what is collected into the file. Nothing is sent meanwhile, so nothing
+ * else would tell that nobody waits for it any more. */
 static apr_status_t spill(answer_t *a)
 {
     apr_size_t size = a->rows.buf.size;
-    apr_status_t rv = connpool_spill(a->rows.r, &a->file, &a->rows.buf,
-                                     &a->rows.err);
+    apr_status_t rv;
+
+    if (connpool_client_is_gone(a->rows.r)) {
+        return cp_error_set(&a->rows.err, CP_ERR_CANCELLED, APR_ECONNABORTED,
+                            "the client is gone", "it has closed");
+    }
+    rv = connpool_spill(a->rows.r, &a->file, &a->rows.buf, &a->rows.err);
 
     if (rv == APR_SUCCESS) {
         a->rows.passed += (apr_int64_t)size;
