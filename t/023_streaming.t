@@ -30,11 +30,12 @@ ConnPoolQuery million rows "SELECT id, name FROM item ORDER BY id" format=ndjson
 ConnPoolQuery cut rows "SELECT id FROM item ORDER BY id" max-rows=300000 max-bytes=1G
 ConnPoolQuery impatient rows "SELECT id, name FROM item WHERE id <= 50000 UNION ALL SELECT sum(a.id), '' FROM item a, item b, item c" format=ndjson max-rows=2000000 max-bytes=1G timeout=1s
 ConnPoolQuery brief rows "SELECT id, name FROM item WHERE id <= 100000 ORDER BY id" format=ndjson max-rows=2000000 max-bytes=1G timeout=@BRIEF@
+ConnPoolQuery endless rows "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i, hex(zeroblob(2000)) FROM n" max-rows=1000000000 max-bytes=100G timeout=1min
 ConnPoolQuery wide rows "SELECT printf('%0900000d', id) AS x FROM item WHERE id <= 8" max-bytes=1G timeout=@BRIEF@
 ConnPoolQuery breaks rows "SELECT id, name, CASE WHEN id = 200000 THEN abs(-9223372036854775808) END AS x FROM item ORDER BY id" max-rows=2000000 max-bytes=1G
 ConnPoolQuery breaks_early rows "SELECT id, abs(-9223372036854775807 - (id = 3)) AS x FROM item ORDER BY id"
 ConnPoolQuery one rows "SELECT count(*) FROM item WHERE id < 10" format=value
-<LocationMatch "^/(?<name>million|cut|impatient|brief|limited|wide|breaks|breaks_early|one)$">
+<LocationMatch "^/(?<name>million|cut|impatient|brief|limited|wide|endless|breaks|breaks_early|one)$">
 SetHandler connpool-query
 </LocationMatch>
 <Location "/million">
@@ -53,6 +54,9 @@ ConnPoolServe brief
 ConnPoolServe brief
 SetOutputFilter RATE_LIMIT
 SetEnv rate-limit @RATE@
+</Location>
+<Location "/endless">
+ConnPoolServe endless
 </Location>
 <Location "/wide">
 ConnPoolServe wide
@@ -73,7 +77,7 @@ WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT $ROWS)
 INSERT INTO item SELECT i, 'row number ' || i FROM n;
 SQL
 $server->allow_log(qr/SQLite \d+\.\d|AH10159|AH00287/,
-    qr/query '(?:impatient|breaks|breaks_early)'/);
+    qr/query '(?:endless|impatient|breaks|breaks_early)'/);
 $server->start;
 
 sub expected_md5 {
@@ -207,6 +211,35 @@ subtest 'rows that are large' => sub {
     my $rest = rest_of($socket);
     cmp_ok(length $rest, '>', 8 * 900_000 - 100_000, 'and gets all of it');
     like(substr($rest, -60), qr/0008"\}\s*(?:1\s+)?\]\s*0\r\n\r\n\z/, 'to the end');
+};
+
+# Bounded room, whatever its max-bytes: then the client holds the reader up.
+subtest 'an endless answer that nobody reads' => sub {
+    my $socket = stalled('/endless');
+    my ($pid) = $server->children;
+    my $spooled = sub {
+        my $bytes = 0;
+        $bytes += -s "/proc/$pid/fd/$_->[0]" // 0
+            for grep { $_->[1] =~ /connpool-\w+ \(deleted\)/ }
+            map { [$_, $server->fds($pid)->{$_}] } keys %{$server->fds($pid)};
+        return $bytes;
+    };
+    SKIP: {
+        skip 'any child may have answered', 1 if $IS_PREFORK;
+        my ($most, $last) = (0, -1);
+        await(sub {
+            my $now = $spooled->();
+            $most = $now if $now > $most;
+            my $is_still = $now == $last && $now > 0;
+            $last = $now;
+            return $is_still;
+        }, 20);
+        cmp_ok($most, '<', 70e6, sprintf 'no more than %.0f MB are kept', $most / 1e6);
+        cmp_ok($most, '>', 50e6, 'but many');
+    }
+    is($server->pool('rows')->{busy}, 1, 'then the reader waits');
+    close $socket;
+    ok(is_free(10), 'as long as the client is there');
 };
 
 subtest 'a query that is late' => sub {

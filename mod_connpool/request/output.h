@@ -111,8 +111,9 @@ apr_status_t connpool_stream_flush(request_rec *r);
 /** A part of it; the bytes are the caller's again. */
 apr_status_t connpool_stream_bytes(request_rec *r, const char *data,
                                    apr_size_t size);
-/** The file's first bytes as a part of it; NULL: nothing. */
-void connpool_stream_file(request_rec *r, apr_file_t *file, apr_off_t size);
+/** So many of the file's bytes as a part of it; NULL: nothing. */
+apr_status_t connpool_stream_file(request_rec *r, apr_file_t *file,
+                                  apr_off_t from, apr_off_t size);
 void connpool_stream_end(request_rec *r);
 /** Say, before the body, that this header of r->trailers_out may follow it. */
 void connpool_trailer_announce(request_rec *r, const char *name);

@@ -86,17 +86,22 @@ apr_status_t connpool_stream_bytes(request_rec *r, const char *data,
     return rv;
 }
 
-void connpool_stream_file(request_rec *r, apr_file_t *file, apr_off_t size)
+apr_status_t connpool_stream_file(request_rec *r, apr_file_t *file,
+                                  apr_off_t from, apr_off_t size)
 {
     apr_bucket_brigade *bb;
+    apr_status_t rv;
 
-    if (!file) {
-        return;
+    if (!file || size == 0) {
+        return APR_SUCCESS;
     }
     bb = apr_brigade_create(r->pool, r->connection->bucket_alloc);
-    apr_brigade_insert_file(bb, file, 0, size, r->pool);
-    ap_pass_brigade(r->output_filters, bb);
+    /* Mapped it would be memory of the child, 4 MB at a time. */
+    apr_bucket_file_enable_mmap(
+        apr_brigade_insert_file(bb, file, from, size, r->pool), 0);
+    rv = ap_pass_brigade(r->output_filters, bb);
     apr_brigade_destroy(bb);
+    return rv;
 }
 
 void connpool_stream_end(request_rec *r)

@@ -28,6 +28,9 @@
 #define STREAM_BYTES (32 * 1024)
 #define PATIENCE     apr_time_from_msec(100) /* with a client, in all */
 #define SLOW_WRITE   apr_time_from_msec(20)
+#define SPOOLED_MOST (64 * 1024 * 1024) /* bytes that wait for a slow client   \
+                                         */
+#define DRAINED      (256 * 1024)
 
 /* So long a row waits for the next ones: then it is sent, although the answer
  * loses its ETag. */
@@ -142,6 +145,54 @@ static apr_status_t push_out(answer_t *a)
     return judge_write(a, began, connpool_stream_flush(a->rows.r));
 }
 
+static apr_status_t drain_piece(answer_t *a, apr_off_t from)
+{
+    apr_off_t left = a->spilled - from;
+    cp_clock_t began = begin_write(a);
+    apr_status_t rv = connpool_stream_file(a->rows.r, a->file, from,
+                                           left < DRAINED ? left : DRAINED);
+
+    if (rv == APR_SUCCESS) {
+        rv = connpool_stream_flush(a->rows.r);
+    }
+    return judge_write(a, began, rv);
+}
+
+/* More is not kept for a client: now the reader waits for it, but not for
+ * longer than the query may take. */
+static apr_status_t drain(answer_t *a)
+{
+    for (apr_off_t sent = 0; sent < a->spilled; sent += DRAINED) {
+        apr_status_t rv = drain_piece(a, sent);
+
+        if (rv != APR_SUCCESS) {
+            return rv;
+        }
+        if (cp_clock_left(a->rows.run.limit.deadline) == 0) {
+            return cp_error_set(&a->rows.err, CP_ERR_DEADLINE, APR_TIMEUP,
+                                "the client reads too slowly",
+                                "too much of the answer waited for it");
+        }
+    }
+    apr_file_close(a->file);
+    a->file = NULL;
+    a->spilled = 0;
+    a->is_behind = 0;
+    a->patience = PATIENCE;
+    return APR_SUCCESS;
+}
+
+/* The client does not take it at once. */
+static apr_status_t keep(answer_t *a)
+{
+    if (connpool_client_is_gone(a->rows.r)) {
+        return cp_error_set(&a->rows.err, CP_ERR_CANCELLED, APR_ECONNABORTED,
+                            "the client is gone",
+                            "it closed its connection before the answer's end");
+    }
+    return a->spilled < SPOOLED_MOST ? spill(a) : drain(a);
+}
+
 /* Send what the client takes without keeping us waiting; the rest of the answer
  * goes to the file. */
 static apr_status_t flush_rows(answer_t *a, int is_urgent)
@@ -165,7 +216,7 @@ static apr_status_t flush_rows(answer_t *a, int is_urgent)
         return rv;
     }
     memmove(buf->data, buf->data + sent, buf->size);
-    return spill(a);
+    return keep(a);
 }
 
 static int is_slow(const answer_t *a)
@@ -244,7 +295,7 @@ static int finish_stream(answer_t *a, apr_status_t rv)
         apr_table_setn(r->trailers_out, "ConnPool-Truncated",
                        a->rows.truncated);
     }
-    connpool_stream_file(r, a->file, a->spilled);
+    connpool_stream_file(r, a->file, 0, a->spilled);
     connpool_stream_write(r, &a->rows.buf);
     connpool_stream_end(r);
     return OK;
