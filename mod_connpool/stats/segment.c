@@ -222,29 +222,18 @@ cp_upstream_stats_t *cp_segment_upstream(cp_segment_t *seg, int child,
     return stats ? stats : &nobodys_upstream;
 }
 
-cp_loop_stats_t *cp_segment_loop(cp_segment_t *seg, int child)
-{
-    if (child < 0 || child >= seg->layout.children) {
-        return &nobodys_loop;
+/* What each child has one of. */
+#define DEFINE_OWN(noun)                                                       \
+    cp_##noun##_stats_t *cp_segment_##noun(cp_segment_t *seg, int child)       \
+    {                                                                          \
+        return child < 0 || child >= seg->layout.children                      \
+                   ? &nobodys_##noun                                           \
+                   : &slot_at(seg, child)->noun;                               \
     }
-    return &slot_at(seg, child)->loop;
-}
 
-cp_process_stats_t *cp_segment_process(cp_segment_t *seg, int child)
-{
-    if (child < 0 || child >= seg->layout.children) {
-        return &nobodys_process;
-    }
-    return &slot_at(seg, child)->process;
-}
-
-cp_batch_stats_t *cp_segment_batch(cp_segment_t *seg, int child)
-{
-    if (child < 0 || child >= seg->layout.children) {
-        return &nobodys_batch;
-    }
-    return &slot_at(seg, child)->batch;
-}
+DEFINE_OWN(loop)
+DEFINE_OWN(process)
+DEFINE_OWN(batch)
 
 static uint64_t sum_closed(const cp_pool_stats_t *stats)
 {
