@@ -28,9 +28,10 @@
 #define STREAM_BYTES (32 * 1024)
 #define PATIENCE     apr_time_from_msec(100) /* with a client, in all */
 #define SLOW_WRITE   apr_time_from_msec(20)
-#define SPOOLED_MOST (64 * 1024 * 1024) /* bytes that wait for a slow client   \
-                                         */
-#define DRAINED      (256 * 1024)
+#define SPOOLED_MOST                                                           \
+    (64 * 1024 * 1024) /* bytes that wait for a slow client                    \
+                        */
+#define DRAINED (256 * 1024)
 
 /* So long a row waits for the next ones: then it is sent, although the answer
  * loses its ETag. */
@@ -72,18 +73,12 @@ static void start_streaming(answer_t *a)
     connpool_trailer_announce(r, "ConnPool-Truncated");
 }
 
-/* Move what is collected into the file. Nothing is sent meanwhile, so nothing
- * else would tell that nobody waits for it any more. */
+/* Move what is collected into the file. */
 static apr_status_t spill(answer_t *a)
 {
     apr_size_t size = a->rows.buf.size;
-    apr_status_t rv;
-
-    if (connpool_client_is_gone(a->rows.r)) {
-        return cp_error_set(&a->rows.err, CP_ERR_CANCELLED, APR_ECONNABORTED,
-                            "the client is gone", "it has closed");
-    }
-    rv = connpool_spill(a->rows.r, &a->file, &a->rows.buf, &a->rows.err);
+    apr_status_t rv = connpool_spill(a->rows.r, &a->file, &a->rows.buf,
+                                     &a->rows.err);
 
     if (rv == APR_SUCCESS) {
         a->rows.passed += (apr_int64_t)size;
@@ -182,7 +177,8 @@ static apr_status_t drain(answer_t *a)
     return APR_SUCCESS;
 }
 
-/* The client does not take it at once. */
+/* The client does not take it at once. Nothing is sent meanwhile, so nothing
+ * else would tell that it has gone. */
 static apr_status_t keep(answer_t *a)
 {
     if (connpool_client_is_gone(a->rows.r)) {
