@@ -303,6 +303,11 @@ ConnPoolQuery view bad "SELECT a FROM v"
 ConnPoolQuery sound bad "SELECT a FROM good" format=value
 ConnPoolQuery add bad "INSERT INTO t(a) VALUES ('@DIR@/run/harm-add')" write=on
 ConnPoolQuery trusted told "SELECT a FROM v" format=value
+ConnPoolQuery own told "SELECT create_file('@DIR@/run/own') AS a" format=value
+<Location "/own">
+SetHandler connpool-query
+ConnPoolServe own
+</Location>
 <Location "/view">
 SetHandler connpool-query
 ConnPoolServe view
@@ -335,13 +340,14 @@ CONF
         'served, whatever others hold in SQLite');
     is($hostile->get('/view')->{status}, 403, 'a view');
     my ($status, $text) = $hostile->configtest($hostile->{conf}
-            . "\nConnPoolQuery own bad \"SELECT create_file('x') AS a\"\n");
+            . "\nConnPoolQuery mine bad \"SELECT create_file('x') AS a\"\n");
     isnt($status, 0, 'a query that calls it itself');
-    like($text, qr/ConnPoolQuery own: .*no such function: create_file/, 'is told why');
+    like($text, qr/ConnPoolQuery mine: .*no such function: create_file/, 'is told why');
     is($hostile->post('/add')->{status}, 403, 'a trigger');
     is_deeply([glob "$dir/harm-*"], [], 'nothing was called');
     is($hostile->get('/trusted')->{content}, '1', 'schema=trusted');
     ok(-e "$dir/done", 'calls it');
+    is($hostile->get('/own')->{content}, '1', 'and so may its queries');
     like($hostile->log, qr/schema=trusted/, 'the log names the key');
     my $memory = $hostile->status_json->{memory};
     cmp_ok($memory->{used}, '<', 5 * 1024 * 1024 * $hostile->status_json->{children},

@@ -124,15 +124,17 @@ static const char *check_comment(apr_pool_t *p, const connpool_query_t *query)
 
 /* All that can be told of it without the database. */
 static const char *check_sql(apr_pool_t *p, const connpool_query_t *query,
-                             const cp_database_driver_t *driver)
+                             const connpool_database_t *db)
 {
+    const cp_database_driver_t *driver = db->driver;
     const char *error = check_comment(p, query);
 
     if (!error) {
         error = check_verb(p, query, driver);
     }
-    return error || !driver->check_sql ? error
-                                       : driver->check_sql(p, query->sql);
+    return error || !driver->check_sql
+               ? error
+               : driver->check_sql(p, db->config, query->sql);
 }
 
 static const char *check_by_data(apr_pool_t *p, const connpool_query_t *query,
@@ -195,7 +197,7 @@ const char *connpool_query_resolve(apr_pool_t *p, connpool_query_t *query,
     }
     error = db->driver->scan(p, query->sql, &query->shape);
     if (!error) {
-        error = check_sql(p, query, db->driver);
+        error = check_sql(p, query, db);
     }
     if (!error) {
         error = check_by_data(p, query, db->driver);
@@ -249,7 +251,8 @@ static const char *complete_query(cmd_parms *cmd, query_options_t *options)
     const cp_database_driver_t *driver = query->database
                                              ? query->database->driver
                                              : NULL;
-    const char *error = driver ? check_sql(cmd->pool, query, driver) : NULL;
+    const char *error = driver ? check_sql(cmd->pool, query, query->database)
+                               : NULL;
 
     query->format = options->format;
     if (error) {

@@ -99,9 +99,11 @@ typedef struct cp_database_driver_t {
      * @return a sentence: empty, several statements, a parameter that is not a
      * :name, unbalanced quotes or parentheses */
     const char *(*scan)(apr_pool_t *p, const char *sql, cp_sql_shape_t *shape);
-    /** Would this text fail with any database? Opens nothing. May be NULL.
+    /** Would this text fail whatever the database holds? Opens nothing. May be
+     * NULL.
      * @return a sentence */
-    const char *(*check_sql)(apr_pool_t *p, const char *sql);
+    const char *(*check_sql)(apr_pool_t *p, const void *config,
+                             const char *sql);
     /** With CP_CAN_VERSION: does the text use what changes without the data?
      * @return 1, and in *word the name of it */
     int (*is_volatile)(const char *sql, const char **word);

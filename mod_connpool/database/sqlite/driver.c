@@ -69,6 +69,13 @@ static const char *check(apr_pool_t *p, const void *data)
                : NULL;
 }
 
+static const char *check_sql(apr_pool_t *p, const void *data, const char *sql)
+{
+    const cp_sqlite_config_t *config = data;
+
+    return cp_sqlite_check_sql(p, sql, config->is_trusted);
+}
+
 static void describe(const void *data, cp_database_facts_t *facts)
 {
     const cp_sqlite_config_t *config = data;
@@ -274,7 +281,7 @@ const cp_database_driver_t cp_sqlite_driver = {
     .describe = describe,
     .identity = canonical_path,
     .scan = cp_sql_scan,
-    .check_sql = cp_sqlite_check_sql,
+    .check_sql = check_sql,
     .is_volatile = cp_sql_is_volatile,
     .nameless = cp_sql_nameless,
     .is_volatile_value = is_now,

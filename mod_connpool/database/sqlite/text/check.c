@@ -21,6 +21,7 @@ typedef struct check_t {
     sqlite3 *db;
     apr_array_header_t *tables; /* const char *: those that were made up */
     apr_hash_t *homes;          /* qualifier -> int: place in tables */
+    int has_others;             /* functions of other modules may be there */
     const char *column;         /* that is looked for, or NULL */
     int place;                  /* of the table that gets it next */
 } check_t;
@@ -230,6 +231,14 @@ static int mend(check_t *check, const char *message)
     return rest && (add_named(check, rest) || add_missing(check, rest));
 }
 
+/* What another module may bring. */
+static int is_about_function(const char *message)
+{
+    return behind(message, "no such function")
+           || behind(message, "wrong number of arguments to function")
+           || behind(message, "no such collation sequence");
+}
+
 static const char *find_error(check_t *check, const char *sql)
 {
     for (int tries = 0; tries < TRIES_MAX; tries++) {
@@ -242,7 +251,8 @@ static const char *find_error(check_t *check, const char *sql)
             return NULL;
         }
         message = apr_pstrdup(check->p, sqlite3_errmsg(check->db));
-        if (is_hopeless(message)) {
+        if (is_hopeless(message)
+            && !(check->has_others && is_about_function(message))) {
             return apr_pstrcat(check->p,
                                "SQLite cannot read the SQL: ", message, NULL);
         }
@@ -253,9 +263,10 @@ static const char *find_error(check_t *check, const char *sql)
     return NULL;
 }
 
-const char *cp_sqlite_check_sql(apr_pool_t *p, const char *sql)
+const char *cp_sqlite_check_sql(apr_pool_t *p, const char *sql, int has_others)
 {
     check_t check = {.p = p,
+                     .has_others = has_others,
                      .tables = apr_array_make(p, 4, sizeof(char *)),
                      .homes = apr_hash_make(p)};
     const char *error = NULL;
