@@ -46,6 +46,7 @@ typedef struct answer_t {
     apr_file_t *file;             /* NULL: none is needed */
     apr_off_t spilled;            /* bytes in it */
     cp_clock_t row_at;    /* when the oldest row that waits came, 0: none */
+    unsigned rows_seen;   /* the clock is looked at with every 16th */
     apr_status_t send_rv; /* of what was sent while a row was awaited */
 } answer_t;
 
@@ -255,7 +256,7 @@ static apr_status_t make_room(connpool_rows_t *rows)
     if (a->row_at == 0) {
         a->row_at = cp_clock_now();
     }
-    else if (is_slow(a)) {
+    else if (++a->rows_seen % 16 == 0 && is_slow(a)) {
         return send_slow(a);
     }
 

@@ -15,13 +15,14 @@ static _Thread_local cp_guard_t *current;
 
 cp_guard_scope_t cp_guard_enter(cp_guard_t *guard)
 {
-    cp_guard_scope_t outer = {current, cp_meanwhile_get()};
+    cp_guard_scope_t outer = {.guard = current};
 
     current = guard;
     guard->busy_until = 0;
     guard->is_ending = 0;
     if (guard->meanwhile.fn) {
-        cp_meanwhile_set(guard->meanwhile);
+        outer.meanwhile = cp_meanwhile_set(guard->meanwhile);
+        outer.is_other = 1;
     }
     return outer;
 }
@@ -29,7 +30,9 @@ cp_guard_scope_t cp_guard_enter(cp_guard_t *guard)
 void cp_guard_leave(cp_guard_scope_t outer)
 {
     current = outer.guard;
-    cp_meanwhile_set(outer.meanwhile);
+    if (outer.is_other) {
+        cp_meanwhile_set(outer.meanwhile);
+    }
 }
 
 cp_guard_t *cp_guard_current(void)

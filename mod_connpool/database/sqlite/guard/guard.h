@@ -51,6 +51,7 @@ static inline int cp_guard_is_stopping(const cp_guard_t *guard)
 typedef struct cp_guard_scope_t {
     cp_guard_t *guard;
     cp_meanwhile_t meanwhile;
+    int is_other; /* meanwhile has to be put back */
 } cp_guard_scope_t;
 
 /* Around all that SQLite does on a connection in this thread. Returns what to
