@@ -255,4 +255,18 @@ subtest 'SQL that SQLite cannot read' => sub {
 };
 
 $server->dismiss;
+subtest 'a column without a name' => sub {
+    my $told = sub {
+        my ($select, @keys) = @_;
+        my ($exit, $text) = $server->configtest(
+            "${BASE}ConnPoolQuery total events \"$select\" @keys\n");
+        is($exit, 0, "accepted: $select");
+        return $text =~ /ConnPoolQuery total at \S+: a column of its answer has no/;
+    };
+    ok($told->('SELECT max(a), b FROM t'), '... but told');
+    ok($told->('SELECT a, b + 1 FROM t WHERE c = 1'), '... but told');
+    ok(!$told->('SELECT max(a) AS a, b FROM t'), '... it has one');
+    ok(!$told->('SELECT max(a) FROM t', 'format=value'), '... nobody sees it');
+};
+
 done_testing;

@@ -138,9 +138,10 @@ static void warn_nameless(const connpool_query_t *query)
     if (driver->nameless && shows_names(query)) {
         column = driver->nameless(query->sql, &query->shape, &size);
     }
-    /* A start reads the configuration twice. */
+    /* A start reads the configuration twice, a configtest once. */
     if (column
-        && ap_state_query(AP_SQ_MAIN_STATE) != AP_SQ_MS_CREATE_PRE_CONFIG) {
+        && (ap_state_query(AP_SQ_MAIN_STATE) != AP_SQ_MS_CREATE_PRE_CONFIG
+            || ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST)) {
         ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_WARNING, 0,
                      query->server,
                      "ConnPoolQuery %s at %s: a column of its answer has no "
