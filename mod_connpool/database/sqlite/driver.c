@@ -26,25 +26,6 @@
 
 /* --- what is configured --- */
 
-static const char *const schema_names[] = {"untrusted", "trusted", NULL};
-static const char *const synchronous_names[] = {"off", "normal", "full", NULL};
-
-#define FIELD(name) APR_OFFSETOF(cp_sqlite_config_t, name)
-
-static const cp_option_t keys[] = {
-    {CP_DURATION("busy", FIELD(busy), 5 * CP_SECOND, 0, CP_HOUR)},
-    {CP_SIZE("cache", FIELD(cache), 512 * CP_KIB, 16 * CP_KIB, CP_GIB)},
-    {CP_NAME("synchronous", FIELD(synchronous), 1, synchronous_names)},
-    {CP_FLAG("readonly", FIELD(is_readonly), 0)},
-    {CP_FLAG("immutable", FIELD(is_immutable), 0)},
-    {CP_CHOICE("schema", FIELD(is_trusted), 0, schema_names)},
-    {CP_FLAG("foreign_keys", FIELD(foreign_keys), 1)},
-    {CP_FLAG("recursive_triggers", FIELD(recursive_triggers), 0)},
-    {CP_SIZE("length", FIELD(length), 1000000, CP_KIB, CP_GIB)},
-    {CP_INT("like", FIELD(like), 50, 1, 50000)},
-    {NULL},
-};
-
 static const char *const reads[] = {"SELECT", "VALUES", NULL};
 static const char *const writes[] = {"INSERT", "UPDATE", "DELETE", "REPLACE",
                                      NULL};
@@ -273,7 +254,7 @@ const cp_database_driver_t cp_sqlite_driver = {
            | CP_CAN_ROWID | CP_CAN_NEST,
 
     .config_size = sizeof(cp_sqlite_config_t),
-    .keys = keys,
+    .keys = cp_sqlite_keys,
     .read_verbs = reads,
     .write_verbs = writes,
     .address = take_address,

@@ -11,30 +11,11 @@
 #include "base/error.h"
 #include "database/database.h"
 #include "database/value.h"
+#include "database/sqlite/keys.h"
 #include "database/version.h"
 #include "pool/driver.h"
 
 struct sqlite3;
-
-/** What the administrator wrote of a database. Strings are borrowed. */
-typedef struct cp_sqlite_config_t {
-    const char *name;
-    const char *path; /**< absolute */
-    int is_readonly;
-    int is_immutable;       /**< nobody writes the file: no locks, no log */
-    int is_trusted;         /**< its schema may call other modules' functions */
-    int foreign_keys;       /**< are enforced */
-    int recursive_triggers; /**< a trigger may fire itself */
-    apr_interval_time_t busy; /**< wait for locks of other programs */
-    apr_int64_t cache;        /**< bytes of page cache per connection */
-    const char *synchronous;  /**< "off", "normal", "full" */
-    apr_int64_t length;       /**< bytes of the longest value or row */
-    int like;                 /**< bytes of the longest LIKE pattern */
-
-    /** One per database file and server, held around every write and every
-     * checkpoint; made before the fork. NULL: this process is alone. */
-    apr_global_mutex_t *write_lock;
-} cp_sqlite_config_t;
 
 /** SQLite as a driver. */
 extern const cp_database_driver_t cp_sqlite_driver;
