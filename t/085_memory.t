@@ -25,7 +25,7 @@ ConnPoolMemory 64M
 ConnPoolSlowLog 0
 ConnPoolDatabase big sqlite:@DIR@/db/big.db max=3 cache=16M
 ConnPoolQuery scan big "SELECT count(*) AS n, sum(length(x)) AS size FROM item"
-ConnPoolQuery join big "SELECT count(*) FROM item a, item b WHERE a.x > b.x" timeout=5s
+ConnPoolQuery join big "SELECT count(*) FROM item a, item b, item c WHERE a.x > b.x AND b.x > c.x" timeout=5s
 ConnPoolDatabase small sqlite:@DIR@/db/small.db max=3
 ConnPoolQuery quick small "SELECT a FROM t"
 ConnPoolUpstream up http://127.0.0.1:@UPSTREAM@/
