@@ -152,11 +152,9 @@ int connpool_problem(request_rec *r, int status, const char *detail,
 
 const char *connpool_suppressed(apr_pool_t *p, uint64_t count)
 {
-    return count == 0 ? ""
-                      : apr_psprintf(p,
-                                     " (%" APR_UINT64_T_FMT
-                                     " more like this since the last line)",
-                                     count);
+    char text[64];
+
+    return apr_pstrdup(p, cp_log_repeats(text, sizeof(text), count));
 }
 
 /* One line per class and COMPLAIN_EVERY for what goes wrong with every request
