@@ -2,6 +2,7 @@
  * The table of directives: what httpd knows of them. */
 #include "config/config.h"
 #include "config/handler.h"
+#include "openapi/description.h"
 
 #define SETTING(name, text)                                                    \
     AP_INIT_TAKE1(name, connpool_cmd_setting, NULL, RSRC_CONF, text)

@@ -233,7 +233,7 @@ subtest 'configtest' => sub {
         'up month "text"'           => qr/ConnPoolDescription up: month: no parameter month/,
         'events'                    => qr/ConnPoolDescription: too few words/,
         'events "a" title="b" x=1'  => qr/ConnPoolDescription events: unknown key 'x'/,
-        'events "a" version=1'      => qr/ConnPoolDescription events: unknown key 'version'/,
+        'events "a" version=1'      => qr/ConnPoolDescription events: version= is for \*/,
         '* month "text"'            => qr/ConnPoolDescription \*: month: the server itself/,
         'events "again"'            => qr/ConnPoolDescription events: described twice/,
     );

@@ -26,8 +26,6 @@ const char *connpool_cmd_upstream(cmd_parms *cmd, void *dummy,
                                   const char *line);
 const char *connpool_cmd_query(cmd_parms *cmd, void *dummy, const char *line);
 const char *connpool_cmd_param(cmd_parms *cmd, void *dummy, const char *line);
-const char *connpool_cmd_description(cmd_parms *cmd, void *dummy,
-                                     const char *line);
 
 /* Settings of a server: TAKE1; the global ones stand in no virtual host. */
 const char *connpool_cmd_setting(cmd_parms *cmd, void *dummy,

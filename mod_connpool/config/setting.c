@@ -8,7 +8,6 @@
 #include "base/option.h"
 #include "config/config.h"
 #include "config/database.h"
-#include "config/description.h"
 #include "config/line/option.h"
 #include "config/query.h"
 #include "config/upstream.h"
@@ -58,7 +57,6 @@ void *connpool_create_server_config(apr_pool_t *p, server_rec *s)
     sc->databases = apr_array_make(p, 2, sizeof(connpool_database_t *));
     sc->upstreams = apr_array_make(p, 2, sizeof(connpool_upstream_t *));
     sc->queries = apr_array_make(p, 8, sizeof(connpool_query_t *));
-    sc->descriptions = apr_array_make(p, 2, sizeof(connpool_description_t));
     sc->all_databases = apr_hash_make(p);
     sc->all_upstreams = apr_hash_make(p);
     sc->all_queries = apr_hash_make(p);

@@ -44,7 +44,7 @@ typedef struct connpool_server_t {
     apr_array_header_t *databases;    /* connpool_database_t * */
     apr_array_header_t *upstreams;    /* connpool_upstream_t * */
     apr_array_header_t *queries;      /* connpool_query_t * */
-    apr_array_header_t *descriptions; /* connpool_description_t */
+    apr_array_header_t *descriptions; /* openapi/; NULL: none */
 
     /* Visible here: own ones and those of the main server. By name. */
     apr_hash_t *all_databases;

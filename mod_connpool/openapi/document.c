@@ -4,7 +4,7 @@
 
 #include "glue.h"
 #include "base/bytes/buffer.h"
-#include "config/description.h"
+#include "openapi/description.h"
 #include "config/handler.h"
 #include "config/setting.h"
 #include "openapi/parts.h"

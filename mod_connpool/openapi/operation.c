@@ -4,7 +4,7 @@
 
 #include "glue.h"
 #include "answers/encode.h"
-#include "config/description.h"
+#include "openapi/description.h"
 #include "config/query.h"
 #include "config/setting.h"
 #include "config/upstream.h"

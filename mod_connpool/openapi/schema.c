@@ -4,7 +4,7 @@
 
 #include "glue.h"
 #include "answers/encode.h"
-#include "config/description.h"
+#include "openapi/description.h"
 #include "config/query.h"
 #include "database/shape.h"
 #include "database/value.h"

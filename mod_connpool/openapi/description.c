@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * ConnPoolDescription: titles and texts of what is served. */
-#include "config/description.h"
+#include "openapi/description.h"
 
 #include "glue.h"
 #include "base/number.h"
 #include "base/option.h"
-#include "config/config.h"
 #include "config/line/option.h"
 #include "config/query.h"
 #include "config/setting.h"
@@ -17,14 +16,9 @@
 #define SYNTAX             "ConnPoolDescription *|NAME [PARAM] \"TEXT\" [title=TEXT]"
 #define DESCRIPTION(field) APR_OFFSETOF(connpool_description_t, field)
 
-static const cp_option_t server_keys[] = {
+static const cp_option_t description_keys[] = {
     {CP_WORD("title", DESCRIPTION(title))},
     {CP_WORD("version", DESCRIPTION(version))},
-    {NULL},
-};
-
-static const cp_option_t name_keys[] = {
-    {CP_WORD("title", DESCRIPTION(title))},
     {NULL},
 };
 
@@ -32,7 +26,7 @@ static const connpool_description_t *find_in(const connpool_server_t *sc,
                                              const char *name,
                                              const char *param)
 {
-    for (int i = 0; i < sc->descriptions->nelts; i++) {
+    for (int i = 0; sc->descriptions && i < sc->descriptions->nelts; i++) {
         const connpool_description_t *d = &APR_ARRAY_IDX(
             sc->descriptions, i, connpool_description_t);
 
@@ -72,6 +66,9 @@ static const char *check_subject(cmd_parms *cmd,
     if (find_in(sc, d->name, d->param)) {
         return "described twice in this server";
     }
+    if (d->version && strcmp(d->name, "*") != 0) {
+        return "version= is for *, the server as a whole";
+    }
     if (strcmp(d->name, "*") == 0) {
         return d->param ? "the server itself has no parameters" : NULL;
     }
@@ -92,7 +89,8 @@ static int is_key(apr_pool_t *p, const char *word)
 
     return end
            && cp_options_find(
-               server_keys, apr_pstrmemdup(p, word, (apr_size_t)(end - word)));
+               description_keys,
+               apr_pstrmemdup(p, word, (apr_size_t)(end - word)));
 }
 
 /* [PARAM] TEXT, behind the name.
@@ -113,8 +111,7 @@ const char *connpool_cmd_description(cmd_parms *cmd, void *dummy,
 {
     connpool_server_t *sc = connpool_server(cmd->server);
     connpool_description_t d = {NULL};
-    const connpool_keys_t keys[] = {
-        {*line == '*' ? server_keys : name_keys, &d}, {NULL}};
+    const connpool_keys_t keys[] = {{description_keys, &d}, {NULL}};
     const char *error = ap_check_cmd_context(cmd, NOT_IN_DIR_CONTEXT);
     const char **words;
     int count;
@@ -137,6 +134,9 @@ const char *connpool_cmd_description(cmd_parms *cmd, void *dummy,
     error = check_subject(cmd, &d);
     if (error) {
         return connpool_complaint(cmd, d.name, d.param, error);
+    }
+    if (!sc->descriptions) {
+        sc->descriptions = apr_array_make(cmd->pool, 4, sizeof(d));
     }
     APR_ARRAY_PUSH(sc->descriptions, connpool_description_t) = d;
     return NULL;

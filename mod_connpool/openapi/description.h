@@ -20,4 +20,8 @@ const connpool_description_t *connpool_find_description(server_rec *s,
                                                         const char *name,
                                                         const char *param);
 
+/** "ConnPoolDescription" (RAW_ARGS). */
+const char *connpool_cmd_description(cmd_parms *cmd, void *dummy,
+                                     const char *line);
+
 #endif
