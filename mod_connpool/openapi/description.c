@@ -63,11 +63,11 @@ static const char *check_subject(cmd_parms *cmd,
     const connpool_query_t *query = apr_hash_get(sc->all_queries, d->name,
                                                  APR_HASH_KEY_STRING);
 
-    if (find_in(sc, d->name, d->param)) {
-        return "described twice in this server";
-    }
     if (d->version && strcmp(d->name, "*") != 0) {
         return "version= is for *, the server as a whole";
+    }
+    if (find_in(sc, d->name, d->param)) {
+        return "described twice in this server";
     }
     if (strcmp(d->name, "*") == 0) {
         return d->param ? "the server itself has no parameters" : NULL;
