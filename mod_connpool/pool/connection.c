@@ -36,12 +36,17 @@ int cp_connection_reserve(cp_pool_t *pool)
     return 1;
 }
 
-void cp_connection_let_go(cp_pool_t *pool, cp_connection_t *conn)
+void cp_connection_leave_place(cp_pool_t *pool, cp_connection_t *conn)
 {
     if (conn->has_place) {
         conn->has_place = 0;
         __atomic_sub_fetch(&pool->open, 1, __ATOMIC_RELAXED);
     }
+}
+
+void cp_connection_let_go(cp_pool_t *pool, cp_connection_t *conn)
+{
+    cp_connection_leave_place(pool, conn);
     if (conn->has_permit) {
         conn->has_permit = 0;
         cp_share_give(pool->config.share);

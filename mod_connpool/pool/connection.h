@@ -11,6 +11,9 @@
 /** Take a place among the pooled connections, if one is free. */
 int cp_connection_reserve(cp_pool_t *pool);
 
+/** Give up its place, if it has one. */
+void cp_connection_leave_place(cp_pool_t *pool, cp_connection_t *conn);
+
 /** Give up its place and its permit, as far as it has them. */
 void cp_connection_let_go(cp_pool_t *pool, cp_connection_t *conn);
 

@@ -69,18 +69,20 @@ void cp_pool_sweep(cp_pool_t *pool)
     }
 }
 
-/* Any that lies idle, the same way. */
 static int visit_spare(cp_pool_t *pool, cp_slot_t *slot, void *baton)
 {
     cp_connection_t *conn = baton;
 
-    if (slot->is_busy || !slot->conn.handle || !cp_gate_try_enter(pool->gate)) {
+    if (slot->is_busy || !slot->conn.handle) {
         return 0;
     }
     *conn = cp_connection_take(pool, slot);
     return 1;
 }
 
+/* All who have permits of the pool's gate may wait for one of the server, so
+ * none is asked of it: the place is free before the connection is closed, lest
+ * anybody spin for it. */
 int cp_pool_yield(cp_pool_t *pool)
 {
     cp_connection_t conn;
@@ -89,8 +91,8 @@ int cp_pool_yield(cp_pool_t *pool)
         || !cp_slot_find(pool, visit_spare, &conn)) {
         return 0;
     }
+    cp_connection_leave_place(pool, &conn);
     cp_connection_close(pool, &conn, CP_CLOSE_YIELDED);
-    cp_gate_leave(pool->gate);
     return 1;
 }
 
