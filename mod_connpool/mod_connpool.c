@@ -10,6 +10,7 @@
 #include "report/report.h"
 #include "request/account.h"
 #include "request/output.h"
+#include "request/param/segment.h"
 #include "serve/serve.h"
 #include "cache/provider.h"
 #include "child/child.h"
@@ -80,7 +81,8 @@ static int handler(request_rec *r)
                       "SetHandler %s: there is no such handler", r->handler);
         return DECLINED;
     }
-    if (!found->takes_path && connpool_has_extra_path(r)) {
+    if (!found->takes_path && connpool_has_extra_path(r)
+        && !connpool_takes_segments(r)) {
         return connpool_problem(r, HTTP_NOT_FOUND,
                                 "Nothing is served at this path.", NULL);
     }

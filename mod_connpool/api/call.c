@@ -8,6 +8,7 @@
 #include "config/setting.h"
 #include "database/value.h"
 #include "mod_connpool.h"
+#include "request/param/fact.h"
 #include "work/query.h"
 
 #include <apr_hash.h>
@@ -195,7 +196,14 @@ static const char *value_of_param(connpool_call_t *call,
                                   cp_value_t *value)
 {
     const cp_value_t *bound = find_binding(call, param->spec.name);
+    const char *reason = NULL;
 
+    if (param->source) {
+        if (!bound) {
+            connpool_fact_read(call->r, call->query, param, value, &reason);
+        }
+        return bound ? "is not a parameter here" : reason;
+    }
     if (!bound) {
         *value = param->spec.fallback;
         return param->spec.is_required ? "is required" : NULL;

@@ -5,6 +5,7 @@
 #include "base/option.h"
 #include "config/config.h"
 #include "config/line/option.h"
+#include "config/param/source.h"
 #include "config/query.h"
 #include "config/setting.h"
 #include "database/value.h"
@@ -12,7 +13,7 @@
 #include <apr_strings.h>
 
 typedef struct param_options_t {
-    const char *fallback, *min, *max, *match;
+    const char *fallback, *min, *max, *match, *from, *path;
     apr_int64_t maxlen;
 } param_options_t;
 
@@ -25,6 +26,8 @@ static const cp_option_t param_options[] = {
     {CP_WORD("max", PARAM(max))},
     {CP_SIZE("maxlen", PARAM(maxlen), CP_UNSET, 1, CP_MIB)},
     {CP_WORD("match", PARAM(match))},
+    {CP_WORD("from", PARAM(from))},
+    {CP_WORD("path", PARAM(path))},
     {NULL},
 };
 
@@ -140,6 +143,35 @@ static const char *read_default(cmd_parms *cmd, connpool_param_t *param,
                  : NULL;
 }
 
+/* Who reads the value, if not the client gives it. */
+static const char *read_source(cmd_parms *cmd, connpool_query_t *query,
+                               connpool_param_t *param,
+                               const param_options_t *options)
+{
+    connpool_source_t *source;
+    const char *error = connpool_source_read(cmd, options->from, options->path,
+                                             &source);
+    unsigned bit;
+
+    if (error || !source) {
+        return error;
+    }
+    param->source = source;
+    if (source->from) {
+        query->has_facts = 1;
+        return NULL;
+    }
+    bit = 1U << (source->segment - 1);
+    if (query->segments & bit) {
+        return apr_psprintf(cmd->pool, "another parameter has path=%s",
+                            options->path);
+    }
+    query->segments |= bit;
+    return options->fallback
+               ? "default= has no effect: without its segments a path is 404"
+               : NULL;
+}
+
 static const char *complete_param(cmd_parms *cmd, connpool_param_t *param,
                                   const param_options_t *options)
 {
@@ -244,7 +276,10 @@ const char *connpool_cmd_param(cmd_parms *cmd, void *dummy, const char *line)
     if (error) {
         return error;
     }
-    error = complete_param(cmd, param, &options);
+    error = read_source(cmd, query, param, &options);
+    if (!error) {
+        error = complete_param(cmd, param, &options);
+    }
     if (error) {
         return connpool_complaint(cmd, query->name, param->spec.name, error);
     }

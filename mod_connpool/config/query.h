@@ -14,7 +14,8 @@
 
 typedef struct connpool_param_t {
     cp_param_spec_t spec;
-    ap_regex_t *match; /* NULL: none */
+    ap_regex_t *match;                      /* NULL: none */
+    const struct connpool_source_t *source; /* NULL: the client */
 } connpool_param_t;
 
 /** Of a query that does not say max-rows= or max-bytes=. */
@@ -49,6 +50,8 @@ typedef struct connpool_query_t {
     cp_log_limit_t complaints[CP_ERR_CLASSES]; /* of this child */
     cp_log_limit_t slow_log;                   /* likewise */
     apr_array_header_t *params;                /* connpool_param_t * */
+    int has_facts;                             /* a parameter has from= */
+    unsigned segments; /* bits: those of the path that parameters have */
     connpool_caching_t caching;
     int entry;
 } connpool_query_t;
