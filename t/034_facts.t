@@ -33,7 +33,6 @@ sub place {
 }
 
 my $conf = <<'CONF';
-AllowEncodedSlashes NoDecode
 ConnPoolDatabase main sqlite:@DIR@/db/main.db
 ConnPoolCache shmcb:connpool(512000)
 CONF
@@ -95,6 +94,17 @@ $conf .= <<"CONF";
 SetHandler connpool-batch
 ConnPoolServe mine any add
 $AUTH</Location>
+<Location "/both">
+SetHandler connpool-batch
+ConnPoolServe mine any
+$AUTH</Location>
+<Location "/module">
+SetHandler cptest
+$AUTH</Location>
+<Location "/module/open">
+AuthType None
+Require all granted
+</Location>
 <Location "/late-batch">
 ConnPoolServe one
 </Location>
@@ -123,8 +133,22 @@ ConnPoolServe one
 SetHandler connpool-query
 ConnPoolServe two
 </Files>
+<VirtualHost 127.0.0.1:\@PORT\@>
+ServerName first
+AllowEncodedSlashes NoDecode
 RewriteEngine On
 RewriteRule "^/pretty/(.*)\$" "/one/\$1" [PT]
+</VirtualHost>
+<VirtualHost 127.0.0.1:\@PORT\@>
+ServerName decodes
+AllowEncodedSlashes On
+RewriteEngine On
+RewriteRule "^/pretty/(.*)\$" "/one/\$1" [PT]
+</VirtualHost>
+<VirtualHost 127.0.0.1:\@PORT\@>
+ServerName refuses
+AllowEncodedSlashes Off
+</VirtualHost>
 ErrorDocument 403 /one/forbidden
 <Location "/closed">
 Require all denied
@@ -134,6 +158,7 @@ CONF
 my $server = ConnPoolTest->new(
     modules => ['auth_basic', 'rewrite', 'socache_shmcb'],
     threads => 8,
+    load    => {cptest_module => 't/mod_cptest.so'},
     conf    => $conf);
 $server->write_file('users', join '',
     map { "$_:{SHA}" . Digest::SHA::sha1_base64("pw-$_") . "=\n" } @USERS, 'a' x 30);
@@ -161,7 +186,8 @@ sub raw {
     my ($path, @lines) = @_;
     my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $server->port)
         // die "connect: $@";
-    print {$socket} join("\r\n", "GET $path HTTP/1.1", 'Host: a', 'Connection: close', @lines)
+    unshift @lines, 'Host: first' if !grep { /^Host:/ } @lines;
+    print {$socket} join("\r\n", "GET $path HTTP/1.1", 'Connection: close', @lines)
         . "\r\n\r\n";
     return parse_response(read_until($socket, undef, 20));
 }
@@ -246,9 +272,25 @@ SQL
 subtest 'a batch by GET' => sub {
     my $conf_get = ask('/batch?who=bob', 'alice');
     is($conf_get->{status}, 405, 'has a write');
+    my $both = $JSON->decode(ask('/both?who=bob', 'alice')->{content});
+    is(join(',', map { $_->{owner} } @{$both->[0]{body}}), join(',', ('alice') x 11), 'the fact of one');
+    is($both->[1]{body}[0]{who}, 'bob', '... is a parameter of another');
+    like(ask('/both', 'alice')->{headers}{'cache-control'}, qr/^private/, '... private');
     my $late = $JSON->decode($server->request('GET', '/late-batch/here')->{content});
     is($late->[0]{status}, 404, 'what has no path there');
     is_answer(ask('/late-batch/here/x'), 404, qr/Nothing is served/, 'nor with a path');
+};
+
+subtest 'other modules' => sub {
+    my $rows = ask('/module?named=a:mine&bind=a:from:i:28&run=a&rows=a&end=a', 'alice')->{content};
+    like($rows, qr/^run ok\n.*^row id=i:30 owner=t:alice.*^next eof$/ms, 'a fact');
+    unlike($rows, qr/bob|carol/, '... and no others');
+    my $forged = ask('/module?named=a:mine&bind=a:who:t:bob&run=a&error=a', 'alice')->{content};
+    like($forged, qr/^run einval\n.*who is not a parameter here/ms, 'cannot be given');
+    my $nobody = ask('/module/open?named=a:mine&run=a&error=a')->{content};
+    like($nobody, qr/^run einval\n.*who is missing/ms, 'missing');
+    like(ask('/module/5?named=a:one&run=a&rows=a&end=a', 'bob')->{content}, qr/^row a=t:5/m, 'a segment');
+    like(ask('/module?named=a:one&run=a&error=a', 'bob')->{content}, qr/a is not in the path/, '... missing');
 };
 
 subtest 'headers' => sub {
@@ -330,6 +372,19 @@ subtest 'paths' => sub {
     is($server->request('HEAD', '/one/x')->{status}, 200, 'HEAD');
     is($server->request('POST', '/one/x')->{status}, 405, 'POST');
     is_answer(ask('/closed'), 403, '"forbidden"', 'an ErrorDocument has a path of its own');
+};
+
+subtest 'slashes that httpd has decoded' => sub {
+    my $at = sub { raw($_[0], 'Host: decodes') };
+    is_answer($at->('/one/a%2Fb'), 200, '"a/b"', 'are no slashes');
+    is_answer($at->('/two/a%2Fb/5'), 200, '{"b":5,"a":"a/b"}', '... before one');
+    is_answer($at->('/two/a/5%2F'), 400, qr/is not an integer/, '... behind one');
+    is_answer($at->('/one/a%252Fb'), 200, '"a%2Fb"', 'encoded twice');
+    is($at->($_)->{status}, 404, $_)
+        for '/one%2Fa', '/slash%2Fa', '/two/a%2F5', '/one/%2F/', '/one/a%2F../b', '/pretty/a%2Fb', '/pretty/a/b';
+    is_answer($at->('/pretty/a'), 200, '"a"', 'rewritten without');
+    is(raw('/one/a%2Fb', 'Host: refuses')->{status}, 404, 'not allowed');
+    is_answer(raw('/one/a%252Fb', 'Host: refuses'), 200, '"a%2Fb"', '... but text');
 };
 
 subtest 'a row by its path, one of his own' => sub {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * ConnPoolParam: what a value must be that goes into a query. */
 #include "glue.h"
+#include "answers/json.h"
 #include "base/number.h"
 #include "base/option.h"
 #include "config/config.h"
@@ -44,12 +45,46 @@ int connpool_find_param(const connpool_query_t *query, const char *name)
     return -1;
 }
 
+/* An escaped NUL would end a text of the database in its middle. */
+static int has_escaped_nul(const char *data, apr_size_t size)
+{
+    const char *end = data + size;
+
+    while ((data = memchr(data, '\\', (apr_size_t)(end - data)))) {
+        if (end - data >= 6 && memcmp(data, "\\u0000", 6) == 0) {
+            return 1;
+        }
+        data += 2; /* a backslash stands never last in JSON */
+    }
+    return 0;
+}
+
+static const char *check_json(const char *data, apr_size_t size)
+{
+    apr_size_t blank = 0;
+
+    if (!cp_json_is_valid(data, size)) {
+        return "is not JSON, or too deep (" APR_STRINGIFY(
+            CP_JSON_DEPTH_MAX) " levels)";
+    }
+    while (strchr(" \t\r\n", data[blank])) {
+        blank++;
+    }
+    if (data[blank] != '[' && data[blank] != '{') {
+        return "is not a JSON array or object";
+    }
+    return has_escaped_nul(data, size) ? "contains a NUL character" : NULL;
+}
+
 const char *connpool_param_parse(apr_pool_t *p, const connpool_param_t *param,
                                  const char *data, apr_size_t size,
                                  cp_value_t *value)
 {
     const char *reason = cp_value_parse(p, &param->spec, data, size, value);
 
+    if (!reason && param->spec.type == CP_TYPE_JSON) {
+        reason = check_json(data, size);
+    }
     if (!reason && param->match
         && ap_regexec_len(param->match, data, size, 0, NULL, 0) != 0) {
         reason = "does not have the form that is asked for";
@@ -67,8 +102,9 @@ static const char *param_bound(cmd_parms *cmd, connpool_param_t *param,
     }
     if (param->spec.type != CP_TYPE_INTEGER && param->spec.type != CP_TYPE_REAL
         && param->spec.type != CP_TYPE_DATE) {
-        return "min and max are for integer, real and date; text and blob have "
-               "maxlen";
+        return "min and max are for integer, real and date; text, blob and "
+               "json "
+               "have maxlen";
     }
     error = cp_value_parse(cmd->pool, &param->spec, text, strlen(text), value);
     if (error) {
@@ -91,8 +127,8 @@ static const char *check_param_keys(const connpool_param_t *param,
         return "match= is empty, which everything matches";
     }
     if (options->maxlen != CP_UNSET && type != CP_TYPE_TEXT
-        && type != CP_TYPE_BLOB) {
-        return "maxlen= is for text and blob";
+        && type != CP_TYPE_BLOB && type != CP_TYPE_JSON) {
+        return "maxlen= is for text, blob and json";
     }
     return NULL;
 }

@@ -9,6 +9,7 @@
 #include "database/value.h"
 #include "request/account.h"
 #include "request/param/fact.h"
+#include "request/param/nested.h"
 
 #include <jansson.h>
 
@@ -231,6 +232,11 @@ static const char *parse_json(apr_pool_t *p, const connpool_param_t *param,
     cp_type_t type = param->spec.type;
     const json_t *base64;
 
+    if (type == CP_TYPE_JSON && !json_is_null(json)) {
+        return json_is_object(json) || json_is_array(json)
+                   ? connpool_nested_parse(p, param, json, value)
+                   : "is not a JSON array or object";
+    }
     switch (json_typeof(json)) {
     case JSON_NULL:
         value->storage = CP_NULL;
