@@ -223,7 +223,7 @@ static apr_status_t values_of_named(connpool_call_t *call, cp_value_t *values)
 {
     int used = 0;
 
-    for (int i = 0; i < call->query->params->nelts; i++) {
+    for (int i = 0; i < connpool_query_bound(call->query); i++) {
         const connpool_param_t *param = APR_ARRAY_IDX(call->query->params, i,
                                                       connpool_param_t *);
         const char *reason = value_of_param(call, param, &values[i]);

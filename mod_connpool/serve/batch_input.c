@@ -7,6 +7,7 @@
 #include "database/value.h"
 #include "request/input.h"
 #include "request/output.h"
+#include "request/page/turn.h"
 #include "serve/serve.h"
 #include "work/batch.h"
 
@@ -92,6 +93,25 @@ static void refuse_values(connpool_item_t *item, apr_array_header_t *errors)
                          errors);
 }
 
+/* Of a query with page= the page that the values name is what runs. */
+static void turn_page(input_t *in, connpool_item_t *item)
+{
+    connpool_query_t *page;
+    apr_array_header_t *errors;
+
+    if (item->is_done || !item->query || !item->query->page) {
+        return;
+    }
+    page = connpool_page_turn(in->r, item->query, &item->values);
+    if (page) {
+        item->query = page;
+        return;
+    }
+    errors = apr_array_make(in->r->pool, 1, sizeof(connpool_input_error_t));
+    APR_ARRAY_PUSH(errors, connpool_input_error_t) = connpool_cursor_error;
+    refuse_values(item, errors);
+}
+
 /* --- GET --- */
 
 static int is_wanted(const input_t *in, const char *name)
@@ -159,7 +179,11 @@ static int read_get(input_t *in)
         status = share_values(
             in, add_item(in, APR_ARRAY_IDX(in->served, i, const char *)));
     }
-    return status == OK ? check_shared(in) : status;
+    status = status == OK ? check_shared(in) : status;
+    for (int i = 0; status == OK && i < connpool_batch_size(in->batch); i++) {
+        turn_page(in, connpool_batch_item(in->batch, i));
+    }
+    return status;
 }
 
 /* --- POST --- */
@@ -241,6 +265,7 @@ static void take_values(input_t *in, connpool_item_t *item, json_t *params)
     if (errors->nelts > 0) {
         refuse_values(item, errors);
     }
+    turn_page(in, item);
 }
 
 /* May this query run for a POST? */
