@@ -8,7 +8,7 @@ use warnings;
 
 use FindBin;
 use lib "$FindBin::Bin/lib";
-use ConnPoolTest qw(parallel read_until parse_response);
+use ConnPoolTest qw(command parallel read_until parse_response);
 use Digest::SHA  ();
 use IO::Socket::INET;
 use JSON::PP     ();
@@ -155,8 +155,11 @@ Require all denied
 </Location>
 CONF
 
+# The prefork MPM has too few threads for HTTP/2.
+my $h2 = -x '/usr/bin/nghttp' && ($ENV{CONNPOOL_MPM} // '') ne 'prefork';
+$conf = "Protocols h2c http/1.1\n$conf" if $h2;
 my $server = ConnPoolTest->new(
-    modules => ['auth_basic', 'rewrite', 'socache_shmcb'],
+    modules => ['auth_basic', 'rewrite', 'socache_shmcb', $h2 ? 'http2' : ()],
     threads => 8,
     load    => {cptest_module => 't/mod_cptest.so'},
     conf    => $conf);
@@ -291,6 +294,32 @@ subtest 'other modules' => sub {
     like($nobody, qr/^run einval\n.*who is missing/ms, 'missing');
     like(ask('/module/5?named=a:one&run=a&rows=a&end=a', 'bob')->{content}, qr/^row a=t:5/m, 'a segment');
     like(ask('/module?named=a:one&run=a&error=a', 'bob')->{content}, qr/a is not in the path/, '... missing');
+};
+
+subtest 'requests within requests' => sub {
+    my $part = ask('/module?sub=/mine', 'alice');
+    is(owners({content => $part->{content} =~ /^(\[.*\])$/m}), 'alice', 'a subrequest');
+    like($part->{content}, qr/^sub 200$/m, '... answers');
+    like(ask('/module?sub=/open', 'alice')->{content}, qr/"status":403/, '... where nobody is known');
+    like(ask('/module?sub=/one/a%252Fb', 'alice')->{content}, qr/^"a\/b"$|"status":404/m, '... has its own path');
+    is(ask('/module?redirect=/mine', 'alice')->{status}, 200, 'an internal redirect');
+    is(owners(ask('/module?redirect=/mine', 'alice')), 'alice', '... with his rows');
+    like(ask('/module?redirect=/one/there', 'alice')->{content}, qr/"there"/, '... and its own path');
+};
+
+subtest 'HTTP/2' => sub {
+    plan skip_all => 'no nghttp, or the prefork MPM' if !$h2;
+    my $nghttp = sub {
+        my ($path, @headers) = @_;
+        my ($exit, $text) = command('nghttp', (map { ('-H', $_) } @headers), $server->url($path));
+        return $text;
+    };
+    my $login = 'authorization: ' . {login('alice')}->{authorization};
+    is(owners({content => $nghttp->('/mine', $login)}), 'alice', 'who asks');
+    like($nghttp->('/mine?who=bob', $login), qr/is not a parameter here/, '... is no parameter');
+    like($nghttp->('/two/a%2Fb/5'), qr/\{"b":5,"a":"a\/b"\}/, 'segments');
+    like($nghttp->('/two/a/5/'), qr/"status":404/, '... and no more');
+    like($nghttp->('/tenant', 'x-tenant: a', 'x-tenant: b'), qr/^"a, b"/m, 'headers');
 };
 
 subtest 'headers' => sub {

@@ -42,6 +42,7 @@ static const struct {
     {"gunzip", gunzip_suite},
     {"inherit", inherit_suite},
     {"check", check_suite},
+    {"page", page_suite},
     {"fork", fork_suite},
     {"schema", schema_suite},
     {"sqlite_time", sqlite_time_suite},
