@@ -16,6 +16,7 @@
 typedef struct connpool_param_t {
     cp_param_spec_t spec;
     ap_regex_t *match;                      /* NULL: none */
+    const char *pattern;                    /* its text */
     const struct connpool_source_t *source; /* NULL: the client */
 } connpool_param_t;
 
