@@ -23,6 +23,7 @@ SUITE(clock);
 SUITE(gate);
 SUITE(pool);
 SUITE(rate);
+SUITE(permits);
 SUITE(stats);
 SUITE(segment);
 SUITE(condition);
