@@ -59,13 +59,15 @@ static int has_escaped_nul(const char *data, apr_size_t size)
     return 0;
 }
 
+_Static_assert(CP_JSON_DEPTH_MAX == 128, "as the text says");
+static const char too_deep[] = "is not JSON, or too deep (128 levels)";
+
 static const char *check_json(const char *data, apr_size_t size)
 {
     apr_size_t blank = 0;
 
     if (!cp_json_is_valid(data, size)) {
-        return "is not JSON, or too deep (" APR_STRINGIFY(
-            CP_JSON_DEPTH_MAX) " levels)";
+        return too_deep;
     }
     while (strchr(" \t\r\n", data[blank])) {
         blank++;
