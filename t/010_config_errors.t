@@ -183,7 +183,7 @@ subtest 'flags and choices' => sub {
 
 subtest 'keys and words' => sub {
     refused('ConnPoolDatabase d sqlite:x mxa=1',
-        qr/ConnPoolDatabase d: unknown key 'mxa'; allowed are max, min, acquire/);
+        qr/ConnPoolDatabase d: unknown key 'mxa'; allowed are max, min, server-max, acquire/);
     refused('ConnPoolUpstream u http://127.0.0.1/ timeout=1',
         qr/ConnPoolUpstream u: unknown key 'timeout'; allowed are max, perhost/);
     refused('ConnPoolQuery q events "SELECT 1" rows=1',
