@@ -226,7 +226,7 @@ guards: $(MODULE) ## rules of the source tree that no compiler checks
 	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' tests/guards/run.sh
 
 lint: ## format, shell scripts, cppcheck
-	tests/guards/lint/check_format.sh $(FORMATTED)
+	@tests/guards/lint/check_format.sh $(FORMATTED)
 	tests/guards/lint/check_shell.sh
 	tests/guards/lint/check_cppcheck.sh mod_connpool
 
@@ -283,7 +283,7 @@ deb: ## Debian packages, in build/deb
 	BUILD='$(abspath $(BUILD))' scripts/make-deb.sh
 
 check-deb: deb ## they are installed, used, upgraded and purged in a fresh Debian (root)
-	BUILD='$(abspath $(BUILD))' tests/deb/check.sh
+	+BUILD='$(abspath $(BUILD))' tests/deb/check.sh
 
 clean: ## all that was built
 	rm -rf '$(BUILD)'

@@ -59,6 +59,9 @@ fi
 cp /etc/resolv.conf "$root/etc/resolv.conf"
 mountpoint -q "$root/proc" || mount -t proc proc "$root/proc" || :
 echo "Listen 127.0.0.1:$port" >"$root/etc/apache2/ports.conf"
+# As init would allow it: packages restart the server.
+printf '#!/bin/sh\nexit 0\n' >"$root/usr/sbin/policy-rc.d"
+chmod 755 "$root/usr/sbin/policy-rc.d"
 echo 'ServerName localhost' >"$root/etc/apache2/conf-enabled/name.conf"
 inside apt-get purge -y -q 'libapache2-mod-connpool*' >/dev/null 2>&1 || :
 
@@ -147,12 +150,12 @@ for consumer in t/handler/*.c; do
 done
 
 step 'make install, make uninstall'
-make -s install DESTDIR="$root" BUILD="$BUILD"
+make -s --no-print-directory install DESTDIR="$root" BUILD="$BUILD"
 inside a2enmod -q connpool
 inside apache2ctl configtest || fail 'after make install'
 echo '# edited' >>"$root/etc/apache2/mods-available/connpool.conf"
-make -s install DESTDIR="$root" BUILD="$BUILD" | grep 'kept.*connpool.conf' || fail 'an edited file is replaced'
-make -s uninstall DESTDIR="$root" BUILD="$BUILD" | grep 'kept.*connpool.conf' || fail 'an edited file is removed'
+make -s --no-print-directory install DESTDIR="$root" BUILD="$BUILD" | grep 'kept.*connpool.conf' || fail 'an edited file is replaced'
+make -s --no-print-directory uninstall DESTDIR="$root" BUILD="$BUILD" | grep 'kept.*connpool.conf' || fail 'an edited file is removed'
 inside apache2ctl configtest || fail 'after make uninstall'
 rm "$root/etc/apache2/mods-available/connpool.conf"
 ! find "$root/etc/apache2" "$root/usr/lib/apache2" "$root/usr/include" "$root/usr/share/pkgconfig" -name '*connpool*' ! -name 'connpool-test*' 2>/dev/null | grep . ||
