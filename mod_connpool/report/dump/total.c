@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What it comes to at worst, over all children. */
+#include "report/dump/total.h"
+
+#include "glue.h"
+#include "base/number.h"
+#include "child/child.h"
+#include "child/fork.h"
+#include "config/database.h"
+#include "config/setting.h"
+#include "config/upstream.h"
+#include "database/database.h"
+#include "http/job/client.h"
+#include "http/upstream/upstream.h"
+#include "pool/pool.h"
+#include "report/dump/facts.h"
+
+#include <pwd.h>
+#include <unistd.h>
+
+#include <ap_mpm.h>
+#include <apr_strings.h>
+#include <unixd.h>
+
+/* Of a connection that is open to an upstream: libcurl's buffers. */
+#define HTTP_CONNECTION (20 * CP_KIB)
+
+static int count_children(void)
+{
+    int children = 0;
+
+    ap_mpm_query(AP_MPMQ_MAX_DAEMONS, &children);
+    return children > 0 ? children : 1;
+}
+
+static const char *describe(apr_pool_t *p, const cp_pool_config_t *pool,
+                            apr_int64_t each)
+{
+    int children = count_children();
+    int most = pool->max + pool->overflow_max;
+
+    return apr_psprintf(p,
+                        "at worst %d in each of %d children (%d one-shot ones "
+                        "included), %d in all; %s in each child, %s in all",
+                        most, children, pool->overflow_max, most * children,
+                        cp_params_show_size(p, most * each),
+                        cp_params_show_size(p, children * most * each));
+}
+
+void connpool_total_of_database(connpool_facts_t *facts,
+                                connpool_section_t *section,
+                                const connpool_database_t *db)
+{
+    connpool_found_add(facts, section, CP_SEVERITY_INFO, "connections",
+                       describe(facts->p, &db->pool, db->facts.cache));
+}
+
+void connpool_total_of_upstream(connpool_facts_t *facts,
+                                connpool_section_t *section,
+                                const connpool_upstream_t *up)
+{
+    const char *doubt = cp_upstream_warning(facts->p, &up->http, up->origin);
+
+    connpool_found_add(facts, section, CP_SEVERITY_INFO, "connections",
+                       describe(facts->p, &up->pool, HTTP_CONNECTION));
+    if (doubt) {
+        connpool_found_add(facts, section, CP_SEVERITY_WARNING, "reach", doubt);
+    }
+}
+
+/* --- the whole --- */
+
+typedef struct total_t {
+    apr_int64_t databases, upstreams; /* connections in a child */
+    apr_int64_t caches, cells;        /* their bytes */
+    const cp_database_driver_t *driver;
+    int is_written; /* a database of that driver */
+} total_t;
+
+static void add_database(connpool_database_t *db, void *baton)
+{
+    total_t *total = baton;
+    int most = db->pool.max + db->pool.overflow_max;
+
+    total->databases += most;
+    total->caches += most * db->facts.cache;
+    total->is_written |= db->driver == total->driver && !db->facts.is_readonly;
+}
+
+static void add_upstream(connpool_upstream_t *up, void *baton)
+{
+    ((total_t *)baton)->upstreams += up->pool.max + up->pool.overflow_max;
+}
+
+static void find_totals(connpool_facts_t *facts, connpool_section_t *module,
+                        const connpool_server_t *sc)
+{
+    apr_pool_t *p = facts->p;
+    apr_int64_t children = count_children();
+    total_t total = {0};
+    apr_int64_t http;
+
+    connpool_each_database(add_database, &total);
+    connpool_each_upstream(add_upstream, &total);
+    http = total.upstreams * HTTP_CONNECTION;
+    connpool_found_add(facts, module, CP_SEVERITY_INFO, "children",
+                       apr_psprintf(p, "%d at the most (MPM %s)", (int)children,
+                                    ap_show_mpm()));
+    connpool_found_add(
+        facts, module, CP_SEVERITY_INFO, "connections",
+        apr_psprintf(p,
+                     "at worst, over all children: %" APR_INT64_T_FMT
+                     " to databases, %" APR_INT64_T_FMT " to upstreams",
+                     children * total.databases, children * total.upstreams));
+    connpool_found_add(
+        facts, module, CP_SEVERITY_INFO, "memory",
+        apr_psprintf(p,
+                     "at worst, over all children: %s in caches of databases, "
+                     "%s in connections to upstreams; ConnPoolMemory bounds "
+                     "databases and answers in the making to %s in each child, "
+                     "%s in all",
+                     cp_params_show_size(p, children * total.caches),
+                     cp_params_show_size(p, children * http),
+                     cp_params_show_size(p, sc->memory),
+                     cp_params_show_size(p, children * sc->memory)));
+    if (total.caches > sc->memory) {
+        connpool_found_add(
+            facts, module, CP_SEVERITY_WARNING, "memory",
+            apr_psprintf(p,
+                         "caches of databases can take %s in each child, more "
+                         "than ConnPoolMemory (%s): lower max= or cache=, or "
+                         "raise the bound",
+                         cp_params_show_size(p, total.caches),
+                         cp_params_show_size(p, sc->memory)));
+    }
+}
+
+static void find_libraries(connpool_facts_t *facts, connpool_section_t *module)
+{
+    const apr_array_header_t *drivers = connpool_drivers(facts->p);
+
+    for (int i = 0; i < drivers->nelts; i++) {
+        const cp_database_driver_t *driver = APR_ARRAY_IDX(
+            drivers, i, const cp_database_driver_t *);
+        const char *risk = driver->risk ? driver->risk(facts->p) : NULL;
+        total_t total = {.driver = driver};
+
+        connpool_each_database(add_database, &total);
+        connpool_found_add(facts, module, CP_SEVERITY_INFO, "library",
+                           driver->library(facts->p));
+        if (risk && total.is_written) {
+            connpool_found_add(facts, module, CP_SEVERITY_WARNING, "risk",
+                               risk);
+        }
+    }
+    connpool_found_add(facts, module, CP_SEVERITY_INFO, "library",
+                       cp_http_version(facts->p));
+}
+
+/* As whom it was looked, and whether the server will be that one. */
+static void find_user(connpool_facts_t *facts, connpool_section_t *module)
+{
+    uid_t configured = ap_unixd_config.user_id;
+    uid_t uid = geteuid() == 0 ? configured : geteuid();
+    const struct passwd *user = getpwuid(uid);
+    const char *name = apr_psprintf(facts->p, "%s (uid %d)",
+                                    user ? user->pw_name : "?", (int)uid);
+
+    connpool_found_add(facts, module, CP_SEVERITY_INFO, "user", name);
+    if (uid != configured) {
+        connpool_found_add(
+            facts, module, CP_SEVERITY_WARNING, "user",
+            apr_psprintf(facts->p,
+                         "files were looked at as %s, not as the server's user "
+                         "%s: run this as root if the server is started so",
+                         name, ap_unixd_config.user_name));
+    }
+    if (connpool_fork_expected()) {
+        connpool_found_add(
+            facts, module, CP_SEVERITY_WARNING, "user",
+            apr_psprintf(facts->p,
+                         "%s runs requests in processes of their own, perhaps "
+                         "of other users, where nothing is pooled",
+                         connpool_fork_expected()));
+    }
+}
+
+void connpool_total_of_all(connpool_facts_t *facts, connpool_section_t *module,
+                           server_rec *main_server)
+{
+    find_libraries(facts, module);
+    find_user(facts, module);
+    find_totals(facts, module, connpool_server(main_server));
+    if (facts->sections->nelts == 1) {
+        return;
+    }
+    for (int i = 0; i < facts->sections->nelts; i++) {
+        if (APR_ARRAY_IDX(facts->sections, i, connpool_section_t *)->kind
+            > CONNPOOL_SECTION_SERVER) {
+            return;
+        }
+    }
+    connpool_found_add(facts, module, CP_SEVERITY_INFO, "nothing",
+                       "no server defines a ConnPoolDatabase, ConnPoolUpstream "
+                       "or ConnPoolQuery: there is nothing to serve");
+}
