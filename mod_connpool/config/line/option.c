@@ -45,12 +45,6 @@ const char *connpool_unset_variable(cmd_parms *cmd, const char *name,
     return NULL;
 }
 
-const char *connpool_where(cmd_parms *cmd)
-{
-    return apr_psprintf(cmd->pool, "%s:%d", cmd->directive->filename,
-                        cmd->directive->line_num);
-}
-
 int connpool_refuse(server_rec *s, const char *where, const char *error)
 {
     ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_ERR, 0, s, "%s%s%s", error,

@@ -9,6 +9,12 @@
 #include <apr_hash.h>
 #include <apr_strings.h>
 
+const char *connpool_where(cmd_parms *cmd)
+{
+    return apr_psprintf(cmd->pool, "%s:%d", cmd->directive->filename,
+                        cmd->directive->line_num);
+}
+
 typedef struct merge_t {
     const void *base;
     const void *add;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What was configured, as it holds, and a look at all of it. */
-#include "report/dump/facts.h"
+#include "report/dump/gather.h"
 
 #include "glue.h"
 #include "base/number.h"
@@ -9,10 +9,11 @@
 #include "config/query.h"
 #include "config/setting.h"
 #include "config/upstream.h"
+#include "report/dump/facts/facts.h"
 #include "report/dump/job.h"
 #include "report/dump/look.h"
-#include "report/dump/settings.h"
-#include "report/dump/total.h"
+#include "report/dump/facts/settings.h"
+#include "report/dump/facts/total.h"
 
 #include <apr_strings.h>
 

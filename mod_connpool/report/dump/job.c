@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "child/fork.h"
-#include "report/dump/facts.h"
+#include "report/dump/facts/facts.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -4,7 +4,8 @@
 #include "answers/put.h"
 #include "base/bytes/buffer.h"
 #include "report/dump/dump.h"
-#include "report/dump/facts.h"
+#include "report/dump/facts/facts.h"
+#include "report/dump/gather.h"
 
 #include <apr_strings.h>
 
@@ -41,8 +42,12 @@ static void put_setting(cp_buffer_t *buf, const char *separator,
 {
     connpool_json_key(buf, separator, fact->name);
     connpool_json_put(buf, "{");
-    connpool_json_text(buf, "", "text", fact->value);
-    if (!fact->unit) {
+    connpool_json_text(buf, "", "text", fact->value ? fact->value : "none");
+    if (!fact->value) {
+        connpool_json_key(buf, ",", "value");
+        connpool_json_put(buf, "null");
+    }
+    else if (!fact->unit) {
         connpool_json_text(buf, ",", "value", fact->value);
     }
     else if (strcmp(fact->unit, "flag") == 0) {
@@ -55,6 +60,23 @@ static void put_setting(cp_buffer_t *buf, const char *separator,
         }
     }
     put_origin(buf, &fact->origin);
+    connpool_json_put(buf, "}");
+}
+
+static void put_numbers(cp_buffer_t *buf, const connpool_section_t *section)
+{
+    char text[32];
+
+    connpool_json_key(buf, ",", "numbers");
+    connpool_json_put(buf, "{");
+    for (int i = 0; i < section->numbers->nelts; i++) {
+        const connpool_number_t *number = &APR_ARRAY_IDX(section->numbers, i,
+                                                         connpool_number_t);
+
+        apr_snprintf(text, sizeof(text), "%" APR_INT64_T_FMT, number->value);
+        connpool_json_key(buf, i ? "," : "", number->name);
+        connpool_json_put(buf, text);
+    }
     connpool_json_put(buf, "}");
 }
 
@@ -72,6 +94,7 @@ static void put_section(cp_buffer_t *buf, const connpool_section_t *section)
                     &APR_ARRAY_IDX(section->settings, i, connpool_fact_t));
     }
     connpool_json_put(buf, "}");
+    put_numbers(buf, section);
     connpool_json_key(buf, ",", "findings");
     connpool_json_put(buf, "[");
     for (int i = 0; i < section->found->nelts; i++) {

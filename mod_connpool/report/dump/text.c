@@ -2,7 +2,8 @@
  * A dry run for people. */
 #include "glue.h"
 #include "report/dump/dump.h"
-#include "report/dump/facts.h"
+#include "report/dump/facts/facts.h"
+#include "report/dump/gather.h"
 
 #include <apr_strings.h>
 
@@ -37,7 +38,8 @@ static void print_section(apr_pool_t *p, const connpool_section_t *section,
                                                      connpool_fact_t);
 
         apr_file_printf(out, "%s%-26s %-15s [%s]\n", indent, fact->name,
-                        fact->value, connpool_origin_show(p, &fact->origin));
+                        fact->value ? fact->value : "none",
+                        connpool_origin_show(p, &fact->origin));
     }
     for (int i = 0; i < section->found->nelts; i++) {
         const connpool_found_t *found = &APR_ARRAY_IDX(section->found, i,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Settings as they hold. The tables by which the configuration is read tell
  * which there are, so that a new one is shown without a line here. */
-#include "report/dump/settings.h"
+#include "report/dump/facts/settings.h"
 
 #include "glue.h"
 #include "base/number.h"
@@ -13,8 +13,8 @@
 #include "config/setting.h"
 #include "config/upstream.h"
 #include "database/value.h"
-#include "report/dump/facts.h"
-#include "report/dump/secret.h"
+#include "report/dump/facts/facts.h"
+#include "report/dump/facts/secret.h"
 
 #include <apr_strings.h>
 #include <http_core.h>
@@ -36,7 +36,7 @@ static connpool_fact_t *add_option(apr_pool_t *p, connpool_section_t *section,
     const char *value = cp_option_show(p, option, target);
     connpool_fact_t *fact = connpool_fact_add(
         section, option->key,
-        value ? connpool_hide_secrets(p, option->key, value) : "none", origin);
+        value ? connpool_hide_secrets(p, option->key, value) : NULL, origin);
 
     if (!cp_option_number(option, target, &fact->number)) {
         return fact;
@@ -110,48 +110,70 @@ static void add_places(apr_pool_t *p, connpool_section_t *section,
                           origin);
     }
     else {
-        connpool_fact_add(section, "ConnPoolRateLimit", "none", by_default);
+        connpool_fact_add(section, "ConnPoolRateLimit", NULL, by_default);
     }
 }
 
-/* "app (of the main server), own" */
-static const char *list_names(apr_pool_t *p, const apr_hash_t *all,
-                              const apr_array_header_t *own)
+/* What of a kind is defined in a server, and by which names it is seen. */
+typedef struct kind_t {
+    const char *plural;
+    apr_size_t list; /* of connpool_server_t */
+    apr_size_t names;
+} kind_t;
+
+static const apr_array_header_t *own_of(const server_rec *s, const kind_t *kind)
 {
-    const char *list = "";
+    const connpool_server_t *sc = connpool_server((server_rec *)s);
 
-    for (apr_hash_index_t *i = apr_hash_first(p, (apr_hash_t *)all); i;
-         i = apr_hash_next(i)) {
-        const char *origin = " (of the main server)";
+    return *(apr_array_header_t *const *)((const char *)sc + kind->list);
+}
 
-        for (int j = 0; j < own->nelts; j++) {
-            if (APR_ARRAY_IDX(own, j, void *) == apr_hash_this_val(i)) {
-                origin = "";
-            }
+/* Each definition begins with its name. */
+static const char *add_names(apr_pool_t *p, const char *list,
+                             const kind_t *kind, server_rec *of, server_rec *s)
+{
+    const char *sc = (const char *)connpool_server(s);
+    apr_hash_t *seen = *(apr_hash_t *const *)(sc + kind->names);
+    const apr_array_header_t *own = own_of(of, kind);
+
+    for (int i = 0; i < own->nelts; i++) {
+        const char *const *definition = APR_ARRAY_IDX(own, i,
+                                                      const char *const *);
+
+        if (apr_hash_get(seen, *definition, APR_HASH_KEY_STRING)
+            == definition) {
+            list = apr_pstrcat(p, list, *list ? ", " : "", *definition,
+                               of == s ? "" : " (of the main server)", NULL);
         }
-        list = apr_pstrcat(p, list, *list ? ", " : "", apr_hash_this_key(i),
-                           origin, NULL);
     }
-    return *list ? list : "none";
+    return list;
 }
 
 static void find_names(connpool_facts_t *facts, connpool_section_t *section,
                        server_rec *s)
 {
-    const connpool_server_t *sc = connpool_server(s);
-    const apr_array_header_t *none = apr_array_make(facts->p, 1,
-                                                    sizeof(void *));
-    int is_own = sc->server == s;
+    static const kind_t kinds[] = {
+        {"databases", APR_OFFSETOF(connpool_server_t, databases),
+         APR_OFFSETOF(connpool_server_t, all_databases)},
+        {"upstreams", APR_OFFSETOF(connpool_server_t, upstreams),
+         APR_OFFSETOF(connpool_server_t, all_upstreams)},
+        {"queries", APR_OFFSETOF(connpool_server_t, queries),
+         APR_OFFSETOF(connpool_server_t, all_queries)},
+    };
+    server_rec *main_server = connpool_child.main_server;
 
-    connpool_found_add(
-        facts, section, CP_SEVERITY_INFO, "databases",
-        list_names(facts->p, sc->all_databases, is_own ? sc->databases : none));
-    connpool_found_add(
-        facts, section, CP_SEVERITY_INFO, "upstreams",
-        list_names(facts->p, sc->all_upstreams, is_own ? sc->upstreams : none));
-    connpool_found_add(
-        facts, section, CP_SEVERITY_INFO, "queries",
-        list_names(facts->p, sc->all_queries, is_own ? sc->queries : none));
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        const char *list = "";
+
+        if (connpool_server(s)->server == s) {
+            list = add_names(facts->p, list, &kinds[i], s, s);
+        }
+        if (s->is_virtual) {
+            list = add_names(facts->p, list, &kinds[i], main_server, s);
+        }
+        connpool_found_add(facts, section, CP_SEVERITY_INFO, kinds[i].plural,
+                           *list ? list : "none");
+    }
 }
 
 static void find_flags(connpool_facts_t *facts, connpool_section_t *section,

@@ -11,7 +11,7 @@
 /** Of one setting. */
 typedef struct connpool_fact_t {
     const char *name;
-    const char *value; /**< as people write it */
+    const char *value; /**< as people write it; NULL: none */
     const char *unit; /**< "": a plain number; "ms", "bytes", "flag": of number;
                            NULL: it is none */
     apr_int64_t number;
@@ -23,6 +23,12 @@ typedef struct connpool_found_t {
     const char *name;
     const char *value;
 } connpool_found_t;
+
+/** What was found out, for programs that reckon with it. */
+typedef struct connpool_number_t {
+    const char *name; /**< "cache_bytes" */
+    apr_int64_t value;
+} connpool_number_t;
 
 typedef enum connpool_section_kind_t {
     CONNPOOL_SECTION_MODULE, /**< the whole; one */
@@ -40,6 +46,7 @@ typedef struct connpool_section_t {
     const char *where;  /**< "FILE:LINE" or NULL */
     apr_array_header_t *settings; /**< connpool_fact_t */
     apr_array_header_t *found;    /**< connpool_found_t */
+    apr_array_header_t *numbers;  /**< connpool_number_t */
 } connpool_section_t;
 
 typedef struct connpool_facts_t {
@@ -47,10 +54,6 @@ typedef struct connpool_facts_t {
     apr_array_header_t *sections; /**< connpool_section_t * */
     int count[CP_SEVERITIES];     /**< of what was found */
 } connpool_facts_t;
-
-/** All of it: gathered at the first call, which takes its time; the same for
- * each who asks. */
-const connpool_facts_t *connpool_facts(apr_pool_t *p, server_rec *main_server);
 
 connpool_section_t *connpool_section_add(connpool_facts_t *facts,
                                          connpool_section_kind_t kind,
@@ -64,6 +67,9 @@ connpool_fact_t *connpool_fact_add(connpool_section_t *section,
 void connpool_found_add(connpool_facts_t *facts, connpool_section_t *section,
                         cp_severity_t severity, const char *name,
                         const char *value);
+
+void connpool_number_add(connpool_section_t *section, const char *name,
+                         apr_int64_t value);
 
 /** "default", "FILE:LINE", "environment variable X", "ConnPoolDBMax at
  * FILE:LINE", each perhaps with "inherited". */

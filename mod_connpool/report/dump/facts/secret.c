@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What a dry run must not print. */
-#include "report/dump/secret.h"
+#include "report/dump/facts/secret.h"
 
 #include <string.h>
 

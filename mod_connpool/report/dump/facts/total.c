@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What it comes to at worst, over all children. */
-#include "report/dump/total.h"
+#include "report/dump/facts/total.h"
 
 #include "glue.h"
 #include "base/number.h"
@@ -13,7 +13,7 @@
 #include "http/job/client.h"
 #include "http/upstream/upstream.h"
 #include "pool/pool.h"
-#include "report/dump/facts.h"
+#include "report/dump/facts/facts.h"
 
 #include <pwd.h>
 #include <unistd.h>
@@ -33,26 +33,33 @@ static int count_children(void)
     return children > 0 ? children : 1;
 }
 
-static const char *describe(apr_pool_t *p, const cp_pool_config_t *pool,
-                            apr_int64_t each)
+static void find_connections(connpool_facts_t *facts,
+                             connpool_section_t *section,
+                             const cp_pool_config_t *pool, apr_int64_t each)
 {
+    apr_pool_t *p = facts->p;
     int children = count_children();
     int most = pool->max + pool->overflow_max;
 
-    return apr_psprintf(p,
-                        "at worst %d in each of %d children (%d one-shot ones "
-                        "included), %d in all; %s in each child, %s in all",
-                        most, children, pool->overflow_max, most * children,
-                        cp_params_show_size(p, most * each),
-                        cp_params_show_size(p, children * most * each));
+    connpool_found_add(
+        facts, section, CP_SEVERITY_INFO, "connections",
+        apr_psprintf(p,
+                     "at worst %d in each of %d children (%d one-shot ones "
+                     "included), %d in all; %s in each child, %s in all",
+                     most, children, pool->overflow_max, most * children,
+                     cp_params_show_size(p, most * each),
+                     cp_params_show_size(p, children * most * each)));
+    connpool_number_add(section, "connections_per_child", most);
+    connpool_number_add(section, "connections", most * children);
+    connpool_number_add(section, "bytes_per_child", most * each);
+    connpool_number_add(section, "bytes", children * most * each);
 }
 
 void connpool_total_of_database(connpool_facts_t *facts,
                                 connpool_section_t *section,
                                 const connpool_database_t *db)
 {
-    connpool_found_add(facts, section, CP_SEVERITY_INFO, "connections",
-                       describe(facts->p, &db->pool, db->facts.cache));
+    find_connections(facts, section, &db->pool, db->facts.cache);
 }
 
 void connpool_total_of_upstream(connpool_facts_t *facts,
@@ -61,8 +68,7 @@ void connpool_total_of_upstream(connpool_facts_t *facts,
 {
     const char *doubt = cp_upstream_warning(facts->p, &up->http, up->origin);
 
-    connpool_found_add(facts, section, CP_SEVERITY_INFO, "connections",
-                       describe(facts->p, &up->pool, HTTP_CONNECTION));
+    find_connections(facts, section, &up->pool, HTTP_CONNECTION);
     if (doubt) {
         connpool_found_add(facts, section, CP_SEVERITY_WARNING, "reach", doubt);
     }
@@ -72,7 +78,8 @@ void connpool_total_of_upstream(connpool_facts_t *facts,
 
 typedef struct total_t {
     apr_int64_t databases, upstreams; /* connections in a child */
-    apr_int64_t caches, cells;        /* their bytes */
+    apr_int64_t caches;               /* bytes of those of databases... */
+    apr_int64_t kept; /* ...and without the one-shot ones, as the log has it */
     const cp_database_driver_t *driver;
     int is_written; /* a database of that driver */
 } total_t;
@@ -84,25 +91,45 @@ static void add_database(connpool_database_t *db, void *baton)
 
     total->databases += most;
     total->caches += most * db->facts.cache;
+    total->kept += db->pool.max * db->facts.cache;
     total->is_written |= db->driver == total->driver && !db->facts.is_readonly;
 }
 
-static void add_upstream(connpool_upstream_t *up, void *baton)
+/* Upstreams of a server share ConnPoolHTTPMax; what is one-shot stands beside
+ * all limits. */
+static apr_int64_t count_upstreams(const connpool_server_t *sc)
 {
-    ((total_t *)baton)->upstreams += up->pool.max + up->pool.overflow_max;
+    apr_int64_t pooled = 0, single = 0;
+
+    for (int i = 0; i < sc->upstreams->nelts; i++) {
+        const connpool_upstream_t *up = APR_ARRAY_IDX(sc->upstreams, i,
+                                                      connpool_upstream_t *);
+
+        pooled += up->pool.max;
+        single += up->pool.overflow_max;
+    }
+    return (pooled < sc->http_max ? pooled : sc->http_max) + single;
 }
 
-static void find_totals(connpool_facts_t *facts, connpool_section_t *module,
-                        const connpool_server_t *sc)
+static apr_int64_t count_all_upstreams(void)
+{
+    apr_int64_t sum = 0;
+
+    for (server_rec *s = connpool_child.main_server; s; s = s->next) {
+        const connpool_server_t *sc = connpool_server(s);
+
+        sum += sc->server == s ? count_upstreams(sc) : 0;
+    }
+    return sum;
+}
+
+static void tell_totals(connpool_facts_t *facts, connpool_section_t *module,
+                        const total_t *total, apr_int64_t bound)
 {
     apr_pool_t *p = facts->p;
     apr_int64_t children = count_children();
-    total_t total = {0};
-    apr_int64_t http;
+    apr_int64_t http = total->upstreams * HTTP_CONNECTION;
 
-    connpool_each_database(add_database, &total);
-    connpool_each_upstream(add_upstream, &total);
-    http = total.upstreams * HTTP_CONNECTION;
     connpool_found_add(facts, module, CP_SEVERITY_INFO, "children",
                        apr_psprintf(p, "%d at the most (MPM %s)", (int)children,
                                     ap_show_mpm()));
@@ -111,7 +138,7 @@ static void find_totals(connpool_facts_t *facts, connpool_section_t *module,
         apr_psprintf(p,
                      "at worst, over all children: %" APR_INT64_T_FMT
                      " to databases, %" APR_INT64_T_FMT " to upstreams",
-                     children * total.databases, children * total.upstreams));
+                     children * total->databases, children * total->upstreams));
     connpool_found_add(
         facts, module, CP_SEVERITY_INFO, "memory",
         apr_psprintf(p,
@@ -119,19 +146,37 @@ static void find_totals(connpool_facts_t *facts, connpool_section_t *module,
                      "%s in connections to upstreams; ConnPoolMemory bounds "
                      "databases and answers in the making to %s in each child, "
                      "%s in all",
-                     cp_params_show_size(p, children * total.caches),
+                     cp_params_show_size(p, children * total->caches),
                      cp_params_show_size(p, children * http),
-                     cp_params_show_size(p, sc->memory),
-                     cp_params_show_size(p, children * sc->memory)));
-    if (total.caches > sc->memory) {
+                     cp_params_show_size(p, bound),
+                     cp_params_show_size(p, children * bound)));
+    connpool_number_add(module, "children", children);
+    connpool_number_add(module, "database_connections",
+                        children * total->databases);
+    connpool_number_add(module, "upstream_connections",
+                        children * total->upstreams);
+    connpool_number_add(module, "cache_bytes", children * total->caches);
+    connpool_number_add(module, "upstream_bytes", children * http);
+    connpool_number_add(module, "memory_bound_bytes", children * bound);
+}
+
+static void find_totals(connpool_facts_t *facts, connpool_section_t *module,
+                        apr_int64_t bound)
+{
+    total_t total = {0};
+
+    connpool_each_database(add_database, &total);
+    total.upstreams = count_all_upstreams();
+    tell_totals(facts, module, &total, bound);
+    if (total.kept > bound) {
         connpool_found_add(
             facts, module, CP_SEVERITY_WARNING, "memory",
-            apr_psprintf(p,
+            apr_psprintf(facts->p,
                          "caches of databases can take %s in each child, more "
                          "than ConnPoolMemory (%s): lower max= or cache=, or "
                          "raise the bound",
-                         cp_params_show_size(p, total.caches),
-                         cp_params_show_size(p, sc->memory)));
+                         cp_params_show_size(facts->p, total.kept),
+                         cp_params_show_size(facts->p, bound)));
     }
 }
 
@@ -190,10 +235,7 @@ void connpool_total_of_all(connpool_facts_t *facts, connpool_section_t *module,
 {
     find_libraries(facts, module);
     find_user(facts, module);
-    find_totals(facts, module, connpool_server(main_server));
-    if (facts->sections->nelts == 1) {
-        return;
-    }
+    find_totals(facts, module, connpool_server(main_server)->memory);
     for (int i = 0; i < facts->sections->nelts; i++) {
         if (APR_ARRAY_IDX(facts->sections, i, connpool_section_t *)->kind
             > CONNPOOL_SECTION_SERVER) {

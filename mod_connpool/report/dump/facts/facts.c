@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Sections, and what stands in them. */
-#include "report/dump/facts.h"
+#include "report/dump/facts/facts.h"
 
 #include "glue.h"
 
@@ -17,6 +17,7 @@ connpool_section_t *connpool_section_add(connpool_facts_t *facts,
     section->server = "";
     section->settings = apr_array_make(facts->p, 16, sizeof(connpool_fact_t));
     section->found = apr_array_make(facts->p, 4, sizeof(connpool_found_t));
+    section->numbers = apr_array_make(facts->p, 4, sizeof(connpool_number_t));
     APR_ARRAY_PUSH(facts->sections, connpool_section_t *) = section;
     return section;
 }
@@ -38,6 +39,13 @@ void connpool_found_add(connpool_facts_t *facts, connpool_section_t *section,
     APR_ARRAY_PUSH(section->found, connpool_found_t) = (connpool_found_t){
         severity, name, value};
     facts->count[severity]++;
+}
+
+void connpool_number_add(connpool_section_t *section, const char *name,
+                         apr_int64_t value)
+{
+    APR_ARRAY_PUSH(section->numbers,
+                   connpool_number_t) = (connpool_number_t){name, value};
 }
 
 const char *connpool_origin_show(apr_pool_t *p, const connpool_origin_t *origin)
