@@ -19,6 +19,7 @@ SUITE(value);
 SUITE(encode);
 SUITE(json);
 SUITE(address);
+SUITE(resolve);
 SUITE(clock);
 SUITE(gate);
 SUITE(pool);

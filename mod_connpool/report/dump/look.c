@@ -197,6 +197,21 @@ static void tell_file(const char *name, const char *path,
     }
 }
 
+/* "unix:PATH" has no name to look up. */
+static void tell_socket(const char *path, const cp_findings_t *to)
+{
+    if (faccessat(AT_FDCWD, path, R_OK | W_OK, AT_EACCESS) != 0) {
+        cp_finding_add(to, CP_SEVERITY_ERROR, "socket",
+                       "%s cannot be connected to by the server's user (uid "
+                       "%d): %s",
+                       path, (int)geteuid(), strerror(errno));
+    }
+    else {
+        cp_finding_add(to, CP_SEVERITY_INFO, "socket",
+                       "%s may be connected to", path);
+    }
+}
+
 void connpool_look_at_upstream(apr_pool_t *p, void *subject,
                                connpool_teller_t *teller)
 {
@@ -208,6 +223,10 @@ void connpool_look_at_upstream(apr_pool_t *p, void *subject,
     tell_file("ca", up->http.ca, &to);
     tell_file("cert", up->http.cert, &to);
     tell_file("key", up->http.key, &to);
+    if (strncmp(up->origin, "unix:", 5) == 0) {
+        tell_socket(up->origin + 5, &to);
+        return;
+    }
     problem = cp_upstream_resolve(p, &up->http, up->origin, note_address,
                                   found);
     if (problem) {

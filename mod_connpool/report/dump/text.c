@@ -5,6 +5,7 @@
 #include "report/dump/facts/facts.h"
 #include "report/dump/gather.h"
 
+#include <apr_lib.h>
 #include <apr_strings.h>
 
 static const char *heading(apr_pool_t *p, const connpool_section_t *section)
@@ -26,6 +27,19 @@ static const char *heading(apr_pool_t *p, const connpool_section_t *section)
                        section->where ? section->where : "", NULL);
 }
 
+/* Names in somebody's database may hold what a terminal obeys. */
+static const char *printable(apr_pool_t *p, const char *text)
+{
+    char *copy = apr_pstrdup(p, text);
+
+    for (char *c = copy; *c; c++) {
+        if (apr_iscntrl(*c)) {
+            *c = '?';
+        }
+    }
+    return copy;
+}
+
 static void print_section(apr_pool_t *p, const connpool_section_t *section,
                           apr_file_t *out)
 {
@@ -38,7 +52,7 @@ static void print_section(apr_pool_t *p, const connpool_section_t *section,
                                                      connpool_fact_t);
 
         apr_file_printf(out, "%s%-26s %-15s [%s]\n", indent, fact->name,
-                        fact->value ? fact->value : "none",
+                        fact->value ? printable(p, fact->value) : "none",
                         connpool_origin_show(p, &fact->origin));
     }
     for (int i = 0; i < section->found->nelts; i++) {
@@ -47,17 +61,17 @@ static void print_section(apr_pool_t *p, const connpool_section_t *section,
 
         if (found->severity == CP_SEVERITY_INFO) {
             apr_file_printf(out, "%s%-26s %s\n", indent, found->name,
-                            found->value);
+                            printable(p, found->value));
         }
         else {
             apr_file_printf(out, "%s%s: %s: %s\n", indent,
                             connpool_severity_name(found->severity),
-                            found->name, found->value);
+                            found->name, printable(p, found->value));
         }
     }
 }
 
-/* The largest first number: what people look for stands at the end. */
+/* What people look for first stands at the end. */
 int connpool_dump_text(apr_pool_t *p, server_rec *main_server, apr_file_t *out)
 {
     const connpool_facts_t *facts = connpool_facts(p, main_server);

@@ -4,19 +4,31 @@
 
 #include <string.h>
 
-#include <apr_cstr.h>
 #include <apr_strings.h>
 
 #define HIDDEN "(hidden)"
 
-static int names_secret(const char *text)
-{
-    static const char *const words[] = {"password",      "passwd", "passphrase",
-                                        "secret",        "token",  "credential",
-                                        "authorization", NULL};
+static const char *const secrets[] = {"password",   "passwd", "passphrase",
+                                      "secret",     "token",  "apikey",
+                                      "credential", NULL};
 
-    for (const char *const *word = words; *word; word++) {
-        if (strcasestr(text, *word)) {
+static int names_secret(const char *key)
+{
+    for (const char *const *word = secrets; *word; word++) {
+        if (strcasestr(key, *word)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* "host=db password=hidden" */
+static int holds_secret(const char *value)
+{
+    for (const char *const *word = secrets; *word; word++) {
+        const char *at = strcasestr(value, *word);
+
+        if (at && at[strlen(*word)] == '=') {
             return 1;
         }
     }
@@ -55,7 +67,7 @@ const char *connpool_hide_secrets(apr_pool_t *p, const char *key,
     if (strcasestr(key, "header")) {
         return hide_in_headers(p, value);
     }
-    if (names_secret(key) || names_secret(value)) {
+    if (names_secret(key) || holds_secret(value)) {
         return HIDDEN;
     }
     return strstr(value, "://") ? hide_in_url(p, value) : value;

@@ -454,6 +454,7 @@ void connpool_found_servings(connpool_facts_t *facts,
                              const void *definition)
 {
     const apr_array_header_t *servings = connpool_servings();
+    int is_served = 0;
 
     for (int i = 0; i < servings->nelts; i++) {
         const connpool_serving_t *serving = &APR_ARRAY_IDX(servings, i,
@@ -461,6 +462,7 @@ void connpool_found_servings(connpool_facts_t *facts,
         const ap_directive_t *in = serving->section;
 
         if (is_meant(serving, definition)) {
+            is_served = 1;
             connpool_found_add(
                 facts, section, CP_SEVERITY_INFO, "served",
                 apr_pstrcat(facts->p, serving->handler ? serving->handler : "",
@@ -468,5 +470,9 @@ void connpool_found_servings(connpool_facts_t *facts,
                             in && *in->args ? " " : "", in ? in->args : "",
                             " at ", serving->where, NULL));
         }
+    }
+    if (!is_served) {
+        connpool_found_add(facts, section, CP_SEVERITY_INFO, "served",
+                           "nowhere");
     }
 }
