@@ -74,7 +74,7 @@ static void gather_database(connpool_database_t *db, void *baton)
         .subject = look,
         .section = last_index(g->facts),
         .limit = CONNPOOL_LOOK_AT_DATABASE,
-        .late = "the look at it did not end within 10 s: the storage does not "
+        .late = "the look at it did not end in time: the storage does not "
                 "answer, or others keep the database locked",
     };
 }
@@ -99,6 +99,19 @@ static void gather_upstream(connpool_upstream_t *up, void *baton)
         .late = apr_psprintf(g->facts->p, "its name was not resolved within %s",
                              cp_params_show_duration(g->facts->p, limit)),
     };
+}
+
+static void allow_time(gathering_t *g)
+{
+    for (int i = 0; i < g->jobs->nelts; i++) {
+        connpool_job_t *job = &APR_ARRAY_IDX(g->jobs, i, connpool_job_t);
+
+        if (job->work == connpool_look_at_database) {
+            const connpool_database_look_t *look = job->subject;
+
+            job->limit += look->queries->nelts * CONNPOOL_LOOK_AT_QUERY;
+        }
+    }
 }
 
 static void gather_query(connpool_query_t *query, void *baton)
@@ -147,6 +160,7 @@ static connpool_facts_t *gather(apr_pool_t *p, server_rec *main_server)
     connpool_each_upstream(gather_upstream, &g);
     connpool_each_query(gather_query, &g);
     connpool_total_of_all(facts, module, main_server);
+    allow_time(&g);
     connpool_jobs_run(facts, main_server, g.jobs);
     return facts;
 }

@@ -26,7 +26,7 @@
 #include <unixd.h>
 
 #define AT_ONCE     128
-#define TO_BEGIN    apr_time_from_sec(5) /* a busy machine forks slowly */
+#define TO_BEGIN    apr_time_from_sec(10) /* a busy machine forks slowly */
 #define TO_BE_ENDED apr_time_from_sec(1)
 
 /* One that runs. */
@@ -154,23 +154,16 @@ static void cut_short(running_t *run)
 }
 
 /* One that hangs in the kernel cannot be ended, and is left to init. */
-static int wait_for(running_t *run, int *pstatus)
+static void wait_for(running_t *run, cp_clock_t end, apr_pool_t *p)
 {
-    cp_clock_t end = cp_clock_after(TO_BE_ENDED);
+    int status = 0;
     pid_t pid = 0;
 
-    while ((pid = waitpid(run->pid, pstatus, WNOHANG)) == 0
+    while (run->pid > 0 && (pid = waitpid(run->pid, &status, WNOHANG)) == 0
            && cp_clock_left(end) > 0) {
         apr_sleep(apr_time_from_msec(2));
     }
-    return pid == run->pid;
-}
-
-static void finish(running_t *run, apr_pool_t *p)
-{
-    int status = 0;
-
-    if (wait_for(run, &status) && WIFSIGNALED(status) && !run->complaint) {
+    if (pid > 0 && WIFSIGNALED(status) && !run->complaint) {
         run->complaint = apr_psprintf(p, "the process that looks was ended: %s",
                                       strsignal(WTERMSIG(status)));
     }
@@ -213,7 +206,7 @@ static void complain(const running_t *run, connpool_facts_t *facts)
 }
 
 /* @return how many still run */
-static int attend(running_t *runs, int count, apr_pool_t *p)
+static int attend(running_t *runs, int count)
 {
     struct pollfd fds[AT_ONCE];
     apr_interval_time_t patience = TO_BEGIN;
@@ -239,31 +232,42 @@ static int attend(running_t *runs, int count, apr_pool_t *p)
             cut_short(&runs[i]);
         }
         left += runs[i].in >= 0;
-        if (runs[i].in < 0) {
-            finish(&runs[i], p);
-        }
     }
     return left;
+}
+
+/* @return how many were begun */
+static int begin_some(running_t *runs, const connpool_job_t *jobs, int count,
+                      apr_pool_t *p, server_rec *s)
+{
+    if (count > AT_ONCE) {
+        count = AT_ONCE;
+    }
+    for (int i = 0; i < count; i++) {
+        if (!begin(&runs[i], &jobs[i], p, s)) {
+            runs[i].complaint = apr_psprintf(p, "no process to look: %s",
+                                             strerror(errno));
+        }
+    }
+    return count;
 }
 
 void connpool_jobs_run(connpool_facts_t *facts, server_rec *s,
                        const apr_array_header_t *jobs)
 {
+    const connpool_job_t *all = (const connpool_job_t *)jobs->elts;
     running_t runs[AT_ONCE];
+    int count;
 
-    for (int done = 0; done < jobs->nelts;) {
-        int count = 0;
+    for (int done = 0; done < jobs->nelts; done += count) {
+        cp_clock_t end;
 
-        for (; count < AT_ONCE && done < jobs->nelts; count++, done++) {
-            if (!begin(&runs[count], &APR_ARRAY_IDX(jobs, done, connpool_job_t),
-                       facts->p, s)) {
-                runs[count].complaint = apr_psprintf(
-                    facts->p, "no process to look: %s", strerror(errno));
-            }
+        count = begin_some(runs, all + done, jobs->nelts - done, facts->p, s);
+        while (attend(runs, count) > 0) {
         }
-        while (attend(runs, count, facts->p) > 0) {
-        }
+        end = cp_clock_after(TO_BE_ENDED);
         for (int i = 0; i < count; i++) {
+            wait_for(&runs[i], end, facts->p);
             read_told(&runs[i], facts);
             complain(&runs[i], facts);
             cp_buffer_free(&runs[i].told);

@@ -207,8 +207,8 @@ static void tell_socket(const char *path, const cp_findings_t *to)
                        path, (int)geteuid(), strerror(errno));
     }
     else {
-        cp_finding_add(to, CP_SEVERITY_INFO, "socket",
-                       "%s may be connected to", path);
+        cp_finding_add(to, CP_SEVERITY_INFO, "socket", "%s may be connected to",
+                       path);
     }
 }
 

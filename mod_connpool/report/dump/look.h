@@ -22,6 +22,7 @@ typedef struct connpool_database_look_t {
 } connpool_database_look_t;
 
 #define CONNPOOL_LOOK_AT_DATABASE apr_time_from_sec(10)
+#define CONNPOOL_LOOK_AT_QUERY    apr_time_from_msec(200) /* beside it, each */
 #define CONNPOOL_LOOK_AT_UPSTREAM apr_time_from_sec(2)
 
 /** Works of jobs: subject is a connpool_database_look_t. */
