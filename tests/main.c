@@ -19,7 +19,6 @@ static const struct {
     {"encode", encode_suite},
     {"json", json_suite},
     {"address", address_suite},
-    {"resolve", resolve_suite},
     {"clock", clock_suite},
     {"gate", gate_suite},
     {"pool", pool_suite},

@@ -19,7 +19,6 @@ SUITE(value);
 SUITE(encode);
 SUITE(json);
 SUITE(address);
-SUITE(resolve);
 SUITE(clock);
 SUITE(gate);
 SUITE(pool);
