@@ -32,6 +32,8 @@ $server->make_sqlite('app', join "\n",
     'INSERT INTO sparse VALUES (1000000, 1);',
     'CREATE TABLE norow(id PRIMARY KEY, plain, keyed) WITHOUT ROWID;',
     sprintf($ROWS, 11111, 'norow'),
+    'CREATE TABLE "2026 days"(id INTEGER PRIMARY KEY, plain, keyed);',
+    sprintf($ROWS, 10500, '"2026 days"'),
     'CREATE VIEW some AS SELECT * FROM big b WHERE b.plain > 0;',
     'CREATE VIRTUAL TABLE words USING fts4(text);');
 
@@ -148,6 +150,8 @@ subtest 'all is well' => sub {
     like($up, qr/^  max +30 +\[default of ConnPoolHTTPPerHost\]$/m, 'the lower limit');
     like($up, qr/^  address +127\.0\.0\.1$/m, 'its address');
     like($out, qr/^  user +\S+ \(uid \d+\)$/m, 'as whom');
+    like($out, qr/^  library +SQLite 3\.\d+/m, 'what it runs with');
+    like($out, qr/^  memory +at worst, over all children: \d+\w* in caches of databases, /m, 'memory');
     is($server->sqlite('app', 'PRAGMA journal_mode'), 'delete', 'nothing was changed');
 };
 
@@ -447,6 +451,9 @@ subtest 'plans' => sub {
         'big, here called odd name (about 12345 rows)', '... that is odd');
     is(scan('SELECT * FROM small s, big b WHERE b.keyed = s.plain'), '', 'joined by an index');
     is(scan('SELECT * FROM small s JOIN big b ON b.plain = s.plain'), $big, 'joined without one');
+    is(scan('SELECT * FROM small s LEFT JOIN big b ON b.plain > s.plain'), $big, 'joined on the left');
+    is(scan('SELECT * FROM \"2026 days\" WHERE plain = :x'), '2026 days (about 10500 rows)', 'a name that begins with a number');
+    is(scan('SELECT * FROM (VALUES (1), (2))'),                  '', 'constants');
     is(scan('SELECT * FROM big x, big y WHERE x.plain = :x AND y.id = x.keyed'),
         'big, here called x (about 12345 rows)', 'with itself');
     is(scan('SELECT * FROM big WHERE plain = 1 UNION SELECT * FROM norow WHERE plain = 2'),

@@ -106,7 +106,7 @@ const char *connpool_read_options(cmd_parms *cmd, const char *name,
 {
     apr_hash_t *seen = apr_hash_make(cmd->temp_pool);
 
-    connpool_origin_keys(keys);
+    connpool_origin_keys(cmd, keys);
     for (; *words; words++) {
         const char *key, *value, *error;
         const connpool_keys_t *in;

@@ -62,6 +62,7 @@ void connpool_origin_line(cmd_parms *cmd, const char *const *words)
     if (connpool_origins_kept) {
         APR_ARRAY_PUSH(known.lines, connpool_line_t) = (connpool_line_t){
             .server = cmd->server,
+            .said = cmd->directive,
             .directive = cmd->cmd->name,
             .where = connpool_where(cmd),
             .words = words,
@@ -69,7 +70,7 @@ void connpool_origin_line(cmd_parms *cmd, const char *const *words)
     }
 }
 
-void connpool_origin_keys(const connpool_keys_t *keys)
+void connpool_origin_keys(cmd_parms *cmd, const connpool_keys_t *keys)
 {
     connpool_line_t *line;
 
@@ -77,7 +78,9 @@ void connpool_origin_keys(const connpool_keys_t *keys)
         return;
     }
     line = &APR_ARRAY_IDX(known.lines, known.lines->nelts - 1, connpool_line_t);
-    for (int i = 0; i < CONNPOOL_LINE_TABLES && keys[i].options; i++) {
+    for (int i = 0; line->said == cmd->directive && i < CONNPOOL_LINE_TABLES
+                    && keys[i].options;
+         i++) {
         line->tables[i].options = keys[i].options;
         line->tables[i].target = keys[i].target;
     }

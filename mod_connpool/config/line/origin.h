@@ -20,7 +20,7 @@ void connpool_origin_line(cmd_parms *cmd, const char *const *words);
 
 /** The tables of the definition's keys and the structs that they fill; ends
  * with {NULL}. */
-void connpool_origin_keys(const struct connpool_keys_t *keys);
+void connpool_origin_keys(cmd_parms *cmd, const struct connpool_keys_t *keys);
 
 /** A setting's field, which this directive has filled. */
 void connpool_origin_field(cmd_parms *cmd, const void *field);
@@ -67,7 +67,8 @@ connpool_origin_t connpool_origin_of(const void *settings, apr_size_t offset);
 /** A line that defines something. */
 typedef struct connpool_line_t {
     server_rec *server;
-    const char *directive;
+    const ap_directive_t *said;
+    const char *directive; /**< its name */
     const char *where;
     const char *const *words; /**< as they stand; ends with NULL */
     struct {

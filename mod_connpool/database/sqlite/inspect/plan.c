@@ -107,27 +107,39 @@ static const char *scanned_name(const char *detail)
     if (!name && strstr(detail, " USING AUTOMATIC ")) {
         name = behind(detail, "SEARCH ");
     }
-    if (!name || strstr(detail, " VIRTUAL TABLE ")
-        || strchr("(0123456789", *name) || behind(name, "CONSTANT ROW")
-        || behind(name, "SUBQUERY ")) {
+    if (!name || *name == '(' || strstr(detail, " VIRTUAL TABLE ")
+        || strstr(detail, " CONSTANT ROW") || behind(name, "SUBQUERY ")) {
         return NULL;
     }
     return behind(name, "TABLE ") ? behind(name, "TABLE ") : name;
 }
 
+/* Without what else the plan says of it. */
+static size_t name_size(const char *name, int is_old)
+{
+    static const char *const ends[] = {" USING ", " LEFT-JOIN", " AS ", NULL};
+    size_t size = strlen(name);
+
+    for (const char *const *end = ends; *end; end++) {
+        const char *at = strstr(name, *end);
+
+        if (at && (is_old || strcmp(*end, " AS ") != 0)
+            && (size_t)(at - name) < size) {
+            size = (size_t)(at - name);
+        }
+    }
+    return size;
+}
+
 static void note_scan(plan_t *plan, const char *detail)
 {
     const char *name = scanned_name(detail);
-    const char *end = name ? strstr(name, " USING ") : NULL;
     size_t size;
 
     if (!name || plan->scans == STEPS) {
         return;
     }
-    if (name == detail + strlen("SCAN TABLE ") && strstr(name, " AS ")) {
-        end = strstr(name, " AS ");
-    }
-    size = end ? (size_t)(end - name) : strlen(name);
+    size = name_size(name, behind(detail, "SCAN TABLE ") != NULL);
     apr_cpystrn(plan->scanned[plan->scans++], name,
                 size < NAME_SIZE ? size + 1 : NAME_SIZE);
 }
