@@ -199,6 +199,24 @@ subtest 'the same for programs' => sub {
     is($facts->{module}{numbers}{upstream_connections}, 40 * $children, 'of all upstreams');
 };
 
+subtest 'limits over all children' => sub {
+    my $limited = "ConnPoolDatabase app sqlite:\@DIR\@/db/app.db max=10 min=2 server-max=4\n";
+    my $facts   = json_of($limited);
+    my $app     = named($facts->{databases}, 'app');
+    is($app->{settings}{'server-max'}{value}, 4, 'server-max=');
+    is($app->{numbers}{connections}, 4, 'bounds the connections');
+    is($app->{numbers}{bytes}, 4 * 512 * 1024, '... and their memory');
+    is($facts->{module}{numbers}{database_connections}, 4, '... of all');
+    my @found = grep { $_->{severity} eq 'warning' } @{$app->{findings}};
+    like($found[0]{value}, qr/^min=2 in each of \d+ children are more than server-max=4/, 'and min=');
+    my $upstreams = "ConnPoolHTTPMax 7\nConnPoolUpstream a http://127.0.0.1:9/ overflow-max=1\n"
+        . "ConnPoolUpstream b http://127.0.0.1:9/ overflow=reject\n";
+    $facts = json_of($upstreams);
+    is($facts->{module}{numbers}{upstream_connections}, 8 * $facts->{module}{numbers}{children},
+        'upstreams share ConnPoolHTTPMax');
+    is(named(json_of($DB)->{databases}, 'app')->{settings}{'server-max'}{value}, undef, 'none by default');
+};
+
 subtest 'stdout is for the program' => sub {
     my ($exit, $out, $err) = dry($GOOD,
         defines => [qw(DUMP_CONNPOOL_JSON DUMP_VHOSTS DUMP_RUN_CFG DUMP_MODULES DUMP_CONNPOOL)]);

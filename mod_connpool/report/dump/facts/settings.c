@@ -285,6 +285,8 @@ void connpool_settings_of_database(connpool_facts_t *facts,
                                    connpool_section_t *section,
                                    const connpool_database_t *db)
 {
+    connpool_fact_t *limit;
+
     connpool_fact_add(
         section, "address",
         apr_pstrcat(facts->p, db->driver->scheme, ":", db->facts.address, NULL),
@@ -293,6 +295,10 @@ void connpool_settings_of_database(connpool_facts_t *facts,
         facts->p, section,
         connpool_origin_find(db->server, "ConnPoolDatabase", db->name, NULL),
         database_fallbacks);
+    limit = find_fact(section, "server-max");
+    if (limit && !db->pool.server_max) {
+        limit->value = limit->unit = NULL;
+    }
 }
 
 /* The lowest limit counts, whoever has set it. */

@@ -33,33 +33,59 @@ static int count_children(void)
     return children > 0 ? children : 1;
 }
 
+static apr_int64_t count_in_child(const cp_pool_config_t *pool)
+{
+    int most = pool->max + pool->overflow_max;
+
+    return pool->server_max && pool->server_max < most ? pool->server_max
+                                                       : most;
+}
+
+static apr_int64_t count_in_all(const cp_pool_config_t *pool)
+{
+    apr_int64_t all = count_children() * count_in_child(pool);
+
+    return pool->server_max && pool->server_max < all ? pool->server_max : all;
+}
+
 static void find_connections(connpool_facts_t *facts,
                              connpool_section_t *section,
                              const cp_pool_config_t *pool, apr_int64_t each)
 {
     apr_pool_t *p = facts->p;
-    int children = count_children();
-    int most = pool->max + pool->overflow_max;
+    apr_int64_t most = count_in_child(pool);
+    apr_int64_t all = count_in_all(pool);
 
-    connpool_found_add(
-        facts, section, CP_SEVERITY_INFO, "connections",
-        apr_psprintf(p,
-                     "at worst %d in each of %d children (%d one-shot ones "
-                     "included), %d in all; %s in each child, %s in all",
-                     most, children, pool->overflow_max, most * children,
-                     cp_params_show_size(p, most * each),
-                     cp_params_show_size(p, children * most * each)));
+    connpool_found_add(facts, section, CP_SEVERITY_INFO, "connections",
+                       apr_psprintf(p,
+                                    "at worst %" APR_INT64_T_FMT
+                                    " in each of %d children (%d "
+                                    "one-shot ones included), %" APR_INT64_T_FMT
+                                    " in all; %s in each child, %s in all",
+                                    most, count_children(), pool->overflow_max,
+                                    all, cp_params_show_size(p, most * each),
+                                    cp_params_show_size(p, all * each)));
     connpool_number_add(section, "connections_per_child", most);
-    connpool_number_add(section, "connections", most * children);
+    connpool_number_add(section, "connections", all);
     connpool_number_add(section, "bytes_per_child", most * each);
-    connpool_number_add(section, "bytes", children * most * each);
+    connpool_number_add(section, "bytes", all * each);
 }
 
 void connpool_total_of_database(connpool_facts_t *facts,
                                 connpool_section_t *section,
                                 const connpool_database_t *db)
 {
+    int children = count_children();
+
     find_connections(facts, section, &db->pool, db->facts.cache);
+    if (db->pool.server_max && children * db->pool.min > db->pool.server_max) {
+        connpool_found_add(
+            facts, section, CP_SEVERITY_WARNING, "connections",
+            apr_psprintf(facts->p,
+                         "min=%d in each of %d children are more than "
+                         "server-max=%d: some children keep none open",
+                         db->pool.min, children, db->pool.server_max));
+    }
 }
 
 void connpool_total_of_upstream(connpool_facts_t *facts,
@@ -77,9 +103,10 @@ void connpool_total_of_upstream(connpool_facts_t *facts,
 /* --- the whole --- */
 
 typedef struct total_t {
-    apr_int64_t databases, upstreams; /* connections in a child */
-    apr_int64_t caches;               /* bytes of those of databases... */
-    apr_int64_t kept; /* ...and without the one-shot ones, as the log has it */
+    apr_int64_t databases, upstreams; /* connections of all children */
+    apr_int64_t caches;               /* bytes of those of databases */
+    apr_int64_t kept; /* of one child, without one-shot ones, as the log has it
+                       */
     const cp_database_driver_t *driver;
     int is_written; /* a database of that driver */
 } total_t;
@@ -87,10 +114,10 @@ typedef struct total_t {
 static void add_database(connpool_database_t *db, void *baton)
 {
     total_t *total = baton;
-    int most = db->pool.max + db->pool.overflow_max;
+    apr_int64_t all = count_in_all(&db->pool);
 
-    total->databases += most;
-    total->caches += most * db->facts.cache;
+    total->databases += all;
+    total->caches += all * db->facts.cache;
     total->kept += db->pool.max * db->facts.cache;
     total->is_written |= db->driver == total->driver && !db->facts.is_readonly;
 }
@@ -138,7 +165,7 @@ static void tell_totals(connpool_facts_t *facts, connpool_section_t *module,
         apr_psprintf(p,
                      "at worst, over all children: %" APR_INT64_T_FMT
                      " to databases, %" APR_INT64_T_FMT " to upstreams",
-                     children * total->databases, children * total->upstreams));
+                     total->databases, total->upstreams));
     connpool_found_add(
         facts, module, CP_SEVERITY_INFO, "memory",
         apr_psprintf(p,
@@ -146,17 +173,15 @@ static void tell_totals(connpool_facts_t *facts, connpool_section_t *module,
                      "%s in connections to upstreams; ConnPoolMemory bounds "
                      "databases and answers in the making to %s in each child, "
                      "%s in all",
-                     cp_params_show_size(p, children * total->caches),
-                     cp_params_show_size(p, children * http),
+                     cp_params_show_size(p, total->caches),
+                     cp_params_show_size(p, http),
                      cp_params_show_size(p, bound),
                      cp_params_show_size(p, children * bound)));
     connpool_number_add(module, "children", children);
-    connpool_number_add(module, "database_connections",
-                        children * total->databases);
-    connpool_number_add(module, "upstream_connections",
-                        children * total->upstreams);
-    connpool_number_add(module, "cache_bytes", children * total->caches);
-    connpool_number_add(module, "upstream_bytes", children * http);
+    connpool_number_add(module, "database_connections", total->databases);
+    connpool_number_add(module, "upstream_connections", total->upstreams);
+    connpool_number_add(module, "cache_bytes", total->caches);
+    connpool_number_add(module, "upstream_bytes", http);
     connpool_number_add(module, "memory_bound_bytes", children * bound);
 }
 
@@ -166,7 +191,7 @@ static void find_totals(connpool_facts_t *facts, connpool_section_t *module,
     total_t total = {0};
 
     connpool_each_database(add_database, &total);
-    total.upstreams = count_all_upstreams();
+    total.upstreams = count_children() * count_all_upstreams();
     tell_totals(facts, module, &total, bound);
     if (total.kept > bound) {
         connpool_found_add(
