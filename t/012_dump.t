@@ -489,6 +489,18 @@ subtest 'plans' => sub {
     ok($facts->{ok}, '... is no error');
 };
 
+subtest 'pages' => sub {
+    my $out = serves($DB . "ConnPoolQuery q app \"SELECT id, keyed FROM big\" page=id\n"
+            . "ConnPoolQuery r app \"SELECT id, plain FROM big\" page=plain,id\n", 'pages');
+    my $q = section($out, 'query q');
+    like($q, qr/^  page +the first one\n  plan .*^  page +those behind it\n  plan +SEARCH /ms, 'both plans');
+    unlike($q, qr/warning/, 'by the key');
+    like(section($out, 'query r'), qr/^  page +the first one\n(?:  plan .*\n)*  warning: full scan: .* table big/m, 'without an index');
+    like($out, qr/^  parameter after at \S+:\d+\n    type +text +\[page= at \S+:\d+\]$/m, 'the parameters that come with them');
+    fails($DB . "ConnPoolQuery q app \"SELECT nope AS id FROM big\" page=id\n", 'query q',
+        qr/^  error: prepare: .*no such column: nope/m, 'pages of what is not there');
+};
+
 # --- upstreams ----------------------------------------------------------------
 
 my $lab = ConnPoolFaults->new;

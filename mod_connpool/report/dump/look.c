@@ -85,23 +85,37 @@ static void prepare(const cp_database_driver_t *driver, cp_connection_t *conn,
     }
 }
 
-static void look_at_query(const cp_database_driver_t *driver,
-                          cp_connection_t *conn, const char *sql,
-                          const cp_findings_t *to)
+static void look_at_statement(const cp_database_driver_t *driver,
+                              cp_connection_t *conn, const char *sql,
+                              const cp_findings_t *to)
 {
     cp_limit_t limit = {.deadline = cp_clock_after(TO_EXPLAIN)};
 
-    if (!conn) {
-        cp_finding_add(to, CP_SEVERITY_INFO, "prepare",
-                       "not tried: its database cannot be opened");
-        return;
-    }
     driver->limit(conn, &limit);
     if (driver->explain) {
         driver->explain(conn, sql, to);
     }
     else {
         prepare(driver, conn, sql, to);
+    }
+}
+
+static void look_at_query(const cp_database_driver_t *driver,
+                          cp_connection_t *conn, const connpool_query_t *query,
+                          const cp_findings_t *to)
+{
+    if (!conn) {
+        cp_finding_add(to, CP_SEVERITY_INFO, "prepare",
+                       "not tried: its database cannot be opened");
+    }
+    else if (query->page) {
+        cp_finding_add(to, CP_SEVERITY_INFO, "page", "the first one");
+        look_at_statement(driver, conn, query->page->first->sql, to);
+        cp_finding_add(to, CP_SEVERITY_INFO, "page", "those behind it");
+        look_at_statement(driver, conn, query->page->next[0]->sql, to);
+    }
+    else {
+        look_at_statement(driver, conn, query->sql, to);
     }
 }
 
@@ -124,7 +138,7 @@ void connpool_look_at_database(apr_pool_t *p, void *subject,
             look->queries, i, connpool_told_query_t);
 
         teller->section = told->section;
-        look_at_query(db->driver, opened.conn, told->query->sql, &to);
+        look_at_query(db->driver, opened.conn, told->query, &to);
     }
     if (opened.conn) {
         opened.driver->close(opened.database, opened.conn);

@@ -397,30 +397,15 @@ static const char *find_type(const connpool_line_t *line)
                : NULL;
 }
 
-void connpool_settings_of_param(connpool_section_t *section,
-                                const connpool_query_t *query,
-                                const connpool_param_t *param)
+static int has_length(const cp_param_spec_t *spec)
 {
-    const connpool_line_t *line = connpool_origin_find(
-        query->server, "ConnPoolParam", query->name, param->spec.name);
-    apr_pool_t *p = section->settings->pool;
-    int has_length = param->spec.type == CP_TYPE_TEXT
-                     || param->spec.type == CP_TYPE_BLOB;
-    connpool_origin_t written;
-    connpool_fact_t *fact;
+    return spec->type == CP_TYPE_TEXT || spec->type == CP_TYPE_BLOB
+           || spec->type == CP_TYPE_JSON;
+}
 
-    if (!line) {
-        return;
-    }
-    written = written_at(line->where);
-    section->where = line->where;
-    connpool_fact_add(section, "type", cp_type_names[param->spec.type],
-                      find_type(line) ? written : by_default);
-    fact = connpool_fact_add(section, "required",
-                             param->spec.is_required ? "on" : "off",
-                             param->spec.is_required ? written : by_default);
-    fact->unit = "flag";
-    fact->number = param->spec.is_required;
+static void add_written(apr_pool_t *p, connpool_section_t *section,
+                        const connpool_line_t *line)
+{
     for (const char *const *word = line->words + 2; *word; word++) {
         const char *equals = strchr(*word, '=');
         char *key;
@@ -430,14 +415,41 @@ void connpool_settings_of_param(connpool_section_t *section,
             ap_str_tolower(key);
             connpool_fact_add(section, key,
                               connpool_hide_secrets(p, key, equals + 1),
-                              written);
+                              written_at(line->where));
         }
     }
-    if (has_length && !connpool_line_value(line, "maxlen")) {
+}
+
+void connpool_settings_of_param(connpool_section_t *section,
+                                const connpool_query_t *query,
+                                const connpool_param_t *param)
+{
+    const connpool_line_t *line = connpool_origin_find(
+        query->server, "ConnPoolParam", query->name, param->spec.name);
+    apr_pool_t *p = section->settings->pool;
+    connpool_origin_t written = written_at(line ? line->where : query->where);
+    connpool_fact_t *fact;
+
+    if (!line) {
+        written.name = "page="; /* which brings parameters along */
+    }
+    section->where = written.where;
+    connpool_fact_add(section, "type", cp_type_names[param->spec.type],
+                      !line || find_type(line) ? written : by_default);
+    fact = connpool_fact_add(section, "required",
+                             param->spec.is_required ? "on" : "off",
+                             param->spec.is_required ? written : by_default);
+    fact->unit = "flag";
+    fact->number = param->spec.is_required;
+    if (line) {
+        add_written(p, section, line);
+    }
+    if (has_length(&param->spec)
+        && !(line && connpool_line_value(line, "maxlen"))) {
         connpool_fact_add(
             section, "maxlen",
             cp_params_show_size(p, (apr_int64_t)param->spec.maxlen),
-            by_default);
+            line ? by_default : written);
     }
 }
 
