@@ -30,6 +30,7 @@
 static const connpool_dump_t dumps[] = {
     {"DUMP_CONNPOOL", connpool_dump_text, 0},
     {"DUMP_CONNPOOL_JSON", connpool_dump_json, 1},
+    {"DUMP_CONNPOOL_OPENAPI", connpool_openapi_dump, 1},
     {NULL, NULL, 0},
 };
 
