@@ -51,6 +51,9 @@ const command_rec connpool_commands[] = {
                     "names of queries or upstreams to serve here"),
     PLACE_SETTING("ConnPoolBatchMax", "items of one batch"),
     PLACE_SETTING("ConnPoolBatchParallel", "fetches of a batch at once"),
+    PLACE_SETTING("ConnPoolBatchAtomic",
+                  "On or Off: the writes of a database in a batch are one "
+                  "transaction"),
     PLACE_SETTING("ConnPoolBatchBody",
                   "size of the body that asks for a batch"),
     AP_INIT_TAKE12("ConnPoolRateLimit", connpool_cmd_rate_limit, NULL,

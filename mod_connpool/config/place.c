@@ -20,6 +20,7 @@
 static const cp_option_t place_settings[] = {
     {CP_INT("ConnPoolBatchMax", PLACE(batch.max), 20, 1, 1000)},
     {CP_INT("ConnPoolBatchParallel", PLACE(batch.parallel), 8, 1, 100)},
+    {CP_FLAG("ConnPoolBatchAtomic", PLACE(batch.is_atomic), 0)},
     {CP_SIZE("ConnPoolBatchBody", PLACE(batch.body), CP_MIB, 1, 64 * CP_MIB)},
     {NULL},
 };

@@ -77,6 +77,7 @@ const char *connpool_define(cmd_parms *cmd, connpool_kind_t kind,
 typedef struct connpool_batch_limits_t {
     int max;          /* items */
     int parallel;     /* fetches at once */
+    int is_atomic;    /* the writes of a database are one transaction */
     apr_int64_t body; /* bytes of the request's */
 } connpool_batch_limits_t;
 
