@@ -47,6 +47,8 @@ void *connpool_merge_dir_config(apr_pool_t *p, void *basev, void *addv)
         dir->handled = base->handled;
     }
     dir->rate = add->rate ? add->rate : base->rate;
+    dir->origins = add->origins ? add->origins : base->origins;
+    dir->proxies = add->proxies ? add->proxies : base->proxies;
     dir->has_require = base->has_require || add->has_require;
     connpool_origin_merge(dir, base, add);
     cp_options_inherit(place_settings, dir, base);
