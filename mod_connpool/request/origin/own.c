@@ -29,13 +29,15 @@ static int is_host(const cp_origin_t *origin, int secure, const char *host,
 static int is_canonical(request_rec *r, const cp_origin_t *origin)
 {
     const char *name = r->server->server_hostname;
-    int port = r->server->port ? r->server->port : ap_get_server_port(r);
+    const char *port = "";
 
     if (!name) {
         return 0;
     }
-    name = apr_psprintf(r->pool, strchr(name, ':') ? "[%s]:%d" : "%s:%d", name,
-                        port);
+    if (r->server->port) {
+        port = apr_psprintf(r->pool, ":%d", (int)r->server->port);
+    }
+    name = apr_pstrcat(r->pool, name, port, NULL);
     return is_host(origin, is_secure(r), name, strlen(name));
 }
 
