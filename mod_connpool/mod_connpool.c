@@ -159,17 +159,17 @@ static int handler(request_rec *r)
                       "SetHandler %s: there is no such handler", r->handler);
         return DECLINED;
     }
+    if (found->is_timed && connpool_origin_is_ruled(r)) {
+        connpool_origin_announce(r);
+        connpool_origin_watch(r);
+    }
     if (!found->takes_path && connpool_has_extra_path(r)
         && !connpool_takes_segments(r)) {
         return connpool_problem(r, HTTP_NOT_FOUND,
                                 "Nothing is served at this path.", NULL);
     }
-    if (found->is_timed && connpool_origin_is_ruled(r)) {
-        connpool_origin_announce(r);
-        connpool_origin_watch(r);
-        if (connpool_origin_is_preflight(r)) {
-            return answer_preflight(r, found);
-        }
+    if (found->is_timed && connpool_origin_is_preflight(r)) {
+        return answer_preflight(r, found);
     }
     connpool_fork_settle();
     return found->is_timed ? timed(found->run, r) : found->run(r);

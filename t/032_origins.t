@@ -50,6 +50,9 @@ ConnPoolQuery search notes "SELECT count(*) FROM note" format=value methods=GET,
 Alias "/files" "@DIR@/files"
 <Directory "@DIR@/files">
 Require all granted
+AddHandler connpool-query .q
+ConnPoolServe add
+ConnPoolOrigins https://app.example
 </Directory>
 <Location "/named">
 ConnPoolOrigins https://app.example HTTP://Other.Example:8080 https://[2001:DB8::1]
@@ -141,7 +144,7 @@ SQL
 # "secret"
 $server->write_file('users',
     "me:\$apr1\$salt\$C/dhmVTt/lzb5o9dspuDE/\n");
-$server->write_file('files/x.txt', "x\n");
+$server->write_file("files/x.$_", "x\n") for qw(txt q);
 $server->allow_log(qr/AH016\d\d|ConnPoolRateLimit|upstream 'up'/);
 $server->start;
 
@@ -330,6 +333,12 @@ subtest 'preflights' => sub {
     $answer = ask(OPTIONS => '/named/limited', %asks, Origin => $APP);
     is($answer->{status}, 204, 'counts against no rate');
     ok(!$answer->{headers}{ratelimit}, 'and tells none');
+    $answer = ask(OPTIONS => '/files/x.q', %asks, Origin => $APP);
+    is($answer->{status}, 204, 'where AddHandler says so');
+    is_told($answer, $APP, 'it');
+    is_told(ask(GET => '/files/x.q/y', Origin => $APP), $APP, 'behind it');
+    $answer = ask(OPTIONS => '/files/x.q', %asks, Origin => $EVIL);
+    is($answer->{status}, 403, 'or not');
     $answer = ask(OPTIONS => '/named/status', %asks, Origin => $APP);
     is_told($answer, undef, 'the report');
 };
