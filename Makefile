@@ -57,7 +57,7 @@ TEST_LIBS    = $(check_libs) -lapr-1 -laprutil-1 $(LIBS) -lm
 MODULE    := $(BUILD)/mod_connpool.so
 TESTING   := $(BUILD)/testing/mod_connpool.so
 UNIT      := $(BUILD)/unit
-CONSUMING := $(CONSUMERS:t/handler/%.c=$(BUILD)/t/%.so)
+CONSUMING := $(CONSUMERS:t/handler/%.c=$(BUILD)/t/%.so) $(BUILD)/t/first/mod_cptest.so
 DRIVING   := $(BUILD)/t/mod_connpool_script.so
 FAULTLAB  := $(BUILD)/lab/faultlab.so
 
@@ -125,6 +125,12 @@ $(BUILD)/t/include/mod_connpool.h: mod_connpool/mod_connpool.h
 $(BUILD)/t/%.so: t/handler/%.c $(BUILD)/t/include/mod_connpool.h Makefile | toolchain
 	$(say) CC $@
 	$(Q)$(CC) $(CPPFLAGS_ALL) -I$(BUILD)/t/include $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@ $< -lsqlite3 -lcurl
+
+# As one that was built long ago: with the first header.
+$(BUILD)/t/first/%.so: t/handler/%.c t/handler/first/mod_connpool.h Makefile | toolchain
+	$(say) CC $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS_ALL) -It/handler/first $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@ $< -lsqlite3 -lcurl
 
 $(DRIVING): $(DRIVER:%.c=$(BUILD)/testing/%.o)
 	$(say) LD $@

@@ -199,6 +199,7 @@ static void register_hooks(apr_pool_t *p)
     connpool_trailer_register();
     connpool_origin_register();
     connpool_call_api_register();
+    connpool_answer_api_register();
     connpool_fetch_api_register();
     connpool_connection_api_register();
     connpool_batch_api_register();

@@ -8,6 +8,7 @@
 #include "config/setting.h"
 #include "database/value.h"
 #include "mod_connpool.h"
+#include "request/input.h"
 #include "request/param/fact.h"
 #include "work/query.h"
 
@@ -32,6 +33,7 @@ struct connpool_call_t {
     int columns;
     int has_row; /* row holds the current row */
     cp_error_t err;
+    apr_array_header_t *errors; /* connpool_input_error_t, of the values */
 };
 
 /* A call that its module forgot to end: undo it before the connection goes. */
@@ -55,6 +57,7 @@ static connpool_call_t *make_call(request_rec *r, connpool_query_t *query,
     call->query = query;
     call->is_named = is_named;
     call->bindings = apr_array_make(r->pool, 4, sizeof(binding_t));
+    call->errors = apr_array_make(r->pool, 1, sizeof(connpool_input_error_t));
     cp_error_clear(&call->err);
     return call;
 }
@@ -219,9 +222,33 @@ static const char *value_of_param(connpool_call_t *call,
     return cp_value_in_range(call->r->pool, &param->spec, value);
 }
 
+static apr_status_t refuse_value(connpool_call_t *call, apr_status_t rv,
+                                 const char *param, const char *reason)
+{
+    APR_ARRAY_PUSH(call->errors,
+                   connpool_input_error_t) = (connpool_input_error_t){param,
+                                                                      reason};
+    cp_error_set(&call->err, CP_ERR_INPUT, rv, "bad parameter",
+                 "query '%s': %s %s", call->query->name, param, reason);
+    return rv;
+}
+
+/* One that the query does not have. */
+static const char *find_unknown(const connpool_call_t *call)
+{
+    for (int i = 0; i < call->bindings->nelts; i++) {
+        const binding_t *binding = &APR_ARRAY_IDX(call->bindings, i, binding_t);
+
+        if (connpool_find_param(call->query, binding->name) < 0) {
+            return binding->name;
+        }
+    }
+    return NULL;
+}
+
 static apr_status_t values_of_named(connpool_call_t *call, cp_value_t *values)
 {
-    int used = 0;
+    const char *unknown;
 
     for (int i = 0; i < connpool_query_bound(call->query); i++) {
         const connpool_param_t *param = APR_ARRAY_IDX(call->query->params, i,
@@ -229,20 +256,13 @@ static apr_status_t values_of_named(connpool_call_t *call, cp_value_t *values)
         const char *reason = value_of_param(call, param, &values[i]);
 
         if (reason) {
-            cp_error_set(&call->err, CP_ERR_INPUT, APR_EINVAL, "bad parameter",
-                         "query '%s': %s %s", call->query->name,
-                         param->spec.name, reason);
-            return APR_EINVAL;
+            return refuse_value(call, APR_EINVAL, param->spec.name, reason);
         }
-        used += find_binding(call, param->spec.name) != NULL;
     }
-    if (used != call->bindings->nelts) {
-        cp_error_set(&call->err, CP_ERR_INPUT, APR_NOTFOUND, "bad parameter",
-                     "query '%s': a parameter is bound that it does not have",
-                     call->query->name);
-        return APR_NOTFOUND;
-    }
-    return APR_SUCCESS;
+    unknown = find_unknown(call);
+    return unknown ? refuse_value(call, APR_NOTFOUND, unknown,
+                                  "is not a parameter here")
+                   : APR_SUCCESS;
 }
 
 apr_status_t connpool_call_values(connpool_call_t *call,
@@ -259,6 +279,7 @@ apr_status_t connpool_call_values(connpool_call_t *call,
     *pquery = call->query;
     *pvalues = values;
     cp_error_clear(&call->err);
+    apr_array_clear(call->errors);
     return call->is_named ? values_of_named(call, values)
                           : values_of_sql(call, values);
 }
@@ -418,6 +439,21 @@ static const char *connpool_call_constraint(connpool_call_t *call,
 static const char *connpool_call_error(connpool_call_t *call)
 {
     return call->err.detail;
+}
+
+request_rec *connpool_call_request(const connpool_call_t *call)
+{
+    return call->r;
+}
+
+cp_error_t *connpool_call_failed(connpool_call_t *call)
+{
+    return &call->err;
+}
+
+const apr_array_header_t *connpool_call_errors(const connpool_call_t *call)
+{
+    return call->errors;
 }
 
 void connpool_call_api_register(void)

@@ -156,6 +156,7 @@ static void fail(connpool_item_t *item, const cp_error_t *err)
                       item->query ? item->query->complaints
                                   : item->upstream->complaints);
     item->reason = apr_pstrdup(p, err->detail);
+    item->failure = cp_error_class_name(err->cls);
     item->retry_after = err->retry_after;
     item->violation.constraint = err->constraint;
     item->violation.subject = apr_pstrdup(p, err->subject);
@@ -248,6 +249,7 @@ static void end_fetch(connpool_item_t *item, apr_status_t rv, cp_error_t *err)
         fail(item, err);
     }
     else {
+        cp_answer_terminate(item->answer);
         item->status = item->answer->status;
         finish(item);
     }

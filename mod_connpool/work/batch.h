@@ -33,6 +33,7 @@ typedef struct connpool_item_t {
     apr_status_t rv;     /**< so, */
     const char *detail;  /**< because of this; for the client */
     const char *reason;  /**< and this; for the log. NULL: nothing more */
+    const char *failure; /**< of this class. NULL: the status tells it */
     int retry_after;     /**< seconds until it may be otherwise, 0: not known */
     apr_array_header_t *errors; /**< connpool_input_error_t; NULL: none */
     connpool_violation_t violation;
