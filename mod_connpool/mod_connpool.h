@@ -13,10 +13,10 @@
  * the inner one first. It is undone alone, but kept only if the outer one is.
  *
  * Compatibility is promised: what is declared here keeps its name, parameters
- * and meaning, and a module that was built with this header works with any later
- * mod_connpool, unchanged. Things are only added, which raises
+ * and meaning, and a module that was built with this header works with any
+ * later mod_connpool, unchanged. Things are only added, which raises
  * CONNPOOL_API_VERSION; what an older mod_connpool lacks is NULL when it is
- * looked up. Be ready for new words and statuses of failures, and new headers. */
+ * looked up. Be ready for new words, statuses of failures, and headers. */
 #ifndef MOD_CONNPOOL_H
 #define MOD_CONNPOOL_H
 
