@@ -75,10 +75,9 @@ APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_call_sql,
                          const char *sql, int mode));
 
 /** Values of parameters, by name without the colon; the last one given counts.
- * Those with from= or path= are told by the request r when the call is run: the
- * handler is the time for it, for who asks is not known before. They cannot be
- * given.
- * Names, texts and blobs are not copied and must outlive the call. */
+ * Those with from= or path= are told by the request r when the call is run, in
+ * the handler (who asks is not known before), and cannot be given. Names, texts
+ * and blobs are not copied and must outlive the call. */
 APR_DECLARE_OPTIONAL_FN(void, connpool_bind_null, (connpool_call_t *call, const char *name));
 APR_DECLARE_OPTIONAL_FN(void, connpool_bind_int64,
                         (connpool_call_t *call, const char *name, apr_int64_t value));
@@ -139,10 +138,10 @@ APR_DECLARE_OPTIONAL_FN(const char *, connpool_call_constraint,
 APR_DECLARE_OPTIONAL_FN(const char *, connpool_call_failure,
                         (connpool_call_t *call, int *pstatus, int *pretry_after));
 
-/** Instead of run, next and end: the whole answer that connpool-query would
- * send, with status, Content-Type and ETag, by the query's ttl= and coalesce=; of
- * a failure, too (problem+json). Owned by r->pool; NULL without memory, or while
- * the call runs. Since version 2.
+/** Instead of run, next and end: the whole answer of connpool-query with status,
+ * Content-Type and ETag, by the query's ttl=, coalesce=, page= (with limit and
+ * after; ConnPool-Next is the next cursor), of a failure, too (problem+json).
+ * Owned by r->pool; NULL without memory, or while the call runs. Since version 2.
  * @return as connpool_call_run and connpool_call_end */
 APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_call_answer,
                         (connpool_call_t *call, connpool_response_t **presponse));
@@ -159,8 +158,7 @@ APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_fetch,
 APR_DECLARE_OPTIONAL_FN(int, connpool_response_status, (const connpool_response_t *response));
 APR_DECLARE_OPTIONAL_FN(const char *, connpool_response_header,
                         (const connpool_response_t *response, const char *name));
-/** A NUL stands behind the body, which may hold others. */
-APR_DECLARE_OPTIONAL_FN(const char *, connpool_response_body,
+APR_DECLARE_OPTIONAL_FN(const char *, connpool_response_body, /* a NUL stands behind it */
                         (const connpool_response_t *response, apr_size_t *psize));
 
 /* --- work: batches --- */
@@ -209,8 +207,7 @@ APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_batch_result,
                         (connpool_batch_t *batch, int index, connpool_response_t **presponse,
                          const char **perror));
 
-/** As connpool_call_failure, of an item that is done. Since version 2. */
-APR_DECLARE_OPTIONAL_FN(const char *, connpool_batch_failure,
+APR_DECLARE_OPTIONAL_FN(const char *, connpool_batch_failure, /* likewise; since version 2 */
                         (connpool_batch_t *batch, int index, int *pstatus, int *pretry_after));
 
 /** Give up what is not done, and free all responses: the batch has no items any

@@ -33,6 +33,10 @@ ConnPoolQuery kept events "SELECT name FROM event WHERE id = :id" format=value t
 ConnPoolParam kept id integer required
 ConnPoolQuery few events "SELECT id FROM event ORDER BY id" format=csv max-rows=1
 ConnPoolQuery slow events "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n" timeout=100ms
+ConnPoolQuery who events "SELECT :tenant AS tenant, :zone AS zone" format=object
+ConnPoolParam who tenant required from="%{HTTP:X-Tenant}"
+ConnPoolParam who zone from="%{HTTP:X-Zone}"
+ConnPoolQuery paged events "SELECT id FROM event WHERE id < 3" page=id format=arrays
 ConnPoolQuery none events "SELECT name FROM event WHERE id = 0" format=arrays
 @PLACES@
 <Location "/do">
@@ -42,7 +46,7 @@ CONF
 );
 $server->{vars}{PLACES} = join '', map {
     "<Location \"/$_\">\nSetHandler connpool-query\nConnPoolServe $_\n</Location>\n"
-} qw(by_id object kept few slow none add);
+} qw(by_id object kept few slow none add who paged);
 $server->make_sqlite('events', <<'SQL');
 CREATE TABLE event(id INTEGER PRIMARY KEY, name TEXT UNIQUE, weight REAL, data BLOB);
 INSERT INTO event VALUES(1, 'one', 1.5, x'616263'), (2, 'two', -2.25, NULL);
@@ -673,6 +677,11 @@ subtest 'whole answers' => sub {
         ['by_id',  'einval', 400, id => 't:0'],
         ['by_id',  'einval', 400, id => 't:x'],
         ['by_id',  'einval', 400],
+        ['who',    'einval', 403],
+        ['paged',  'ok',     200],
+        ['paged',  'ok',     200, limit => 'i:1'],
+        ['paged',  'einval', 400, limit => 'i:0'],
+        ['paged',  'einval', 400, after => 't:wrong'],
         ['slow',   'error',  504],
         )
     {
@@ -693,6 +702,8 @@ subtest 'whole answers' => sub {
     is($query->{cache}{lookups}, 6, 'what is kept is looked for');
     # Each child keeps its own.
     is($query->{count}, 2, 'and read once') if $server->mpm ne 'prefork';
+    is((steps('named=a:paged', 'bind=a:limit:i:1', 'run=a'))[1],
+        'run notfound', 'pages are of answers alone');
     my $ours = answer_of('add', name => 't:whole');
     is($ours->{status}, 200, 'a write');
     like($ours->{body}, qr/"name":"whole"/, 'with its row');

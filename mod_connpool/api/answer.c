@@ -10,7 +10,9 @@
 #include "config/query.h"
 #include "database/value.h"
 #include "mod_connpool.h"
+#include "request/input.h"
 #include "request/output.h"
+#include "request/page/turn.h"
 #include "work/cache.h"
 
 #include <apr_optional.h>
@@ -92,13 +94,18 @@ static connpool_response_t *respond_failure(connpool_call_t *call,
 {
     apr_pool_t *p = connpool_call_request(call)->pool;
     const cp_error_t *err = connpool_call_failed(call);
-    const char *detail = "The request's parameters are not valid.";
+    const apr_array_header_t *errors = connpool_call_errors(call);
+    const char *detail;
+    int status = connpool_status_of(err->cls);
 
-    if (connpool_call_errors(call)->nelts == 0) {
+    if (errors->nelts > 0) {
+        status = connpool_input_status(errors, &detail);
+    }
+    else {
         detail = connpool_explain(p, apr_psprintf(p, "query '%s'", query->name),
                                   err);
     }
-    return respond_problem(call, connpool_status_of(err->cls), detail);
+    return respond_problem(call, status, detail);
 }
 
 /* One that is kept has its tag already. */
@@ -115,6 +122,20 @@ static connpool_response_t *respond_rows(request_rec *r,
     return response;
 }
 
+/* Of a query with page= the page that is asked for. */
+static apr_status_t turn_page(connpool_call_t *call, connpool_query_t **pquery,
+                              const cp_value_t **pvalues)
+{
+    connpool_query_t *page = connpool_page_turn(connpool_call_request(call),
+                                                *pquery, pvalues);
+
+    if (!page) {
+        return connpool_call_refuse(call, connpool_cursor_error);
+    }
+    *pquery = page;
+    return APR_SUCCESS;
+}
+
 static apr_status_t connpool_call_answer(connpool_call_t *call,
                                          connpool_response_t **presponse)
 {
@@ -122,11 +143,17 @@ static apr_status_t connpool_call_answer(connpool_call_t *call,
     connpool_query_t *query;
     const cp_value_t *values;
     cp_answer_t *answer;
-    apr_status_t rv = connpool_call_values(call, &query, &values);
+    apr_status_t rv;
 
+    connpool_call_is_answer(call, 1);
+    rv = connpool_call_values(call, &query, &values);
+    connpool_call_is_answer(call, 0);
     *presponse = NULL;
     if (rv == APR_EBUSY) {
         return rv;
+    }
+    if (rv == APR_SUCCESS && query->page) {
+        rv = turn_page(call, &query, &values);
     }
     if (rv == APR_SUCCESS) {
         rv = connpool_answer_query(r, query, values, &answer,

@@ -9,6 +9,7 @@
 #include "config/query.h"
 #include "database/value.h"
 #include "mod_connpool.h"
+#include "request/input.h"
 
 /** The query of a call that is not running, and what is bound, as the run
  * needs it.
@@ -19,6 +20,11 @@ apr_status_t connpool_call_values(connpool_call_t *call,
 
 /** What else is told of the call by others than the calls' own file. */
 request_rec *connpool_call_request(const connpool_call_t *call);
+/** A value is not what it should be: APR_EINVAL, with connpool_call_error. */
+apr_status_t connpool_call_refuse(connpool_call_t *call,
+                                  connpool_input_error_t error);
+/** The values are for a whole answer: also which page of it. */
+void connpool_call_is_answer(connpool_call_t *call, int is_answer);
 cp_error_t *connpool_call_failed(connpool_call_t *call);
 /** connpool_input_error_t, of the values; empty: they can be used. */
 const apr_array_header_t *connpool_call_errors(const connpool_call_t *call);
