@@ -32,7 +32,16 @@
  * holds no secret. A connection that is not to be used again says so in its
  * pool driver's `reset`. Functions are called from any thread, unless they say
  * otherwise; those of one connection from one at a time. Members that a driver
- * may leave out, for want of the ability, say which. */
+ * may leave out, for want of the ability, say which.
+ *
+ * A transaction has one statement or thousands, mostly of equal texts: between
+ * `begin` and its end each is prepared, bound, stepped to its end and finished
+ * before the next one. The first that fails is the last: only `rollback`
+ * follows, so it does not matter what the database makes of a transaction in
+ * which a statement has failed. `commit` may fail for what the statements have
+ * deferred, as a foreign key: nothing of them is left then, and the constraint
+ * is told as by a step. A `result` is of its own statement, not of those before
+ * it. */
 #ifndef CP_DATABASE_H
 #define CP_DATABASE_H
 
