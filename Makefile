@@ -15,7 +15,7 @@ FUZZ_CC ?= clang
 FUZZ_SECONDS ?= 60
 
 # The core links without httpd: the unit tests are made of it.
-CORE_FOLDERS := base base/bytes stats stats/state pool pool/rate database database/sqlite \
+CORE_FOLDERS := base base/bytes stats stats/state stats/recent pool pool/rate database database/sqlite \
                 database/sqlite/text database/sqlite/guard http http/upstream http/job \
                 answers answers/shared
 SOURCES      := $(sort $(shell find mod_connpool -name '*.c'))
@@ -253,7 +253,7 @@ check-valgrind: $(UNIT) ## unit tests under valgrind; definite leaks are errors
 	CONNPOOL_STRESS=300 CP_TEST_DAMAGED=50 CP_TEST_WRITES=5 CP_TEST_KILLS=2 \
 	CK_FORK=no CK_TIMEOUT_MULTIPLIER=20 valgrind --quiet --leak-check=full --track-origins=yes \
 	    --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=99 $(UNIT) \
-	    address clock condition encode entry flight gate hash json key number option pool scan seam segment sentinel sqlite standing state stats store value http
+	    address clock condition encode entry flight gate hash json key number option pool recent scan seam segment sentinel sqlite standing state stats store value http
 
 analyze: ## gcc -fanalyzer, cppcheck, clang-tidy
 	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' scripts/analyze.sh $(SOURCES)

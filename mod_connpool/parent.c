@@ -20,6 +20,7 @@
 #include "lifecycle.h"
 #include "pool/pool.h"
 #include "pool/rate/rate.h"
+#include "stats/recent/room.h"
 #include "stats/segment.h"
 #include "stats/stats.h"
 
@@ -43,7 +44,7 @@
 typedef struct fingerprint_t {
     char version[16];
     size_t pool, query, upstream, loop, process, batch, sample;
-    size_t condition, standing;
+    size_t condition, standing, rooms;
 } fingerprint_t;
 
 typedef struct retained_t {
@@ -79,7 +80,7 @@ static void count_query(connpool_query_t *query, void *baton)
 
 static cp_segment_layout_t wanted_layout(void)
 {
-    cp_segment_layout_t layout = {{0}, 0};
+    cp_segment_layout_t layout = {{0}, 0, {0}};
     int limit = 1;
 
     connpool_each_database(count_database, &layout);
@@ -88,9 +89,22 @@ static cp_segment_layout_t wanted_layout(void)
     for (int i = 0; i < CP_ENTRY_KINDS; i++) {
         layout.entries[i] += SPARE_ENTRIES;
     }
+    cp_room_lay_out(&layout);
     ap_mpm_query(AP_MPMQ_HARD_LIMIT_DAEMONS, &limit);
     layout.children = limit + SPARE_CHILDREN;
     return layout;
+}
+
+static size_t rooms_size(void)
+{
+    cp_segment_layout_t layout;
+    size_t size = 0;
+
+    cp_room_lay_out(&layout);
+    for (int i = 0; i < CP_ROOM_KINDS; i++) {
+        size += layout.rooms[i];
+    }
+    return size;
 }
 
 static fingerprint_t own_fingerprint(void)
@@ -108,6 +122,7 @@ static fingerprint_t own_fingerprint(void)
     own.sample = sizeof(cp_sample_t);
     own.condition = sizeof(cp_condition_t);
     own.standing = sizeof(cp_standing_t);
+    own.rooms = rooms_size();
     return own;
 }
 

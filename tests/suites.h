@@ -25,6 +25,7 @@ SUITE(rate);
 SUITE(stats);
 SUITE(segment);
 SUITE(condition);
+SUITE(recent);
 SUITE(state);
 SUITE(standing);
 SUITE(breaker);

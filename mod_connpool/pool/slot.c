@@ -125,20 +125,37 @@ void cp_slot_occupy(cp_slot_t *slot, const char *holder, cp_clock_t now)
     pthread_mutex_lock(&slot->lock);
     slot->is_busy = 1;
     slot->leak_reported = 0;
+    slot->is_shown = 0;
     slot->busy_since = now;
+    slot->request[0] = '\0';
     apr_cpystrn(slot->holder, holder, sizeof(slot->holder));
+    pthread_mutex_unlock(&slot->lock);
+}
+
+void cp_slot_tell(cp_slot_t *slot, const char *method, const char *path)
+{
+    char *end = slot->request + sizeof(slot->request) - 1;
+    char *next;
+
+    pthread_mutex_lock(&slot->lock);
+    next = apr_cpystrn(slot->request, method, sizeof(slot->request));
+    if (next < end) {
+        *next++ = ' ';
+        apr_cpystrn(next, path, (apr_size_t)(end - next) + 1);
+    }
     pthread_mutex_unlock(&slot->lock);
 }
 
 int cp_slot_vacate(cp_slot_t *slot, const cp_connection_t *conn)
 {
-    int was_reported;
+    int was_listed;
 
     pthread_mutex_lock(&slot->lock);
-    was_reported = slot->leak_reported;
+    was_listed = slot->is_shown || slot->leak_reported;
     slot->is_busy = 0;
     slot->leak_reported = 0;
+    slot->is_shown = 0;
     slot->conn = *conn;
     pthread_mutex_unlock(&slot->lock);
-    return was_reported;
+    return was_listed;
 }

@@ -131,20 +131,21 @@ static void html_leaks(cp_buffer_t *buf, const connpool_status_t *report)
 
     EACH_LINE(report->pools, connpool_pool_line_t, pool)
     {
-        for (int k = 0; k < pool->leaks->nelts; k++) {
-            const connpool_leak_line_t *leak = &APR_ARRAY_IDX(
-                pool->leaks, k, connpool_leak_line_t);
-
+        EACH_LINE(pool->holders, connpool_holder_line_t, line)
+        {
+            if (!line->is_leak) {
+                continue;
+            }
             if (!is_open) {
                 connpool_html_begin_table(buf, "Suspected leaks", columns);
                 is_open = 1;
             }
-            connpool_html_begin_row(buf, report->p, leak->holder, NULL);
+            connpool_html_begin_row(buf, report->p, line->holder, NULL);
             connpool_html_cell(buf, "Pool",
                                connpool_html_escape(report->p, pool->name));
             connpool_html_cell(buf, "Child",
-                               apr_itoa(report->p, (int)leak->child));
-            connpool_html_duration(buf, report->p, "Held for", leak->held_us);
+                               apr_itoa(report->p, (int)line->child));
+            connpool_html_duration(buf, report->p, "Held for", line->held_us);
             connpool_html_end_row(buf);
         }
     }
