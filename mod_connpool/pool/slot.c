@@ -6,6 +6,7 @@
 #include "base/clock.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include <apr_reslist.h>
 #include <apr_strings.h>
@@ -134,15 +135,15 @@ void cp_slot_occupy(cp_slot_t *slot, const char *holder, cp_clock_t now)
 
 void cp_slot_tell(cp_slot_t *slot, const char *method, const char *path)
 {
-    char *end = slot->request + sizeof(slot->request) - 1;
-    char *next;
+    size_t room = sizeof(slot->request) - 2; /* for the blank and the end */
+    size_t first = strnlen(method, room);
+    size_t second = strnlen(path, room - first);
 
     pthread_mutex_lock(&slot->lock);
-    next = apr_cpystrn(slot->request, method, sizeof(slot->request));
-    if (next < end) {
-        *next++ = ' ';
-        apr_cpystrn(next, path, (apr_size_t)(end - next) + 1);
-    }
+    memcpy(slot->request, method, first);
+    slot->request[first] = ' ';
+    memcpy(slot->request + first + 1, path, second);
+    slot->request[first + 1 + second] = '\0';
     pthread_mutex_unlock(&slot->lock);
 }
 

@@ -220,6 +220,7 @@ static void add_upstream(connpool_status_t *report,
     connpool_upstream_line_t *line = apr_array_push(report->upstreams);
     cp_upstream_stats_t *sum = apr_palloc(report->p, sizeof(*sum));
 
+    pool->upstream = up;
     pool->kind = "http";
     pool->max = up->pool.max;
     pool->max_together = pool->owner->http_max;
@@ -243,6 +244,7 @@ static void add_query(connpool_status_t *report, const connpool_query_t *query)
     line->name = query->name;
     line->server = server_label(report, query->server);
     line->database = query->database_name;
+    line->query = query;
     line->entry = query->entry;
 }
 

@@ -33,7 +33,8 @@ typedef struct connpool_verdict_t {
 typedef struct connpool_pool_line_t {
     const char *name;
     const char *server; /* "host:port" of a virtual host, NULL: the main one */
-    const connpool_database_t *database; /* NULL: an upstream's */
+    const connpool_database_t *database;        /* NULL: an upstream's */
+    const struct connpool_upstream_t *upstream; /* NULL: a database's */
     const char *kind;
     int is_pooled; /* pooling is not switched off */
     connpool_verdict_t verdict;
@@ -52,6 +53,7 @@ typedef struct connpool_query_line_t {
     const char *name;
     const char *server;
     const char *database;
+    const struct connpool_query_t *query;
     int entry;
     connpool_verdict_t verdict;
     const cp_query_stats_t *sum;

@@ -40,6 +40,20 @@ static void judge(const judging_t *j, cp_subject_t subject, int entry,
     verdict->error = cp_standing_last_error(standing, &verdict->error_at);
 }
 
+/* Who was refused has had an error: later than the others, or not. */
+static void note_refusals(const judging_t *j, const cp_condition_t *condition,
+                          connpool_verdict_t *verdict)
+{
+    uint64_t at = cp_condition_refused_at(condition);
+    apr_time_t time = j->time - (j->now - (cp_clock_t)at);
+
+    if (at != 0 && cp_condition_is_recent(at, j->now)
+        && (verdict->error == CP_ERR_NONE || time > verdict->error_at)) {
+        verdict->error = CP_ERR_CAPACITY;
+        verdict->error_at = time;
+    }
+}
+
 /* --- pools --- */
 
 /* Without a writer a database can be read still. */
@@ -117,6 +131,8 @@ static const connpool_upstream_line_t *upstream_of(
 
 static void judge_pool(const judging_t *j, connpool_pool_line_t *line)
 {
+    const cp_condition_t *condition = cp_segment_condition(
+        connpool_child.segment, line->entry);
     const connpool_upstream_line_t *up = upstream_of(j->report, line);
     int children = j->report->children > 0 ? j->report->children : 1;
     int usable = line->database ? connpool_status_usable(line->database)
@@ -135,13 +151,12 @@ static void judge_pool(const judging_t *j, connpool_pool_line_t *line)
 
     facts.error = error == CP_ERR_NONE ? NULL : cp_error_class_name(error);
     add_failures(line, &facts);
-    add_refusals(line->sum,
-                 cp_segment_condition(connpool_child.segment, line->entry),
-                 j->now, &facts);
+    add_refusals(line->sum, condition, j->now, &facts);
     if (up) {
         add_silence(up, j->now, &facts);
     }
     judge(j, CP_SUBJECT_POOL, line->entry, &facts, &line->verdict);
+    note_refusals(j, condition, &line->verdict);
 }
 
 /* --- queries, upstreams --- */
@@ -209,6 +224,10 @@ static void judge_memory(const judging_t *j)
         }
     }
     judge(j, CP_SUBJECT_MEMORY, 0, &facts, &report->memory_verdict);
+    note_refusals(
+        j,
+        cp_segment_server_condition(connpool_child.segment, CP_SUBJECT_MEMORY),
+        &report->memory_verdict);
 }
 
 uint64_t connpool_status_cache_failures(const connpool_status_t *report)

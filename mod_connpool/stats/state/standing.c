@@ -102,6 +102,12 @@ void cp_standing_note_failures(cp_standing_t *standing,
     }
 }
 
+void cp_standing_note_error(cp_standing_t *standing, cp_error_class_t error,
+                            apr_time_t now)
+{
+    set(&standing->error, pack((int)error, now));
+}
+
 cp_error_class_t cp_standing_last_error(const cp_standing_t *standing,
                                         apr_time_t *pat)
 {
