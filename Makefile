@@ -75,7 +75,7 @@ FUZZ_LIBS    = -lapr-1 -laprutil-1 $(LIBS) -lm
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all run check check-unit check-fuzz check-e2e guards faults fuzz fuzzers lint bench check-asan \
+.PHONY: all run check check-unit check-fuzz check-e2e check-a11y guards faults fuzz fuzzers lint bench check-asan \
         check-tsan check-valgrind analyze format install uninstall help clean \
         toolchain deps test-programs
 
@@ -220,6 +220,10 @@ faults: test-programs ## tests/FAULTS.md anew: what was broken on purpose, and s
 	rm -rf '$(BUILD)/faults'
 	CONNPOOL_MPM=event $(prove) $$(perl tests/lab/faults.pl list)
 	perl tests/lab/faults.pl write '$(BUILD)/faults'
+
+check-a11y: $(MODULE) $(CONSUMING) ## the status page before axe-core (from npm) in chromium
+	tests/a11y/fetch-axe.sh '$(BUILD)/tools/axe-core'
+	CONNPOOL_MPM=event $(prove) -v tests/a11y/axe.t
 
 guards: $(MODULE) ## rules of the source tree that no compiler checks
 	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' tests/guards/run.sh

@@ -285,7 +285,9 @@ void connpool_status_write_sparkline(cp_buffer_t *buf, apr_pool_t *p,
         "aria-label=\"at most %s busy and %s waiting in the last "
         "ten minutes\">",
         CP_TREND_POINTS, SPARK_HEIGHT, busy, waiting);
-    put_spark(buf, "spark-waiting", spark.waiting, top);
+    if (spark.waiting_max > 0) {
+        put_spark(buf, "spark-waiting", spark.waiting, top);
+    }
     put_spark(buf, "spark-busy", spark.busy, top);
     connpool_html_putf(buf, "</svg><small>busy %s", busy);
     if (spark.waiting_max > 0) {

@@ -78,22 +78,24 @@ static void write_waiters(cp_buffer_t *buf, apr_pool_t *p,
                           const connpool_pool_line_t *line)
 {
     uint64_t waiting = line->sum->waiting;
-    const char *now = "Nobody";
+    uint64_t most = line->sum->waiting_max;
+    const char *text = "Nobody";
 
     if (waiting > 0) {
-        now = apr_pstrcat(p, connpool_number_text(p, waiting),
-                          waiting == 1 ? " request" : " requests",
-                          line->oldest_wait_us ? ", the oldest for " : "",
-                          line->oldest_wait_us
-                              ? connpool_duration_text(p, line->oldest_wait_us)
-                              : "",
-                          NULL);
+        text = apr_pstrcat(p, connpool_number_text(p, waiting),
+                           waiting == 1 ? " request" : " requests",
+                           line->oldest_wait_us ? ", the oldest for " : "",
+                           line->oldest_wait_us
+                               ? connpool_duration_text(p, line->oldest_wait_us)
+                               : "",
+                           NULL);
     }
-    connpool_html_put(
-        buf, apr_pstrcat(p, "<h3>Who waits for one</h3>\n<p>", now,
-                         "; never more than ",
-                         connpool_number_text(p, line->sum->waiting_max),
-                         " at once in one child.</p>\n", NULL));
+    if (most > 0) {
+        text = apr_pstrcat(p, text, "; at most ", connpool_number_text(p, most),
+                           " at once in one child so far", NULL);
+    }
+    connpool_html_put(buf, apr_pstrcat(p, "<h3>Who waits for one</h3>\n<p>",
+                                       text, ".</p>\n", NULL));
 }
 
 /* --- settings --- */

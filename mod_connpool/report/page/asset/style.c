@@ -108,7 +108,7 @@ const char connpool_status_style[] =
     "padding:0}\n"
     "#about li{background:var(--card);border:1px solid var(--line);"
     "border-radius:99px;padding:.2rem .8rem}\n"
-    "@media(max-width:45rem){"
+    "@media(max-width:72rem){"
     "body{padding-top:.6rem}"
     "table,tbody{display:block}caption{display:block}"
     "thead{position:absolute;width:1px;height:1px;overflow:hidden;"
@@ -127,4 +127,11 @@ const char connpool_status_style[] =
     "#wrong td:nth-child(n+3){grid-column:1/-1}"
     "#wrong td:nth-child(-n+3)::before{content:none}"
     "#wrong td:nth-child(n+4){font-size:.8rem}"
-    "#wrong td::before{white-space:nowrap}}\n";
+    "#wrong td::before,.spread>small{white-space:nowrap}}\n"
+    "@media(min-width:40rem) and (max-width:72rem){"
+    "#pools tr,#connections tr,#memory tr,#queries tr,#cached tr,#cache tr,"
+    "#upstreams tr,#phases tr,#children tr{display:grid;"
+    "grid-template-columns:1fr 1fr;column-gap:2rem}"
+    "tbody tr>th,.more>td{grid-column:1/-1}}\n"
+    "@media(max-width:30rem){#wrong td:nth-child(n+4){font-size:.75rem;"
+    "gap:.5rem}}\n";
