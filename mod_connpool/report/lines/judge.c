@@ -40,6 +40,19 @@ static void judge(const judging_t *j, cp_subject_t subject, int entry,
     verdict->error = cp_standing_last_error(standing, &verdict->error_at);
 }
 
+/* What has failed since the second's look has just failed. */
+static void note_failures(const judging_t *j, cp_subject_t subject, int entry,
+                          const uint64_t *failures, connpool_verdict_t *verdict)
+{
+    cp_error_class_t error = cp_standing_unnoted(
+        cp_segment_standing(connpool_child.segment, subject, entry), failures);
+
+    if (error != CP_ERR_NONE) {
+        verdict->error = error;
+        verdict->error_at = j->time;
+    }
+}
+
 /* Who was refused has had an error: later than the others, or not. */
 static void note_refusals(const judging_t *j, const cp_condition_t *condition,
                           connpool_verdict_t *verdict)
@@ -156,6 +169,8 @@ static void judge_pool(const judging_t *j, connpool_pool_line_t *line)
         add_silence(up, j->now, &facts);
     }
     judge(j, CP_SUBJECT_POOL, line->entry, &facts, &line->verdict);
+    note_failures(j, CP_SUBJECT_POOL, line->entry, line->sum->failures,
+                  &line->verdict);
     note_refusals(j, condition, &line->verdict);
 }
 
@@ -176,6 +191,8 @@ static void judge_query(const judging_t *j, connpool_query_line_t *line)
                                  != CP_LEVEL_OK;
     }
     judge(j, CP_SUBJECT_QUERY, line->entry, &facts, &line->verdict);
+    note_failures(j, CP_SUBJECT_QUERY, line->entry, line->sum->failures,
+                  &line->verdict);
 }
 
 static void judge_upstream(const judging_t *j, connpool_upstream_line_t *line)

@@ -192,15 +192,17 @@ static void put_chart(cp_buffer_t *buf, apr_pool_t *p, quantity_t which,
                        "<div class=\"plot\">\n",
                        id, title, now, max);
     put_axes(buf, p, which, series);
-    connpool_html_putf(buf,
-                       "<svg viewBox=\"0 0 %d %d\" preserveAspectRatio=\"none\""
-                       " role=\"img\" aria-labelledby=\"%s-title %s-desc\">"
-                       "<title id=\"%s-title\">%s</title>",
-                       INTERVALS - 1, HEIGHT, id, id, id, title);
-    connpool_html_putf(buf,
-                       "<desc id=\"%s-desc\">now %s, at most %s in the last ten"
-                       " minutes</desc>",
-                       id, series->now < 0 ? "unknown" : now, max);
+    connpool_html_putf(
+        buf,
+        "<svg viewBox=\"0 0 %d %d\" preserveAspectRatio=\"none\""
+        " role=\"img\" aria-labelledby=\"chart-%s-title chart-%s-desc\">"
+        "<title id=\"chart-%s-title\">%s</title>",
+        INTERVALS - 1, HEIGHT, id, id, id, title);
+    connpool_html_putf(
+        buf,
+        "<desc id=\"chart-%s-desc\">now %s, at most %s in the last ten"
+        " minutes</desc>",
+        id, series->now < 0 ? "unknown" : now, max);
     connpool_html_putf(buf,
                        "<path class=\"grid\" d=\"M0 %dH%dM0 %dH%dM0 %dH%d"
                        "\"></path>",
