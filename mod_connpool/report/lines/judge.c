@@ -55,9 +55,9 @@ static void note_failures(const judging_t *j, cp_subject_t subject, int entry,
 
 /* Who was refused has had an error: later than the others, or not. */
 static void note_refusals(const judging_t *j, const cp_condition_t *condition,
-                          connpool_verdict_t *verdict)
+                          uint64_t refused, connpool_verdict_t *verdict)
 {
-    uint64_t at = cp_condition_refused_at(condition);
+    uint64_t at = cp_condition_refused_at(condition, refused, j->now);
     apr_time_t time = j->time - (j->now - (cp_clock_t)at);
 
     if (at != 0 && cp_condition_is_recent(at, j->now)
@@ -171,7 +171,8 @@ static void judge_pool(const judging_t *j, connpool_pool_line_t *line)
     judge(j, CP_SUBJECT_POOL, line->entry, &facts, &line->verdict);
     note_failures(j, CP_SUBJECT_POOL, line->entry, line->sum->failures,
                   &line->verdict);
-    note_refusals(j, condition, &line->verdict);
+    note_refusals(j, condition, line->sum->timeouts + line->sum->rejected,
+                  &line->verdict);
 }
 
 /* --- queries, upstreams --- */
@@ -244,7 +245,7 @@ static void judge_memory(const judging_t *j)
     note_refusals(
         j,
         cp_segment_server_condition(connpool_child.segment, CP_SUBJECT_MEMORY),
-        &report->memory_verdict);
+        report->process.refused_memory, &report->memory_verdict);
 }
 
 uint64_t connpool_status_cache_failures(const connpool_status_t *report)
