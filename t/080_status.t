@@ -166,7 +166,7 @@ subtest 'shape of the JSON' => sub {
         my $name   = $pool->{name};
         my $server = exists $pool->{server} ? 'server' : '';
         has_exactly($pool,
-            "name $server kind state cause since max open busy idle waiting acquired "
+            "name $server kind state cause since max server_max open busy idle waiting acquired "
                 . 'released abandoned timeouts rejected fallbacks created '
                 . 'closed create_failures failures leaks_suspected leaks holders '
                 . 'acquire_us hold_us create_us busy_max open_max waiting_max '
@@ -174,7 +174,7 @@ subtest 'shape of the JSON' => sub {
                 . 'statement_bytes wal_bytes', "pool $name");
         has_exactly($pool->{failures}, $failures, "failures of $name");
         has_exactly($pool->{closed},
-            'idle lifetime dead flushed discarded unpooled overflow shutdown '
+            'idle lifetime dead flushed discarded unpooled overflow yielded shutdown '
                 . 'killed', "closed of $name");
         for my $timer (qw(acquire_us hold_us create_us)) {
             has_exactly($pool->{$timer}, $lately, "$timer of $name");
