@@ -325,8 +325,8 @@ START_TEST(merge_knows_every_cell)
 }
 END_TEST
 
-/* Each byte of a struct belongs to one row, but for those of holders, which stand
- * last. */
+/* Each byte of a struct belongs to one row, but for those of holders, which
+ * stand last. */
 static void check_covered(const cp_metrics_t *metrics, size_t end)
 {
     size_t offset = 0;
