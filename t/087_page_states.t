@@ -63,7 +63,7 @@ $server->make_sqlite('secret-place', <<'SQL');
 CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT);
 INSERT INTO t VALUES (1, 'one'), (2, 'two');
 SQL
-$server->allow_log(qr/upstream 'silent'|pool 'silent'/);
+$server->allow_log(qr/upstream 'silent'|pool 'silent'|event loop: no heartbeat/);
 $server->start;
 
 sub page {
@@ -172,7 +172,7 @@ subtest 'settings in effect' => sub {
     is($query->{':id'}, 'integer, required', 'with its parameter');
     my $add = details('queries', 'add')->{settings};
     is("@$add{qw(write timeout :a)}", 'on 5s text, has a default', 'of another one');
-    like($add->{answers}, qr/^(?:(?:POST|PUT|DELETE)(?:, |$)){3}$/, 'and its methods');
+    is($add->{answers}, 'POST, PUT, DELETE', 'and its methods');
     unlike(page(), qr/secret|SELECT|127\.0\.0\.1:$shut|\/db\//i, 'no path, SQL, URL, header');
 };
 

@@ -61,14 +61,16 @@ apr_array_header_t *connpool_status_pool_settings(
     return list;
 }
 
+/* Those that methods= may name. HEAD has no number of its own. */
 static const char *methods_text(apr_pool_t *p, apr_int64_t methods)
 {
+    static const char *const names[] = {"GET", "POST", "PUT", "DELETE", NULL};
     const char *text = NULL;
 
-    for (int i = 0; i < METHODS; i++) {
-        if (methods & (AP_METHOD_BIT << i)) {
-            text = apr_pstrcat(p, text ? text : "", text ? ", " : "",
-                               ap_method_name_of(p, i), NULL);
+    for (const char *const *name = names; *name; name++) {
+        if (methods & (AP_METHOD_BIT << ap_method_number_of(*name))) {
+            text = apr_pstrcat(p, text ? text : "", text ? ", " : "", *name,
+                               NULL);
         }
     }
     return text ? text : "none";
