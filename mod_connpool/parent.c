@@ -357,7 +357,9 @@ static void announce_database(connpool_database_t *db, void *baton)
 static void announce_upstream(connpool_upstream_t *up, void *baton)
 {
     const announcement_t *a = baton;
-    const char *doubt = cp_upstream_warning(a->p, &up->http, up->origin);
+    const char *doubt = up->http.socket
+                            ? NULL
+                            : cp_upstream_warning(a->p, &up->http, up->origin);
 
     ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, connpool_child.main_server,
                  "pool '%s' (http): %s; all upstreams of its server together "

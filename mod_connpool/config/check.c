@@ -80,6 +80,9 @@ static const char *complete_upstream(apr_pool_t *p, connpool_server_t *sc,
         return apr_psprintf(
             p, "ConnPoolUpstream %s: cert= and key= belong together", up->name);
     }
+    if (up->http.socket) {
+        return NULL; /* it has no address */
+    }
     problem = cp_upstream_check_reach(p, &up->http, up->origin);
     return problem ? apr_pstrcat(p, "ConnPoolUpstream ", up->name, ": ",
                                  problem, NULL)

@@ -18,6 +18,8 @@ typedef struct connpool_upstream_t {
     cp_upstream_config_t http;
     cp_pool_config_t pool;
     int perhost;
+    apr_int64_t methods;     /* bits of httpd's numbers */
+    apr_int64_t max_request; /* bytes of a request's body */
     int coalesces; /* equal fetches at one time share one */
     int breaker;   /* failures in a row that open it, 0: never */
     int overflow_direct;
@@ -28,5 +30,8 @@ typedef struct connpool_upstream_t {
     int entry;
     struct connpool_up_child_t *child;
 } connpool_upstream_t;
+
+/** Does it get this header of requests? */
+int connpool_hands_on(const connpool_upstream_t *up, const char *header);
 
 #endif

@@ -160,7 +160,7 @@ void cp_transfer_finish(cp_transfer_t *t)
     t->is_alone = 1;
     while (cp_transfer_advance(t, &until) == APR_EAGAIN) {
         if (until > 0) {
-            cp_bell_wait(t->bell, until);
+            cp_attempt_wait(t, until);
         }
     }
 }

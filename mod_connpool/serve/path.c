@@ -5,6 +5,7 @@
 #include "serve/path.h"
 
 #include "glue.h"
+#include "config/setting.h"
 
 #include <apr_lib.h>
 #include <apr_strings.h>
@@ -131,4 +132,45 @@ const char *connpool_encoded_tail(request_rec *r, const char *tail)
         found = find_tail(encoded, r->uri, r->uri + size - rest);
     }
     return found ? encode_rest(r, found) : encode_anew(r, tail);
+}
+
+/* The Location that serves, without the slash at its end; NULL: another kind of
+ * place does. */
+static const char *location_of(request_rec *r)
+{
+    const connpool_place_t *place = &connpool_dir(r)->served;
+    apr_size_t n;
+
+    if (place->kind != CONNPOOL_PLACE_LOCATION || !place->path) {
+        return NULL;
+    }
+    n = strlen(place->path);
+    while (n > 0 && place->path[n - 1] == '/') {
+        n--;
+    }
+    return apr_pstrndup(r->pool, place->path, n);
+}
+
+const char *connpool_place_path(request_rec *r)
+{
+    const char *location = location_of(r);
+    apr_size_t size = strlen(r->uri);
+    apr_size_t rest = r->path_info ? strlen(r->path_info) : 0;
+
+    return location ? location
+                    : apr_pstrndup(r->pool, r->uri,
+                                   rest <= size ? size - rest : size);
+}
+
+const char *connpool_path_behind_place(request_rec *r)
+{
+    const char *location = location_of(r);
+    apr_size_t n = location ? strlen(location) : 0;
+
+    if (!location) {
+        return r->path_info ? connpool_encoded_tail(r, r->path_info) : "";
+    }
+    return strncmp(r->uri, location, n) == 0
+               ? connpool_encoded_tail(r, r->uri + n)
+               : "";
 }

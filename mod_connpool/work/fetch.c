@@ -20,19 +20,59 @@
 
 #include <apr_strings.h>
 
+/* What a body is, and when a write is wanted: nobody else can judge that. */
+static const char *const of_writes[] = {"Content-Type",
+                                        "Content-Encoding",
+                                        "Content-Language",
+                                        "If-Match",
+                                        "If-None-Match",
+                                        "If-Unmodified-Since"};
+#define OF_WRITES (int)(sizeof(of_writes) / sizeof(*of_writes))
+
+static void hand_on(request_rec *r, const char *name,
+                    cp_fetch_request_t *request)
+{
+    cp_http_header_t *headers = (cp_http_header_t *)request->headers;
+    const char *value = apr_table_get(r->headers_in, name);
+
+    if (value) {
+        headers[request->header_count++] = (cp_http_header_t){name, value};
+    }
+}
+
+static int is_of_part(const char *name)
+{
+    return strcasecmp(name, "Range") == 0 || strcasecmp(name, "If-Range") == 0;
+}
+
+static void hand_on_named(request_rec *r, const connpool_upstream_t *up,
+                          cp_fetch_request_t *request, int is_whole)
+{
+    request->headers = apr_palloc(
+        r->pool, (apr_size_t)(up->headers->nelts + OF_WRITES)
+                     * sizeof(*request->headers));
+    for (int i = 0; i < up->headers->nelts; i++) {
+        const char *name = APR_ARRAY_IDX(up->headers, i, const char *);
+
+        if (is_whole || !is_of_part(name)) {
+            hand_on(r, name, request);
+        }
+    }
+}
+
 void connpool_hand_on_headers(request_rec *r, const connpool_upstream_t *up,
                               cp_fetch_request_t *request)
 {
-    cp_http_header_t *headers = apr_palloc(
-        r->pool, (apr_size_t)(up->headers->nelts + 1) * sizeof(*headers));
+    hand_on_named(r, up, request, 0);
+}
 
-    request->headers = headers;
-    for (int i = 0; i < up->headers->nelts; i++) {
-        const char *name = APR_ARRAY_IDX(up->headers, i, const char *);
-        const char *value = apr_table_get(r->headers_in, name);
-
-        if (value) {
-            headers[request->header_count++] = (cp_http_header_t){name, value};
+void connpool_hand_on_all(request_rec *r, const connpool_upstream_t *up,
+                          cp_fetch_request_t *request)
+{
+    hand_on_named(r, up, request, 1);
+    for (int i = 0; i < OF_WRITES && r->method_number != M_GET; i++) {
+        if (!connpool_hands_on(up, of_writes[i])) {
+            hand_on(r, of_writes[i], request);
         }
     }
 }

@@ -15,10 +15,16 @@ struct cp_fetch_request_t;
 struct cp_fetch_sink_t;
 struct cp_transfer_t;
 
-/** Add those of the request's headers that the upstream is to see. */
+/** Add those of the request's headers that the upstream is to see, who is
+ * asked for a part of the answer. */
 void connpool_hand_on_headers(request_rec *r,
                               const struct connpool_upstream_t *up,
                               struct cp_fetch_request_t *request);
+
+/** The same when the request as a whole goes to the upstream: a range, too, and
+ * what belongs to a write. */
+void connpool_hand_on_all(request_rec *r, const struct connpool_upstream_t *up,
+                          struct cp_fetch_request_t *request);
 
 /** One fetch under way, of many that a thread may have. Caller's storage,
  * zeroed. */
