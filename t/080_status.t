@@ -186,7 +186,7 @@ subtest 'shape of the JSON' => sub {
     has_exactly(
         $_,
         'name state cause since count errors reused retries rate_refused coalesced breaker breaker_opened '
-            . 'breaker_refused handshakes bytes statuses queue_us '
+            . 'breaker_refused handshakes bytes sent failovers statuses queue_us '
             . 'lookup_us connect_us tls_us first_byte_us us',
         "upstream $_->{name}"
         )

@@ -411,7 +411,9 @@ static int open_body(fetch_t *fetch)
         return ap_discard_request_body(r);
     }
     status = connpool_upload_open(&fetch->upload, r,
-                                  fetch->upstream->max_request);
+                                  fetch->upstream->max_request,
+                                  fetch->upstream->pool.acquire
+                                      + fetch->upstream->http.total);
     return status == OK ? OK : refuse_body(fetch, status) == OK ? DONE : status;
 }
 
@@ -430,6 +432,10 @@ static int finish_fetch(fetch_t *fetch, apr_status_t rv, const cp_error_t *err)
         return OK;
     }
     connpool_upload_leave(&fetch->upload);
+    if (err->cls == CP_ERR_CANCELLED && err->rv == APR_TIMEUP
+        && is_client_writing(fetch)) {
+        fetch->upload.status = HTTP_REQUEST_TIME_OUT;
+    }
     if (fetch->upload.status != 0 && !fetch->has_begun) {
         forget_head(fetch);
         return refuse_body(fetch, fetch->upload.status);

@@ -97,6 +97,7 @@ static void count_fetch(const connpool_upstream_t *up,
     }
     cp_stats_add(&stats->handshakes, result->handshakes);
     cp_stats_add(&stats->bytes, result->bytes);
+    cp_stats_add(&stats->sent, result->sent);
     cp_stats_add(&stats->statuses[status_class < 6 ? status_class : 5], 1);
     for (int i = 0; i < CP_SPANS; i++) {
         if (result->span_us[i] >= 0) {

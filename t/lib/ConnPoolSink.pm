@@ -308,7 +308,7 @@ sub _read_all {
 
 sub _do_none {
     my ($self, $client) = @_;
-    _answer($client, 404, "no such script\n");
+    _answer($client, 404, "no such script\n", 'Connection' => 'close');
     return 0;
 }
 

@@ -52,7 +52,6 @@ static size_t find_room(cp_upload_t *upload, char **pat)
     if (!upload->is_wanted || upload->is_complete) {
         room = 0;
     }
-    upload->is_blocked = upload->filled == CP_UPLOAD_WINDOW;
     pthread_mutex_unlock(&upload->lock);
     *pat = upload->ring + end;
     return room < CP_UPLOAD_WINDOW - end ? room : CP_UPLOAD_WINDOW - end;
@@ -77,6 +76,9 @@ apr_status_t cp_upload_fill(cp_upload_t *upload, const cp_source_t *source)
         apr_size_t got = 0;
         apr_status_t rv = source->read(source->baton, at, room, &got);
 
+        if (rv == APR_EAGAIN && moved > 0) {
+            break;
+        }
         if (rv != APR_SUCCESS && rv != APR_EOF) {
             return rv;
         }
@@ -115,6 +117,7 @@ int cp_upload_has_room(cp_upload_t *upload)
     pthread_mutex_lock(&upload->lock);
     has_room = upload->is_wanted && !upload->is_complete
                && upload->filled < CP_UPLOAD_WINDOW;
+    upload->is_blocked = upload->filled == CP_UPLOAD_WINDOW;
     pthread_mutex_unlock(&upload->lock);
     return has_room;
 }

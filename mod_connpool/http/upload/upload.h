@@ -39,7 +39,7 @@ void cp_upload_free(cp_upload_t *upload);
 /** Move what the source has into the ring, as far as there is room, once the
  * runner has asked for the body.
  * @return APR_SUCCESS, also with nothing to do; APR_EAGAIN: there is room, and
- * the source has nothing; or why the source failed */
+ * the source had nothing; or why the source failed */
 apr_status_t cp_upload_fill(cp_upload_t *upload, const cp_source_t *source);
 
 /** The runner waits for more, and can go on: it is to be told. True once. */
@@ -48,7 +48,8 @@ int cp_upload_must_wake(cp_upload_t *upload);
 /** The runner waits for the source. */
 int cp_upload_is_starved(cp_upload_t *upload);
 
-/** There is room for what the source may bring. */
+/** There is room for what the source may bring. When the ring is full the
+ * waiter is told of room. */
 int cp_upload_has_room(cp_upload_t *upload);
 
 /** Nothing was read from the source. */

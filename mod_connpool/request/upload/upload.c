@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/number.h"
 #include "http/upload/upload.h"
+#include "request/output.h"
 
 #include <apr_portable.h>
 #include <apr_strings.h>
@@ -21,12 +22,45 @@ static apr_status_t fail(connpool_upload_t *upload, int status, apr_status_t rv)
     return rv;
 }
 
+/* httpd does so only for who would wait. */
+static void tell_to_continue(request_rec *r)
+{
+    int status = r->status;
+    const char *line = r->status_line;
+
+    r->status = HTTP_CONTINUE;
+    r->status_line = NULL;
+    ap_send_interim_response(r, 0);
+    r->status = status;
+    r->status_line = line;
+}
+
+/* Even so httpd waits for what follows the last chunk: no longer than we do. */
+static apr_status_t get_brigade(const connpool_upload_t *upload,
+                                apr_read_type_e block, apr_size_t size)
+{
+    request_rec *r = upload->r;
+    apr_status_t rv;
+
+    if (!r->read_chunked) {
+        return ap_get_brigade(r->input_filters, upload->bb, AP_MODE_READBYTES,
+                              block, (apr_off_t)size);
+    }
+    connpool_limit_client_wait(r, cp_clock_left(upload->deadline));
+    rv = ap_get_brigade(r->input_filters, upload->bb, AP_MODE_READBYTES, block,
+                        (apr_off_t)size);
+    connpool_limit_client_wait(r, -1);
+    return rv;
+}
+
 static apr_status_t read_brigade(connpool_upload_t *upload,
                                  apr_read_type_e block, apr_size_t size)
 {
-    apr_status_t rv = ap_get_brigade(upload->r->input_filters, upload->bb,
-                                     AP_MODE_READBYTES, block, (apr_off_t)size);
+    apr_status_t rv = get_brigade(upload, block, size);
 
+    if (APR_STATUS_IS_EAGAIN(rv) && upload->r->expecting_100) {
+        tell_to_continue(upload->r);
+    }
     if (APR_STATUS_IS_EAGAIN(rv)
         || (rv == APR_SUCCESS && APR_BRIGADE_EMPTY(upload->bb))) {
         /* httpd's own limit of silence. */
@@ -78,8 +112,11 @@ static apr_status_t drain(connpool_upload_t *upload, char *room,
         const char *data;
         apr_size_t length;
 
+        if (APR_BUCKET_IS_EOS(bucket) && *pgot == 0) {
+            return end_body(upload);
+        }
         if (APR_BUCKET_IS_EOS(bucket)) {
-            return *pgot > 0 ? APR_SUCCESS : end_body(upload);
+            break;
         }
         if (APR_BUCKET_IS_METADATA(bucket)) {
             apr_bucket_delete(bucket);
@@ -140,7 +177,7 @@ static int is_changed(request_rec *r)
 }
 
 int connpool_upload_open(connpool_upload_t *upload, request_rec *r,
-                         apr_int64_t max)
+                         apr_int64_t max, apr_interval_time_t time)
 {
     int status = ap_setup_client_block(r, REQUEST_CHUNKED_DECHUNK);
 
@@ -149,6 +186,7 @@ int connpool_upload_open(connpool_upload_t *upload, request_rec *r,
     }
     upload->r = r;
     upload->max = max;
+    upload->deadline = cp_clock_after(time);
     upload->came_at = cp_clock_now();
     upload->source = (cp_source_t){read_source, upload, -1,
                                    client_descriptor(r)};

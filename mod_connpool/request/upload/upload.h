@@ -15,7 +15,8 @@ typedef struct connpool_upload_t {
     apr_bucket_brigade *bb; /* came, and not yet taken */
     apr_int64_t max;
     apr_int64_t seen;   /* bytes so far */
-    cp_clock_t came_at; /* the last of them */
+    cp_clock_t came_at;  /**< the last of them */
+    cp_clock_t deadline; /**< of the fetch, about */
     int is_there;       /**< the request has a body */
     int is_complete;    /**< all of it was read */
     int status;         /**< what to answer, when it could not be read: 400, 408,
@@ -24,9 +25,10 @@ typedef struct connpool_upload_t {
 
 /** Look at the request's headers; reads nothing, unless a filter of httpd's
  * decodes the body, which changes them when it is first read.
+ * @param time that the fetch may take
  * @return OK, or the status to answer */
 int connpool_upload_open(connpool_upload_t *upload, request_rec *r,
-                         apr_int64_t max);
+                         apr_int64_t max, apr_interval_time_t time);
 
 /** The sentence that belongs to its status. */
 const char *connpool_upload_detail(const connpool_upload_t *upload, int status);
