@@ -68,8 +68,12 @@ static void count_database(connpool_database_t *db, void *baton)
 
 static void count_upstream(connpool_upstream_t *up, void *baton)
 {
-    ((cp_segment_layout_t *)baton)->entries[CP_ENTRY_POOL]++;
-    ((cp_segment_layout_t *)baton)->entries[CP_ENTRY_UPSTREAM]++;
+    cp_segment_layout_t *layout = baton;
+
+    layout->entries[CP_ENTRY_POOL] += up->base_count;
+    layout->entries[CP_ENTRY_UPSTREAM] += up->base_count > 1
+                                              ? 1 + up->base_count
+                                              : 1;
 }
 
 static void count_query(connpool_query_t *query, void *baton)
@@ -143,12 +147,21 @@ static void enter_database(connpool_database_t *db, void *baton)
 static void enter_upstream(connpool_upstream_t *up, void *baton)
 {
     int *pfull = baton;
+    const char *server = server_key(up->server);
 
-    up->pool_entry = cp_segment_entry(connpool_child.segment, CP_ENTRY_POOL,
-                                      server_key(up->server), up->name);
     up->entry = cp_segment_entry(connpool_child.segment, CP_ENTRY_UPSTREAM,
-                                 server_key(up->server), up->name);
-    *pfull |= up->pool_entry < 0 || up->entry < 0;
+                                 server, up->name);
+    *pfull |= up->entry < 0;
+    for (int i = 0; i < up->base_count; i++) {
+        connpool_base_t *base = &up->bases[i];
+
+        base->pool_entry = cp_segment_entry(connpool_child.segment,
+                                            CP_ENTRY_POOL, server,
+                                            i == 0 ? up->name : base->name);
+        base->entry = cp_segment_entry(connpool_child.segment,
+                                       CP_ENTRY_UPSTREAM, server, base->name);
+        *pfull |= base->pool_entry < 0 || base->entry < 0;
+    }
 }
 
 static void enter_query(connpool_query_t *query, void *baton)
@@ -357,18 +370,22 @@ static void announce_database(connpool_database_t *db, void *baton)
 static void announce_upstream(connpool_upstream_t *up, void *baton)
 {
     const announcement_t *a = baton;
-    const char *doubt = up->http.socket
-                            ? NULL
-                            : cp_upstream_warning(a->p, &up->http, up->origin);
 
     ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, connpool_child.main_server,
                  "pool '%s' (http): %s; all upstreams of its server together "
                  "%d in each child",
                  up->name, describe_limit(a->p, &up->pool, a->children),
                  connpool_server(up->server)->http_max);
-    if (doubt) {
-        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, connpool_child.main_server,
-                     "upstream '%s': %s", up->name, doubt);
+    for (int i = 0; i < up->base_count && !up->http.socket; i++) {
+        const connpool_base_t *base = &up->bases[i];
+        const char *doubt = cp_upstream_warning(a->p, &base->http,
+                                                base->origin);
+
+        if (doubt) {
+            ap_log_error(APLOG_MARK, APLOG_NOTICE, 0,
+                         connpool_child.main_server, "upstream '%s': %s",
+                         base->name, doubt);
+        }
     }
 }
 

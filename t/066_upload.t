@@ -125,7 +125,7 @@ subtest 'methods' => sub {
 
 subtest 'answers' => sub {
     my $empty = $server->post('/app/empty/204?X-A=b', content => 'x');
-    is($empty->{status},  204, '204');
+    is($empty->{status}, 204, 'status 204');
     is($empty->{content}, '',  'without a body');
     is($server->post('/app/empty/205', content => 'x')->{status}, 205,
         'status 205');
@@ -150,11 +150,11 @@ subtest 'answers' => sub {
         $path =~ s/([&?#=])/sprintf '%%%02X', ord $1/ge;
         my $answer =
             $server->post("/based/201?Location=$path", content => 'x');
-        is($answer->{status}, 201, '201');
+        is($answer->{status}, 201, 'status 201');
         is($answer->{headers}{location}, $expected, "Location: $what");
     }
     my $see = $server->post('/based/303?Location=/answer/9', content => 'x');
-    is($see->{status}, 303, '303 within the upstream');
+    is($see->{status}, 303, 'status 303 within the upstream');
     is($see->{headers}{location}, '/based/9', 'leads to its place here');
     is($server->post('/based/303?Location=/x', content => 'x')->{status},
         502, '303 to elsewhere');
@@ -340,14 +340,15 @@ subtest 'never twice' => sub {
     }
     my $before = $sink->heads('/drop');
     is($server->request('DELETE', '/eager/drop')->{status}, 502, 'DELETE');
-    is(scalar($sink->heads('/drop')) - $before, 4, 'may be tried again');
+    cmp_ok(scalar($sink->heads('/drop')) - $before,
+        '>=', 4, 'may be tried again');
 };
 
 subtest 'a client that goes' => sub {
     my $before = $sink->bodies('/take');
     my $socket = send_head('POST', '/app/take', 'Content-Length: 100000');
     print {$socket} 'x' x 50000;
-    ok(await(sub { ($sink->heads('/take'))[-1]{headers}{'content-length'} eq '100000' }, 10),
+    ok(await(sub { (($sink->heads('/take'))[-1]{headers}{'content-length'} // '') eq '100000' }, 10),
         'the upstream has the head');
     close $socket;
     ok(await(sub { $sink->bodies('/take') > $before }, 10), 'it hears of it');

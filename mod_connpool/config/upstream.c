@@ -193,7 +193,11 @@ static const char *read_asking(cmd_parms *cmd, upstream_options_t *target)
     }
     if (up->http.socket) {
         error = connpool_check_socket(cmd, up->name, up->http.socket);
-        up->origin = apr_pstrcat(cmd->pool, "unix:", up->http.socket, NULL);
+        up->bases->origin = apr_pstrcat(cmd->pool, "unix:", up->http.socket,
+                                        NULL);
+    }
+    if (!error && up->http.socket && up->base_count > 1) {
+        error = "goes with one URL, not with several";
     }
     if (error) {
         return connpool_complaint(cmd, up->name, "socket", error);
@@ -203,6 +207,51 @@ static const char *read_asking(cmd_parms *cmd, upstream_options_t *target)
     }
     return error ? connpool_complaint(cmd, up->name, "set-headers", error)
                  : NULL;
+}
+
+static const char *add_base(apr_pool_t *p, connpool_upstream_t *up,
+                            const char *url)
+{
+    connpool_base_t *base = &up->bases[up->base_count];
+    const char *error = cp_upstream_check_url(p, url, &base->origin);
+
+    if (error) { /* no word of the URL where it may hold a password */
+        return strchr(url, '@') ? apr_pstrcat(p, "the URL ", error, NULL)
+                                : apr_psprintf(p, "'%s' %s", url, error);
+    }
+    for (int i = 0; i < up->base_count; i++) {
+        if (strcmp(up->bases[i].http.url, url) == 0) {
+            return apr_psprintf(p, "'%s' is named twice", url);
+        }
+    }
+    base->http.url = url;
+    up->base_count++;
+    return NULL;
+}
+
+/* "http://a/ http://b/" */
+static const char *read_bases(apr_pool_t *p, connpool_upstream_t *up,
+                              const char *text)
+{
+    char *url, *state, *urls = apr_pstrdup(p, text);
+    const char *error = NULL;
+
+    up->bases = apr_pcalloc(p, CONNPOOL_BASES_MAX * sizeof(*up->bases));
+    for (url = apr_strtok(urls, " \t", &state); url && !error;
+         url = apr_strtok(NULL, " \t", &state)) {
+        error = up->base_count < CONNPOOL_BASES_MAX
+                    ? add_base(p, up, url)
+                    : apr_psprintf(p, "more than %d URLs", CONNPOOL_BASES_MAX);
+    }
+    if (!error && up->base_count == 0) {
+        error = "no URL is named";
+    }
+    for (int i = 0; i < up->base_count; i++) {
+        up->bases[i].name = up->base_count == 1
+                                ? up->name
+                                : apr_psprintf(p, "%s#%d", up->name, i + 1);
+    }
+    return error;
 }
 
 const char *connpool_cmd_upstream(cmd_parms *cmd, void *dummy, const char *line)
@@ -220,16 +269,11 @@ const char *connpool_cmd_upstream(cmd_parms *cmd, void *dummy, const char *line)
     cp_options_clear(upstream_options, target);
     cp_options_complete(upstream_options, target);
     up->name = up->pool.name = up->http.name = words[0];
-    up->http.url = words[1];
     up->server = cmd->server;
     up->where = connpool_where(cmd);
-    error = cp_upstream_check_url(cmd->pool, words[1], &up->origin);
-    if (error) { /* no word of the URL where it may hold a password */
-        return connpool_complaint(
-            cmd, up->name, NULL,
-            strchr(words[1], '@')
-                ? apr_pstrcat(cmd->pool, "the URL ", error, NULL)
-                : apr_psprintf(cmd->pool, "'%s' %s", words[1], error));
+    error = read_bases(cmd->pool, up, words[1]);
+    if (error) {
+        return connpool_complaint(cmd, up->name, NULL, error);
     }
     error = connpool_read_options(cmd, up->name, words + 2, keys);
     if (error) {

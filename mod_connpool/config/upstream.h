@@ -10,12 +10,25 @@
 #include "pool/pool.h"
 #include "pool/rate/rate.h"
 
+#define CONNPOOL_BASES_MAX 8
+
+/** One of the URLs of an upstream. */
+typedef struct connpool_base_t {
+    const char *name;   /**< "app#1"; of the only one the upstream's */
+    const char *origin; /**< scheme://host:port, or unix:PATH */
+    cp_upstream_config_t http;
+    int pool_entry; /**< of the first one the upstream's */
+    int entry;      /**< of the only one the upstream's */
+    struct connpool_up_child_t *child;
+} connpool_base_t;
+
 typedef struct connpool_upstream_t {
     const char *name;
     server_rec *server;
     const char *where;
-    const char *origin; /* scheme://host:port */
-    cp_upstream_config_t http;
+    connpool_base_t *bases; /* in the order in which they are asked */
+    int base_count;
+    cp_upstream_config_t http; /* what they have in common */
     cp_pool_config_t pool;
     int perhost;
     apr_int64_t methods;     /* bits of httpd's numbers */
@@ -26,9 +39,7 @@ typedef struct connpool_upstream_t {
     cp_rate_limit_t rate; /* of all children together; count 0: none */
     cp_log_limit_t complaints[CP_ERR_CLASSES]; /* of this child */
     apr_array_header_t *headers; /* const char *: request headers to forward */
-    int pool_entry;
     int entry;
-    struct connpool_up_child_t *child;
 } connpool_upstream_t;
 
 /** Does it get this header of requests? */

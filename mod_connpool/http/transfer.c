@@ -165,6 +165,11 @@ void cp_transfer_finish(cp_transfer_t *t)
     }
 }
 
+int cp_transfer_may_repeat(const cp_transfer_t *t)
+{
+    return t->is_over && t->result.may_repeat;
+}
+
 /* Nobody wants the rest. Others of the bell may have rung meanwhile. */
 static void give_up(cp_transfer_t *t)
 {

@@ -12,9 +12,14 @@
 const char *connpool_place_here(request_rec *r, const connpool_upstream_t *up,
                                 const char *path_info, const char *location)
 {
-    const char *tail = cp_upstream_inside(r->pool, up->child->upstream,
-                                          path_info, location);
+    const char *tail = NULL;
 
+    /* Which of them has answered? A whole URL says it, and of paths those of
+     * the first one are right. */
+    for (int i = 0; i < up->base_count && !tail; i++) {
+        tail = cp_upstream_inside(r->pool, up->bases[i].child->upstream,
+                                  path_info, location);
+    }
     return tail ? apr_pstrcat(
                r->pool, ap_os_escape_path(r->pool, connpool_place_path(r), 1),
                tail, NULL)

@@ -6,6 +6,7 @@
 #include "glue.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "http/job/fetch.h"
 #include "http/upstream/breaker.h"
 #include "request/hold.h"
 
@@ -32,11 +33,38 @@ typedef struct connpool_fetch_run_t {
     request_rec *r;
     struct connpool_upstream_t *up; /* NULL: not opened, or closed */
     connpool_hold_t *hold;
-    struct cp_transfer_t *transfer;
+    struct cp_transfer_t *transfer; /* NULL: no other URL could be asked */
     apr_interval_time_t waited;
-    cp_admission_t admission; /* by the upstream's breaker */
+    cp_admission_t admission; /* by the breaker of the URL that is asked */
     int is_hurried;           /* it has less time than the upstream may take */
+    int base;                 /* the URL that is asked */
+    unsigned tried;           /* bits of those that were, or refused */
+    cp_clock_t began;
+    cp_clock_t deadline;
+    cp_fetch_request_t request;
+    cp_fetch_sink_t sink;
+    struct cp_bell_t *bell;
+    cp_error_t failure; /* of the URL asked last, without a transfer */
 } connpool_fetch_run_t;
+
+/* For the two files of fetches: which URL is asked (base.c). */
+
+/** Borrow a connection to the first URL, among those that were not tried, whose
+ * breaker admits.
+ * @return as connpool_fetch_open */
+apr_status_t connpool_base_hold(connpool_fetch_run_t *run, request_rec *r,
+                                int how, cp_error_t *err);
+
+/** Is there another one to ask? */
+int connpool_base_is_left(const connpool_fetch_run_t *run);
+
+/** The first one whose breaker admits, for who asks once only. */
+const struct connpool_base_t *connpool_base_first(
+    const struct connpool_upstream_t *up);
+
+/** What came of asking it. */
+void connpool_base_report(const connpool_fetch_run_t *run,
+                          cp_outcome_t outcome, const cp_error_t *err);
 
 /** Borrow from the upstream's pool, and begin. Who has fetches of the same
  * request open already passes CONNPOOL_HOLD_AT_ONCE in `how`, else 0: who
