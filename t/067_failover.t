@@ -138,7 +138,7 @@ subtest 'the breaker of a URL' => sub {
 subtest 'all are gone' => sub {
     $second->stop;
     my $answer = $server->get('/try/hello');
-    is($answer->{status}, 502, '502');
+    is($answer->{status}, 502, 'an error');
     like(ConnPoolTest::decode($answer)->{detail},
         qr/^upstream 'try': none of the upstream's URLs answers\.$/,
         'in one sentence');
