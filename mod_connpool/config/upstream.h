@@ -33,8 +33,8 @@ typedef struct connpool_upstream_t {
     int perhost;
     apr_int64_t methods;     /* bits of httpd's numbers */
     apr_int64_t max_request; /* bytes of a request's body */
-    int coalesces; /* equal fetches at one time share one */
-    int breaker;   /* failures in a row that open it, 0: never */
+    int coalesces;           /* equal fetches at one time share one */
+    int breaker;             /* failures in a row that open it, 0: never */
     int overflow_direct;
     cp_rate_limit_t rate; /* of all children together; count 0: none */
     cp_log_limit_t complaints[CP_ERR_CLASSES]; /* of this child */

@@ -29,11 +29,11 @@ typedef struct fetch_t {
     connpool_upstream_t *upstream;
     const char *method;
     connpool_upload_t upload; /* the request's body */
-    cp_clock_t deadline; /* for the client to have read it all */
-    int has_begun;       /* some of the answer is on its way to the client */
-    int is_events;       /* what comes is wanted at once */
-    int is_redirect;     /* which we do not follow, and cannot hand on */
-    int is_done;         /* answered without the body: 304 */
+    cp_clock_t deadline;      /* for the client to have read it all */
+    int has_begun;   /* some of the answer is on its way to the client */
+    int is_events;   /* what comes is wanted at once */
+    int is_redirect; /* which we do not follow, and cannot hand on */
+    int is_done;     /* answered without the body: 304 */
     /* What is collected: in the file, and behind that in the buffer. */
     apr_file_t *file; /* NULL: none is needed */
     apr_off_t filed;
@@ -395,9 +395,8 @@ static int refuse_body(fetch_t *fetch, int status)
         && status == HTTP_REQUEST_ENTITY_TOO_LARGE) {
         fetch->r->connection->keepalive = AP_CONN_CLOSE;
     }
-    return connpool_problem(fetch->r, status,
-                            connpool_upload_detail(&fetch->upload, status),
-                            NULL);
+    return connpool_problem(
+        fetch->r, status, connpool_upload_detail(&fetch->upload, status), NULL);
 }
 
 /* Begin to look at the body, or answer: OK: go on. */
@@ -410,10 +409,9 @@ static int open_body(fetch_t *fetch)
         fetch->upload.is_complete = 1;
         return ap_discard_request_body(r);
     }
-    status = connpool_upload_open(&fetch->upload, r,
-                                  fetch->upstream->max_request,
-                                  fetch->upstream->pool.acquire
-                                      + fetch->upstream->http.total);
+    status = connpool_upload_open(
+        &fetch->upload, r, fetch->upstream->max_request,
+        fetch->upstream->pool.acquire + fetch->upstream->http.total);
     return status == OK ? OK : refuse_body(fetch, status) == OK ? DONE : status;
 }
 
@@ -488,9 +486,8 @@ int connpool_fetch_handler(request_rec *r)
         return OK;
     }
     if (r->method_number != M_GET && connpool_is_cross_site(r)) {
-        return connpool_problem(r, HTTP_FORBIDDEN,
-                                "Another site's page may not write here.",
-                                NULL);
+        return connpool_problem(
+            r, HTTP_FORBIDDEN, "Another site's page may not write here.", NULL);
     }
     fetch.method = method_of(r);
     status = open_body(&fetch);

@@ -15,8 +15,8 @@ static cp_breaker_t *breaker_of(const connpool_base_t *base)
     return base->child ? base->child->breaker : NULL;
 }
 
-static apr_status_t admit(connpool_fetch_run_t *run, const connpool_base_t *base,
-                          cp_error_t *err)
+static apr_status_t admit(connpool_fetch_run_t *run,
+                          const connpool_base_t *base, cp_error_t *err)
 {
     cp_breaker_t *breaker = breaker_of(base);
 

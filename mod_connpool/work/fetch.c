@@ -21,12 +21,9 @@
 #include <apr_strings.h>
 
 /* What a body is, and when a write is wanted: nobody else can judge that. */
-static const char *const of_writes[] = {"Content-Type",
-                                        "Content-Encoding",
-                                        "Content-Language",
-                                        "If-Match",
-                                        "If-None-Match",
-                                        "If-Unmodified-Since"};
+static const char *const of_writes[] = {
+    "Content-Type", "Content-Encoding", "Content-Language",
+    "If-Match",     "If-None-Match",    "If-Unmodified-Since"};
 #define OF_WRITES (int)(sizeof(of_writes) / sizeof(*of_writes))
 
 static void hand_on(request_rec *r, const char *name,
@@ -48,9 +45,9 @@ static int is_of_part(const char *name)
 static void hand_on_named(request_rec *r, const connpool_upstream_t *up,
                           cp_fetch_request_t *request, int is_whole)
 {
-    request->headers = apr_palloc(
-        r->pool, (apr_size_t)(up->headers->nelts + OF_WRITES)
-                     * sizeof(*request->headers));
+    request->headers = apr_palloc(r->pool,
+                                  (apr_size_t)(up->headers->nelts + OF_WRITES)
+                                      * sizeof(*request->headers));
     for (int i = 0; i < up->headers->nelts; i++) {
         const char *name = APR_ARRAY_IDX(up->headers, i, const char *);
 
@@ -77,8 +74,8 @@ void connpool_hand_on_all(request_rec *r, const connpool_upstream_t *up,
     }
 }
 
-static void count_at(cp_upstream_stats_t *stats, const cp_fetch_result_t *result,
-                     cp_error_class_t cls)
+static void count_at(cp_upstream_stats_t *stats,
+                     const cp_fetch_result_t *result, cp_error_class_t cls)
 {
     int status_class = result->status / 100;
     /* Who goes away has not found the upstream broken. */
@@ -232,9 +229,8 @@ apr_status_t connpool_fetch_open(connpool_fetch_run_t *run, request_rec *r,
         return count_unborn(run, rv, err->cls);
     }
     run->deadline = cp_clock_after(
-        request->total > 0 && request->total < up->http.total
-            ? request->total
-            : up->http.total);
+        request->total > 0 && request->total < up->http.total ? request->total
+                                                              : up->http.total);
     rv = start(run, err);
     if (rv != APR_SUCCESS) {
         return count_unborn(run, rv, err->cls);

@@ -63,8 +63,8 @@ const struct connpool_base_t *connpool_base_first(
     const struct connpool_upstream_t *up);
 
 /** What came of asking it. */
-void connpool_base_report(const connpool_fetch_run_t *run,
-                          cp_outcome_t outcome, const cp_error_t *err);
+void connpool_base_report(const connpool_fetch_run_t *run, cp_outcome_t outcome,
+                          const cp_error_t *err);
 
 /** Borrow from the upstream's pool, and begin. Who has fetches of the same
  * request open already passes CONNPOOL_HOLD_AT_ONCE in `how`, else 0: who

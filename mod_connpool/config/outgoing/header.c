@@ -21,11 +21,19 @@ typedef struct reading_t {
 
 int connpool_is_own_header(const char *name)
 {
-    static const char *const names[] = {
-        "host",    "connection", "keep-alive",        "te",
-        "trailer", "upgrade",    "transfer-encoding", "expect",
-        "trailers", "proxy-connection", "http2-settings", "content-length",
-        "accept-encoding"};
+    static const char *const names[] = {"host",
+                                        "connection",
+                                        "keep-alive",
+                                        "te",
+                                        "trailer",
+                                        "upgrade",
+                                        "transfer-encoding",
+                                        "expect",
+                                        "trailers",
+                                        "proxy-connection",
+                                        "http2-settings",
+                                        "content-length",
+                                        "accept-encoding"};
 
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
         if (strcasecmp(name, names[i]) == 0) {
@@ -107,20 +115,22 @@ static const char *check_header(const reading_t *reading, const char *name,
     }
     if (connpool_is_own_header(name) || strcasecmp(name, "range") == 0
         || strcasecmp(name, "if-range") == 0) {
-        return apr_psprintf(p, "'%s' cannot be set: it is about the "
-                               "connection or its bytes",
+        return apr_psprintf(p,
+                            "'%s' cannot be set: it is about the "
+                            "connection or its bytes",
                             name);
     }
     for (int i = 0; i < reading->headers->nelts; i++) {
-        if (strcasecmp(APR_ARRAY_IDX(reading->headers, i, cp_http_header_t).name,
-                       name)
+        if (strcasecmp(
+                APR_ARRAY_IDX(reading->headers, i, cp_http_header_t).name, name)
             == 0) {
             return apr_psprintf(p, "'%s' is set twice", name);
         }
     }
     if (!*value || *ap_scan_http_field_content(value)) {
-        return apr_psprintf(p, "the value of '%s' is empty, or holds what no "
-                               "header may",
+        return apr_psprintf(p,
+                            "the value of '%s' is empty, or holds what no "
+                            "header may",
                             name);
     }
     return NULL;

@@ -16,8 +16,8 @@
 const char *connpool_read_methods(apr_pool_t *p, const char *list,
                                   apr_int64_t *pmethods)
 {
-    static const char *const allowed[] = {"GET", "HEAD",  "POST",
-                                          "PUT", "PATCH", "DELETE", NULL};
+    static const char *const allowed[] = {"GET",   "HEAD",   "POST", "PUT",
+                                          "PATCH", "DELETE", NULL};
     char *names = apr_pstrdup(p, list ? list : "GET");
     char *name, *state;
     int has_head = 0;
@@ -71,8 +71,8 @@ const char *connpool_check_socket(cmd_parms *cmd, const char *upstream,
     }
     if (rv != APR_SUCCESS && connpool_is_last_reading()) {
         ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_WARNING, rv, cmd->server,
-                     "ConnPoolUpstream %s: socket=%s is not there now", upstream,
-                     path);
+                     "ConnPoolUpstream %s: socket=%s is not there now",
+                     upstream, path);
     }
     return NULL;
 }

@@ -9,7 +9,8 @@
 /** A start reads the configuration twice, a configtest once: when to warn. */
 int connpool_is_last_reading(void);
 
-/* All that follow return NULL, or a sentence that names the value and what is allowed. */
+/* All that follow return NULL, or a sentence that names the value and what is
+ * allowed. */
 
 /** "GET,POST": bits of httpd's numbers. GET brings HEAD. NULL: GET alone. */
 const char *connpool_read_methods(apr_pool_t *p, const char *list,

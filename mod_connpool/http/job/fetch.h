@@ -17,7 +17,7 @@ struct cp_source_t;
 
 /** What to ask for. What it points to is borrowed until the fetch is over. */
 typedef struct cp_fetch_request_t {
-    const char *method;    /**< "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE" */
+    const char *method; /**< "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE" */
     const char *path_info; /**< appended to the URL's path, already encoded as
                                 it came; NULL or "": none */
     const char *query;     /**< appended with ? or &; NULL or "": none */
@@ -59,7 +59,8 @@ typedef struct cp_fetch_result_t {
     int answered;      /**< something came, if only what is not passed on */
     int reused;        /**< ran over a socket that was open already */
     int retries;
-    int may_repeat; /**< it failed, and another upstream may be asked the same */
+    int may_repeat; /**< it failed, and another upstream may be asked the same
+                     */
     int is_late;    /**< all its time is over, not only that of a phase */
     int ran_inline; /**< without the loop */
     int handshakes; /**< of TLS */

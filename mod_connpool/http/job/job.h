@@ -70,9 +70,9 @@ struct cp_job_t {
     int is_head;
     int follows_redirects;
     int accepts_gzip;
-    cp_upload_t *upload;       /* the request's body; NULL: none. The job's */
-    apr_int64_t upload_size;   /* -1: not known */
-    void *owner;                    /* the runner; NULL when run inline */
+    cp_upload_t *upload;     /* the request's body; NULL: none. The job's */
+    apr_int64_t upload_size; /* -1: not known */
+    void *owner;             /* the runner; NULL when run inline */
     void (*release)(void *owner);   /* drops the job's reference to it */
     cp_bell_t *bell;                /* rings for has_news; holds a reference */
     void (*on_news)(cp_job_t *job); /* see that the waiter looks; NULL inline */

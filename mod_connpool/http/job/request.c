@@ -184,10 +184,12 @@ apr_status_t cp_http_build_url(CURLU **purl, const cp_upstream_t *upstream,
 /* Those that frame the message or that are ours to set. */
 static int is_ours(const char *name)
 {
-    static const char *const ours[] = {
-        "Host",       "Connection",       "Content-Length", "Transfer-Encoding",
-        "Upgrade",    "TE",               "Trailer",        "Accept-Encoding",
-        "Keep-Alive", "Proxy-Connection", "Expect"};
+    static const char *const ours[] = {"Host",           "Connection",
+                                       "Content-Length", "Transfer-Encoding",
+                                       "Upgrade",        "TE",
+                                       "Trailer",        "Accept-Encoding",
+                                       "Keep-Alive",     "Proxy-Connection",
+                                       "Expect"};
 
     for (size_t i = 0; i < sizeof(ours) / sizeof(*ours); i++) {
         if (strcasecmp(name, ours[i]) == 0) {

@@ -27,8 +27,8 @@ typedef struct cp_upstream_config_t {
     const char *ca;      /**< PEM file, NULL: the system's */
     const char *cert;    /**< client certificate and key, NULL: none */
     const char *key;
-    const char *socket;  /**< path of a Unix socket to connect to instead of the
-                              URL's host; NULL: none */
+    const char *socket; /**< path of a Unix socket to connect to instead of the
+                             URL's host; NULL: none */
     const struct cp_http_header_t *set_headers; /**< sent with each request,
                                                      whatever its own are */
     int set_header_count;

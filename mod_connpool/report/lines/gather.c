@@ -249,8 +249,8 @@ static void add_bases(connpool_status_t *report, const connpool_upstream_t *up,
         sum->breaker_opened += part->breaker_opened;
         sum->breaker_probes += part->breaker_probes;
     }
-    APR_ARRAY_IDX(report->upstreams, own, connpool_upstream_line_t).breaker =
-        best;
+    APR_ARRAY_IDX(report->upstreams, own, connpool_upstream_line_t)
+        .breaker = best;
 }
 
 static void add_upstream(connpool_status_t *report,

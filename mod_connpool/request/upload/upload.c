@@ -98,7 +98,8 @@ static apr_status_t count(connpool_upload_t *upload, apr_size_t size)
                : APR_SUCCESS;
 }
 
-/* Take what the brigade has, as far as it fits: *pgot is 0 when it had no bytes.
+/* Take what the brigade has, as far as it fits: *pgot is 0 when it had no
+ * bytes.
  */
 static apr_status_t drain(connpool_upload_t *upload, char *room,
                           apr_size_t size, apr_size_t *pgot)
@@ -211,10 +212,9 @@ const char *connpool_upload_detail(const connpool_upload_t *upload, int status)
 {
     switch (status) {
     case HTTP_REQUEST_ENTITY_TOO_LARGE:
-        return apr_pstrcat(upload->r->pool,
-                           "The request's body is larger than ",
-                           cp_params_show_size(upload->r->pool, upload->max),
-                           ".", NULL);
+        return apr_pstrcat(
+            upload->r->pool, "The request's body is larger than ",
+            cp_params_show_size(upload->r->pool, upload->max), ".", NULL);
     case HTTP_REQUEST_TIME_OUT:
         return "The request's body came too slowly.";
     default:

@@ -14,13 +14,13 @@ typedef struct connpool_upload_t {
     request_rec *r;
     apr_bucket_brigade *bb; /* came, and not yet taken */
     apr_int64_t max;
-    apr_int64_t seen;   /* bytes so far */
+    apr_int64_t seen;    /* bytes so far */
     cp_clock_t came_at;  /**< the last of them */
     cp_clock_t deadline; /**< of the fetch, about */
-    int is_there;       /**< the request has a body */
-    int is_complete;    /**< all of it was read */
-    int status;         /**< what to answer, when it could not be read: 400, 408,
-                             413; 0 */
+    int is_there;        /**< the request has a body */
+    int is_complete;     /**< all of it was read */
+    int status; /**< what to answer, when it could not be read: 400, 408,
+                     413; 0 */
 } connpool_upload_t;
 
 /** Look at the request's headers; reads nothing, unless a filter of httpd's
