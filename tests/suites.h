@@ -34,6 +34,7 @@ SUITE(http);
 SUITE(loop);
 SUITE(transfer);
 SUITE(gunzip);
+SUITE(upload);
 SUITE(inherit);
 SUITE(hash);
 SUITE(flight);
