@@ -12,8 +12,10 @@
 #include "http/loop.h"
 #include "http/upload/upload.h"
 
-/* Between two looks at a source without a descriptor. */
-#define LOOK_EVERY apr_time_from_msec(5)
+/* Between two looks at a source without a descriptor: longer and longer while
+ * nothing comes. */
+#define FIRST_PAUSE   apr_time_from_msec(1)
+#define LONGEST_PAUSE apr_time_from_msec(16)
 
 apr_status_t cp_attempt_feed_begin(cp_transfer_t *t)
 {
@@ -50,6 +52,9 @@ apr_status_t cp_attempt_feed(cp_transfer_t *t)
                              "the request's body could not be read");
     }
     t->is_deceived &= rv == APR_EAGAIN;
+    if (rv == APR_SUCCESS || t->look_pause == 0) {
+        t->look_pause = FIRST_PAUSE;
+    }
     if (cp_upload_must_wake(job->upload)) {
         excuse_upstream(job);
         if (t->is_inline) {
@@ -83,7 +88,10 @@ int cp_attempt_source_fd(cp_transfer_t *t, cp_clock_t *puntil)
     }
     /* A filter may want more than the socket has before it gives anything. */
     t->is_deceived = 0;
-    next = cp_clock_after(LOOK_EVERY);
+    next = cp_clock_after(t->look_pause);
+    if (t->look_pause < LONGEST_PAUSE) {
+        t->look_pause *= 2;
+    }
     *puntil = next < *puntil ? next : *puntil;
     return -1;
 }
