@@ -386,7 +386,7 @@ subtest 'an upstream that is slow' => sub {
 };
 
 subtest 'both ways at once' => sub {
-    my $body   = join '', map { sprintf "%07d\n", $_ } 1 .. 1_000_000;
+    my $body   = join '', map { sprintf "%07d\n", $_ } 1 .. 5_000_000;
     my $answer = $server->post('/app/mirror', content => $body, timeout => 120);
     is($answer->{status}, 200, 'what comes back');
     is(md5_hex($answer->{content}), md5_hex($body), 'is what went out');
