@@ -15,7 +15,7 @@ FUZZ_CC ?= clang
 FUZZ_SECONDS ?= 60
 
 # The core links without httpd: the unit tests are made of it.
-CORE_FOLDERS := base base/bytes stats stats/state pool pool/rate database database/sqlite \
+CORE_FOLDERS := base base/bytes stats stats/state pool pool/rate pool/wait database database/sqlite \
                 database/sqlite/text database/sqlite/guard http http/upstream http/upload http/job \
                 answers answers/shared
 SOURCES      := $(sort $(shell find mod_connpool -name '*.c'))
@@ -68,7 +68,7 @@ FUZZERS   := $(FUZZ:%=$(BUILD)/fuzzing/%)
 # more than the core.
 fuzz_without = $(addsuffix .o,$(addprefix $1/mod_connpool/,\
                $(if $(filter entry,$2),answers/shared/entry) $(if $(filter header,$2),http/job/job)))
-fuzz_with    = $(if $(filter body,$2),$(addprefix $1/mod_connpool/,request/body.o request/input.o))
+fuzz_with    = $(if $(filter body,$2),$(addprefix $1/mod_connpool/,request/body.o request/input.o request/param/nested.o))
 fuzz_objects = $1/tests/fuzz/fuzz_$2.o $1/tests/fuzz/support.o $(call fuzz_with,$1,$2) \
                $(filter-out $(call fuzz_without,$1,$2),$(CORE:%.c=$1/%.o))
 FUZZ_LIBS    = -lapr-1 -laprutil-1 $(LIBS) -lm
@@ -187,6 +187,7 @@ run: ## install what is missing, build, serve the demo on 127.0.0.1:PORT
 e2e_tests   = $(wildcard t/*.t)
 other_tests = $(shell grep -L '^\# MPM: event' $(e2e_tests))
 prove       = CONNPOOL_BUILD='$(abspath $(BUILD))' $(PROVE) -j$(JOBS) --timer
+prove_under = BUILD='$(abspath $(BUILD))' PROVE='$(PROVE)' JOBS='$(JOBS)' scripts/prove.sh
 
 check: ## install what is missing, build, unit tests, guards, end-to-end tests
 	BUILD='$(abspath $(BUILD))' scripts/install-deps.sh run check
@@ -211,9 +212,9 @@ fuzzers: $(FUZZERS)
 
 check-e2e: test-programs ## end-to-end tests under the MPMs worker, prefork, event
 	@test -n '$(e2e_tests)' || { echo 'no tests in t/' >&2; exit 1; }
-	CONNPOOL_MPM=worker $(prove) $(other_tests)
-	CONNPOOL_MPM=prefork $(prove) $(other_tests)
-	CONNPOOL_MPM=event $(prove) $(e2e_tests)
+	$(prove_under) worker $(other_tests)
+	$(prove_under) prefork $(other_tests)
+	$(prove_under) event $(e2e_tests)
 
 # What was seen is written by the tests that inject the faults.
 faults: test-programs ## tests/FAULTS.md anew: what was broken on purpose, and seen

@@ -13,7 +13,7 @@
 #include "request/account.h"
 #include "request/output.h"
 #include "request/upload/upload.h"
-#include "serve/path.h"
+#include "serve/location.h"
 #include "serve/serve.h"
 #include "work/fetch.h"
 

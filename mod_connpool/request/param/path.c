@@ -2,10 +2,9 @@
  * A part of a request's path in the encoding that it came in. httpd decodes
  * r->uri, and no encoding of that is the client's again: "%2F" is not "/", and
  * what AllowEncodedSlashes NoDecode keeps looks like "%252F" decoded. */
-#include "serve/path.h"
+#include "request/param/path.h"
 
 #include "glue.h"
-#include "config/setting.h"
 
 #include <apr_lib.h>
 #include <apr_strings.h>
@@ -122,55 +121,43 @@ static const char *encode_anew(request_rec *r, const char *tail)
     return encoded;
 }
 
-const char *connpool_encoded_tail(request_rec *r, const char *tail)
+/* As the client has sent it; NULL: somebody has rewritten the path. */
+static const char *sent_tail(request_rec *r, const char *tail)
 {
     apr_size_t size = strlen(r->uri), rest = strlen(tail);
     const char *encoded = encoded_path(r);
-    const char *found = NULL;
 
-    if (encoded && rest <= size && strcmp(r->uri + size - rest, tail) == 0) {
-        found = find_tail(encoded, r->uri, r->uri + size - rest);
-    }
+    return encoded && rest <= size && strcmp(r->uri + size - rest, tail) == 0
+               ? find_tail(encoded, r->uri, r->uri + size - rest)
+               : NULL;
+}
+
+const char *connpool_encoded_tail(request_rec *r, const char *tail)
+{
+    const char *found = sent_tail(r, tail);
+
     return found ? encode_rest(r, found) : encode_anew(r, tail);
 }
 
-/* The Location that serves, without the slash at its end; NULL: another kind of
- * place does. */
-static const char *location_of(request_rec *r)
+/* "%2F", or what becomes it. */
+static int has_encoded_slash(const char *path)
 {
-    const connpool_place_t *place = &connpool_dir(r)->served;
-    apr_size_t n;
+    for (; *path && *path != '?'; path++) {
+        if (strncasecmp(path, "%2F", 3) == 0
+            || strncasecmp(path, "%252F", 5) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
 
-    if (place->kind != CONNPOOL_PLACE_LOCATION || !place->path) {
+const char *connpool_raw_tail(request_rec *r, const char *tail)
+{
+    const char *found = sent_tail(r, tail);
+
+    if (!found && slash_config(r)->allow_encoded_slashes && r->unparsed_uri
+        && has_encoded_slash(r->unparsed_uri)) {
         return NULL;
     }
-    n = strlen(place->path);
-    while (n > 0 && place->path[n - 1] == '/') {
-        n--;
-    }
-    return apr_pstrndup(r->pool, place->path, n);
-}
-
-const char *connpool_place_path(request_rec *r)
-{
-    const char *location = location_of(r);
-    apr_size_t size = strlen(r->uri);
-    apr_size_t rest = r->path_info ? strlen(r->path_info) : 0;
-
-    return location ? location
-                    : apr_pstrndup(r->pool, r->uri,
-                                   rest <= size ? size - rest : size);
-}
-
-const char *connpool_path_behind_place(request_rec *r)
-{
-    const char *location = location_of(r);
-    apr_size_t n = location ? strlen(location) : 0;
-
-    if (!location) {
-        return r->path_info ? connpool_encoded_tail(r, r->path_info) : "";
-    }
-    return strncmp(r->uri, location, n) == 0
-               ? connpool_encoded_tail(r, r->uri + n)
-               : "";
+    return found ? found : encode_anew(r, tail);
 }
