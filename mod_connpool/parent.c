@@ -73,9 +73,7 @@ static void count_upstream(connpool_upstream_t *up, void *baton)
     cp_segment_layout_t *layout = baton;
 
     layout->entries[CP_ENTRY_POOL] += up->base_count;
-    layout->entries[CP_ENTRY_UPSTREAM] += up->base_count > 1
-                                              ? 1 + up->base_count
-                                              : 1;
+    layout->entries[CP_ENTRY_UPSTREAM] += up->base_count + (up->base_count > 1);
 }
 
 static void count_query(connpool_query_t *query, void *baton)
