@@ -106,6 +106,7 @@ typedef struct cp_query_stats_t {
     uint64_t stale;     /**< answered with what had expired */
     uint64_t coalesced; /**< answered with what another request's run brought */
     uint64_t stores;
+    uint64_t misfits;    /**< values that are not what json= or types= says */
     uint64_t bypassed;   /**< carried credentials: neither looked nor kept */
     uint64_t unprepared; /**< 0 or 1: it could not be prepared */
     uint64_t is_known;   /**< 0 or 1: this child has tried to prepare it,

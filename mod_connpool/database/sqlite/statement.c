@@ -320,6 +320,11 @@ const char *cp_statement_column_name(cp_statement_t *st, int i)
     return name ? name : "";
 }
 
+const char *cp_statement_column_type(cp_statement_t *st, int i)
+{
+    return sqlite3_column_decltype(st->stmt, i);
+}
+
 static void take_bytes(cp_value_t *value, const void *data,
                        sqlite3_value *column)
 {

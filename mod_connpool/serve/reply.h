@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What goes out beside the bytes of a query's answer, and what a write is asked
+ * that it does not know. */
+#ifndef CONNPOOL_SERVE_REPLY_H
+#define CONNPOOL_SERVE_REPLY_H
+
+#include "glue.h"
+
+struct connpool_query_t;
+struct connpool_served_t;
+
+/** NULL, or why this write must not be done for this request: it has a
+ * precondition that nothing of the query looks at. */
+const char *connpool_unread_condition(request_rec *r,
+                                      const struct connpool_query_t *query);
+
+/** Status and headers of an answer that has a body. */
+void connpool_set_status(request_rec *r, int status);
+void connpool_set_reply_header(request_rec *r, const char *name,
+                               const char *value);
+
+/** Serve a raw body, with what conditions and ranges leave of it. Takes over
+ * the reference. */
+int connpool_send_raw(request_rec *r, struct connpool_query_t *query,
+                      struct connpool_served_t *served);
+
+#endif
