@@ -98,6 +98,7 @@ typedef struct cp_query_stats_t {
     uint64_t rows;
     uint64_t slow;                     /**< took longer than ConnPoolSlowLog */
     uint64_t failures[CP_ERR_CLASSES]; /**< errors by their cause */
+    uint64_t misfits; /**< values that are not what json= or types= says */
     /** Requests for answers that may be kept: lookups == hits + misses + stale
      * + those of coalesced that looked, at rest. */
     uint64_t lookups;
@@ -106,7 +107,6 @@ typedef struct cp_query_stats_t {
     uint64_t stale;     /**< answered with what had expired */
     uint64_t coalesced; /**< answered with what another request's run brought */
     uint64_t stores;
-    uint64_t misfits;    /**< values that are not what json= or types= says */
     uint64_t bypassed;   /**< carried credentials: neither looked nor kept */
     uint64_t unprepared; /**< 0 or 1: it could not be prepared */
     uint64_t is_known;   /**< 0 or 1: this child has tried to prepare it,
