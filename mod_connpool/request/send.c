@@ -3,6 +3,7 @@
 #include "glue.h"
 #include "answers/answer.h"
 #include "answers/etag.h"
+#include "answers/web/range.h"
 #include "base/bytes/buffer.h"
 #include "base/error.h"
 #include "request/output.h"
@@ -105,6 +106,26 @@ static apr_status_t unref_answer(void *answer)
     return APR_SUCCESS;
 }
 
+/* @return whether the answer is that there is no such range of it */
+static int answer_range(request_rec *r, const cp_answer_t *answer)
+{
+    apr_size_t size = answer->body.size;
+
+    if (r->method_number != M_GET || r->main || answer->status != HTTP_OK
+        || !cp_range_is_beyond(apr_table_get(r->headers_in, "Range"), size)
+        || ap_condition_if_range(r, r->headers_out) == AP_CONDITION_NOMATCH) {
+        return 0;
+    }
+    apr_table_setn(r->headers_out, "Content-Range",
+                   apr_psprintf(r->pool, "bytes */%" APR_SIZE_T_FMT, size));
+    connpool_problem(r, HTTP_RANGE_NOT_SATISFIABLE,
+                     apr_psprintf(r->pool,
+                                  "The answer has %" APR_SIZE_T_FMT " bytes.",
+                                  size),
+                     NULL);
+    return 1;
+}
+
 /* What nobody else has, and is long, waits for its client in a file, if there
  * is room for one.
  * @return whether it was sent */
@@ -138,7 +159,7 @@ int connpool_send_shared(request_rec *r, cp_answer_t *answer,
     if (status != OK) {
         return connpool_condition_answer(r, status);
     }
-    if (send_from_file(r, answer)) {
+    if (answer_range(r, answer) || send_from_file(r, answer)) {
         return OK;
     }
     cp_answer_ref(answer); /* its body is not copied */
