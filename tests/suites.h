@@ -17,6 +17,8 @@ SUITE(fork);
 SUITE(value);
 SUITE(encode);
 SUITE(json);
+SUITE(column);
+SUITE(web);
 SUITE(address);
 SUITE(clock);
 SUITE(gate);

@@ -7,7 +7,6 @@
 #include "glue.h"
 
 struct connpool_query_t;
-struct connpool_served_t;
 
 /** NULL, or why this write must not be done for this request: it has a
  * precondition that nothing of the query looks at. */
@@ -18,10 +17,5 @@ const char *connpool_unread_condition(request_rec *r,
 void connpool_set_status(request_rec *r, int status);
 void connpool_set_reply_header(request_rec *r, const char *name,
                                const char *value);
-
-/** Serve a raw body, with what conditions and ranges leave of it. Takes over
- * the reference. */
-int connpool_send_raw(request_rec *r, struct connpool_query_t *query,
-                      struct connpool_served_t *served);
 
 #endif
