@@ -45,6 +45,8 @@ my %QUERIES = (
         'id integer required'],
     add      => ['INSERT INTO item(doc) VALUES (:doc) RETURNING id, doc',
         'json=doc write=on format=object', 'doc text'],
+    reopen   => ['UPDATE flag SET is_open = 1 WHERE id = 1 RETURNING is_open, doc',
+        'types=declared write=on'],
     wrong    => ["$DOC WHERE id = 1", 'json=doc,absent'],
     wrongadd => ['INSERT INTO item(doc) VALUES (1) RETURNING id', 'json=docs write=on'],
     late     => ['SELECT * FROM later', 'json=doc'],
@@ -227,6 +229,7 @@ subtest 'types=declared' => sub {
     is(query_of('flags')->{misfits} - $before, 2, '... and is counted');
     is_json('/flaglist', "is_new,doc\r\ntrue,\"{\"\"a\"\":[true]}\"\r\n", 'CSV');
     is_json('/flagview', '[{"is_new":true,"is_old":0}]', 'through a view, not of an expression');
+    is($server->post('/reopen')->{content}, '[{"is_open":true,"doc":{"a":[true]}}]', 'RETURNING');
     is_json('/stored', '[{"is_new":1,"doc":"{\"a\":[true]}"}]', 'not by itself');
 };
 

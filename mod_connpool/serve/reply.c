@@ -28,10 +28,13 @@ const char *connpool_unread_condition(request_rec *r,
     return NULL;
 }
 
+/* As an ErrorDocument the answer has the error's status. */
 void connpool_set_status(request_rec *r, int status)
 {
-    r->status = status;
-    r->status_line = NULL;
+    if (status != HTTP_OK) {
+        r->status = status;
+        r->status_line = NULL;
+    }
 }
 
 void connpool_set_reply_header(request_rec *r, const char *name,
