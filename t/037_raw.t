@@ -67,6 +67,15 @@ SetHandler connpool-query
 ConnPoolServe text
 SetOutputFilter DEFLATE
 </Location>
+ConnPoolDatabase map sqlite:@DIR@/db/map.db
+ConnPoolQuery map map "SELECT tile_data FROM tiles WHERE zoom_level = :z AND tile_column = :x AND tile_row = (1 << :z) - 1 - :y" format=raw type=image/png ttl=data
+ConnPoolParam map z integer required min=0 max=22
+ConnPoolParam map x integer required min=0
+ConnPoolParam map y integer required min=0
+<Location "/map">
+SetHandler connpool-query
+ConnPoolServe map
+</Location>
 CONF
 for my $name (sort keys %QUERIES) {
     my ($sql, $options, @params) = @{$QUERIES{$name}};
@@ -119,6 +128,12 @@ SQL
 my $server =
     ConnPoolTest->new(modules => ['socache_shmcb', 'deflate'], threads => 12, conf => $conf);
 $server->make_sqlite('main', $sql);
+$server->make_sqlite('map', <<'SQL');
+CREATE TABLE tiles(zoom_level INTEGER, tile_column INTEGER, tile_row INTEGER, tile_data BLOB);
+WITH RECURSIVE n(i) AS (VALUES (0) UNION ALL SELECT i + 1 FROM n WHERE i < 9999)
+INSERT INTO tiles SELECT 7, i / 100, i % 100, randomblob(500 + i % 700) || CAST(i AS BLOB) FROM n;
+CREATE UNIQUE INDEX tile_index ON tiles(zoom_level, tile_column, tile_row);
+SQL
 $server->allow_log(
     qr/ConnPoolQuery toomany at .* cannot be prepared: format=raw: more columns than/,
     qr/ConnPoolQuery toofew at .* cannot be prepared: type=column: there is no second column/,
@@ -361,6 +376,20 @@ subtest 'stored in gzip' => sub {
     my $bomb = ask('/tile?id=7');
     is($bomb->{status}, 413, 'more than max-bytes, decoded');
     is($bomb->{headers}{'content-encoding'}, undef, '... a problem in no coding');
+};
+
+subtest 'a map of 10,000 tiles' => sub {
+    my $wrong = 0;
+    for my $i (map { $_ * 397 % 10_000 } 1 .. 50) {
+        my ($x, $row) = (int($i / 100), $i % 100);
+        my $tile = ask("/map?z=7&x=$x&y=" . (127 - $row));
+        my $hex  = $server->sqlite('map',
+            "SELECT hex(tile_data) FROM tiles WHERE tile_column = $x AND tile_row = $row");
+        $wrong++ if $tile->{status} != 200 || uc(unpack('H*', $tile->{content})) ne $hex;
+    }
+    is($wrong, 0, 'each is the one that was asked for');
+    is(ask('/map?z=7&x=100&y=0')->{status}, 404, 'beyond the edge');
+    is(ask('/map?z=23&x=0&y=0')->{status},  400, 'beyond the bounds');
 };
 
 subtest 'too large' => sub {
