@@ -52,6 +52,13 @@ my %QUERIES = (
         'format=object', 'id integer required', 'title text required'],
     twice  => ['UPDATE counted SET n = n + 1 WHERE id = :id', 'none=404', 'id integer required'],
     trigger => ['INSERT OR IGNORE INTO watched(id) VALUES (:id)', 'none=409', 'id integer required'],
+    lock   => [q{UPDATE note SET text = :text, version = version + 1 WHERE id = :id}
+        . q{ AND :match = '\"' || version || '\"'}, 'methods=PATCH,PUT,POST none=412',
+        'id integer required', 'text text required',
+        'match required from="%{HTTP:If-Match}"'],
+    fresh  => ['INSERT INTO note(id, text) SELECT :id, :text WHERE :none = \'*\' ON CONFLICT DO NOTHING',
+        'methods=PUT none=412 created="/note/{:id}"', 'id integer required', 'text text required',
+        q{none required from="%{req:If-None-Match}"}],
     drop   => ['DELETE FROM event WHERE id = :id', 'none=404', 'id integer required'],
 );
 $QUERIES{"none$_"} = ['UPDATE event SET title = :title WHERE id = :id', "none=$_",
@@ -79,7 +86,7 @@ ConnPoolServe patch_only
 ConnPoolQuery patch_only main "UPDATE event SET title = 'x' WHERE id = 1" write=on methods=PATCH
 <Location "/batch">
 SetHandler connpool-batch
-ConnPoolServe none404 none412 create ignore409 edit patch_only one default many
+ConnPoolServe none404 none412 create ignore409 edit patch_only one default many lock
 </Location>
 CONF
 for my $name (sort keys %QUERIES) {
@@ -97,6 +104,8 @@ INSERT INTO event VALUES (1, 'first'), (2, 'second');
 CREATE TABLE page(slug TEXT, body TEXT, UNIQUE(slug, body));
 CREATE TABLE counted(id INTEGER PRIMARY KEY, n INTEGER);
 INSERT INTO counted VALUES (1, 0);
+CREATE TABLE note(id INTEGER PRIMARY KEY, text TEXT, version INTEGER DEFAULT 1);
+INSERT INTO note(id, text) VALUES (1, 'old');
 CREATE TABLE watched(id INTEGER PRIMARY KEY);
 CREATE TABLE log(id INTEGER PRIMARY KEY, what TEXT);
 CREATE TRIGGER watch BEFORE INSERT ON watched BEGIN INSERT INTO log(what) VALUES (new.id); END;
@@ -303,6 +312,46 @@ subtest 'preconditions' => sub {
     is(title_of(1), 'on', '... nothing was written');
     is($server->get('/one?id=1', headers => {'If-Match' => '"x"'})->{status}, 412,
         'a read looks by itself');
+};
+
+subtest 'optimistic locking' => sub {
+    my $change = sub {
+        my ($text, %headers) = @_;
+        return $server->request('PATCH', "/lock?id=1&text=$text", headers => \%headers);
+    };
+    is($change->('first', 'If-Match' => '"1"')->{status}, 200, 'who has seen the latest');
+    is_problem($change->('second', 'If-Match' => '"1"'), 412, qr/Nothing was changed/,
+        'who has not');
+    is($change->('third')->{status}, 403, 'who says nothing');
+    is_problem($change->('fourth', 'If-Match' => '"2"', 'If-None-Match' => '"1"'), 412,
+        qr/does not look at If-None-Match/, 'what only is read');
+    is($change->('fifth', 'If-Match' => '"2"', 'If-Modified-Since' => 'x')->{status}, 200,
+        'and the next');
+    is($server->sqlite('main', 'SELECT text, version FROM note'), 'fifth|3', 'two writes');
+    my @codes = parallel(8, sub {
+        my %seen;
+        for (1 .. 10) {
+            my $now = $server->sqlite('main', 'SELECT version FROM note WHERE id = 1');
+            $seen{$change->('x', 'If-Match' => "\"$now\"")->{status}}++;
+        }
+        return \%seen;
+    });
+    my $done = 0;
+    $done += $_->{200} // 0 for @codes;
+    is($server->sqlite('main', 'SELECT version FROM note WHERE id = 1'), 3 + $done,
+        'no write is lost among many');
+    my $items = ConnPoolTest::decode($server->post('/batch', headers => {'If-Match' => '"1"'},
+        json => [{name => 'lock', params => {id => 1, text => 'late'}}]));
+    is($items->[0]{status}, 412, 'in a batch');
+
+    my $put = sub {
+        my ($id, %headers) = @_;
+        return $server->request('PUT', "/fresh?id=$id&text=new", headers => \%headers);
+    };
+    my $made = $put->(2, 'If-None-Match' => '*');
+    is("$made->{status} $made->{headers}{location}", '201 /note/2', 'If-None-Match: * makes it');
+    is_problem($put->(2, 'If-None-Match' => '*'), 412, qr/Nothing was changed/, '... once');
+    is_problem($put->(3, 'If-Match' => '*'), 412, qr/does not look at If-Match/, 'another one');
 };
 
 subtest 'in batches' => sub {

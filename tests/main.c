@@ -12,6 +12,7 @@ static const struct {
     const char *name;
     Suite *(*make)(void);
 } suites[] = {
+    /* clang-format off */
     {"number", number_suite},
     {"scan", scan_suite},
     {"value", value_suite},
@@ -45,11 +46,13 @@ static const struct {
     {"gunzip", gunzip_suite},
     {"inherit", inherit_suite},
     {"check", check_suite},
+    {"page", page_suite},
     {"fork", fork_suite},
     {"schema", schema_suite},
     {"sqlite_time", sqlite_time_suite},
     {"state", state_suite},
     {"standing", standing_suite},
+    /* clang-format on */
 };
 
 #define SUITES ((int)(sizeof(suites) / sizeof(suites[0])))

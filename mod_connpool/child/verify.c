@@ -68,7 +68,9 @@ static void verify_query(connpool_query_t *query, void *baton)
         return;
     }
     set(&connpool_query_stats(query)->is_known, 1);
-    rv = driver->prepare(look->conn, query->sql, &columns.statement, &err);
+    rv = driver->prepare(look->conn,
+                         query->page ? query->page->next[0]->sql : query->sql,
+                         &columns.statement, &err);
     if (rv == APR_SUCCESS) {
         rv = connpool_columns_check(&columns, &err);
         driver->finish(columns.statement);

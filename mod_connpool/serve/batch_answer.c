@@ -12,6 +12,7 @@
 #include "serve/serve.h"
 #include "work/batch.h"
 #include "work/reply.h"
+#include "work/rows.h"
 
 #include <apr_strings.h>
 
@@ -73,7 +74,7 @@ static void replace_body(cp_buffer_t *buf, connpool_item_t *item, int status,
 static void write_outcome(cp_buffer_t *buf, connpool_item_t *item,
                           apr_size_t room)
 {
-    const char *truncated, *location;
+    const char *truncated, *location, *next;
 
     if (!has_body(item)) {
         connpool_json_key(buf, ",", "error");
@@ -84,12 +85,16 @@ static void write_outcome(cp_buffer_t *buf, connpool_item_t *item,
         return;
     }
     truncated = cp_answer_header(item->answer, "ConnPool-Truncated");
+    next = cp_answer_header(item->answer, CONNPOOL_NEXT);
     if (truncated) {
         connpool_json_text(buf, ",", "truncated", truncated);
     }
     location = item->query ? cp_answer_header(item->answer, "Location") : NULL;
     if (location) {
         connpool_json_text(buf, ",", "location", location);
+    }
+    if (item->query && next) {
+        connpool_json_text(buf, ",", "next", next);
     }
     connpool_json_key(buf, ",", "body");
     write_body(buf, item);

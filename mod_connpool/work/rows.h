@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "config/reply/columns.h"
 #include "database/value.h"
+#include "work/edge.h"
 #include "work/query.h"
 
 struct connpool_query_t;
@@ -37,6 +38,8 @@ typedef struct connpool_rows_t {
                    not there, or what none= says of a write */
     const char *content_type;
     const char *truncated; /* "rows", "bytes", NULL */
+    connpool_edge_t edge;  /* of a page */
+    const char *next;      /* cursor of the page behind it; NULL: none */
 } connpool_rows_t;
 
 /** Run the query to its end; the connection is given back.
@@ -48,6 +51,9 @@ apr_status_t connpool_rows_read(connpool_rows_t *rows, request_rec *r,
 
 /** Free buf. */
 void connpool_rows_free(connpool_rows_t *rows);
+
+/** The header of an answer that holds the cursor of the page behind it. */
+#define CONNPOOL_NEXT "ConnPool-Next"
 
 /** Run the query, its whole answer in memory (at most max-bytes): status 200
  * or 201 with Content-Type, ConnPool-Truncated if it is cut, and other headers
