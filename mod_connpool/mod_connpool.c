@@ -9,6 +9,7 @@
 #include "config/page/page.h"
 #include "lifecycle.h"
 #include "openapi/openapi.h"
+#include "report/dump/dump.h"
 #include "report/report.h"
 #include "request/account.h"
 #include "request/output.h"
@@ -25,6 +26,18 @@
 #include <mpm_common.h>
 #include <util_mutex.h>
 
+/* What `apachectl -t -D NAME` prints. */
+static const connpool_dump_t dumps[] = {
+    {"DUMP_CONNPOOL", connpool_dump_text, 0},
+    {"DUMP_CONNPOOL_JSON", connpool_dump_json, 1},
+    {NULL, NULL, 0},
+};
+
+static void test_config(apr_pool_t *pconf, server_rec *s)
+{
+    connpool_dump_run(dumps, pconf, s);
+}
+
 static int pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
 {
     apr_status_t rv = ap_mutex_register(pconf, "connpool", NULL,
@@ -35,6 +48,7 @@ static int pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
                                APR_LOCK_DEFAULT, 0);
     }
     connpool_forget_handlers(pconf);
+    connpool_dump_prepare(dumps, pconf);
     return rv == APR_SUCCESS ? connpool_pre_config(pconf, plog, ptemp) : rv;
 }
 
@@ -107,6 +121,7 @@ static void register_hooks(apr_pool_t *p)
     ap_hook_check_config(check_rest, NULL, NULL, APR_HOOK_LAST);
     ap_hook_check_config(connpool_provider_check_config, NULL, NULL,
                          APR_HOOK_LAST);
+    ap_hook_test_config(test_config, NULL, NULL, APR_HOOK_REALLY_LAST);
     ap_hook_post_config(connpool_post_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_init(connpool_child_init, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_stopping(connpool_child_stopping, NULL, NULL,

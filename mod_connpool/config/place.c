@@ -6,6 +6,7 @@
 #include "base/option.h"
 #include "config/config.h"
 #include "config/line/option.h"
+#include "config/line/origin.h"
 #include "config/query.h"
 #include "config/setting.h"
 #include "pool/rate/rate.h"
@@ -46,8 +47,14 @@ void *connpool_merge_dir_config(apr_pool_t *p, void *basev, void *addv)
     }
     dir->rate = add->rate ? add->rate : base->rate;
     dir->has_require = base->has_require || add->has_require;
+    connpool_origin_merge(dir, base, add);
     cp_options_inherit(place_settings, dir, base);
     return dir;
+}
+
+const cp_option_t *connpool_place_settings(void)
+{
+    return place_settings;
 }
 
 connpool_dir_t *connpool_dir(request_rec *r)

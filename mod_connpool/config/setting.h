@@ -57,6 +57,11 @@ typedef struct connpool_server_t {
 
 connpool_server_t *connpool_server(server_rec *s);
 
+/** The tables of what a server (connpool_server_t) and a place (connpool_dir_t)
+ * are set to. */
+const struct cp_option_t *connpool_server_settings(void);
+const struct cp_option_t *connpool_place_settings(void);
+
 typedef enum connpool_kind_t {
     CONNPOOL_DATABASE,
     CONNPOOL_UPSTREAM,

@@ -41,6 +41,7 @@
 #include "base/gauge.h"
 #include "base/option.h"
 #include "database/facts.h"
+#include "database/finding.h"
 #include "database/fork.h"
 #include "database/limit.h"
 #include "database/shape.h"
@@ -54,8 +55,8 @@
 
 /** The first member of the table, and the version of the provider: raised when
  * the table changes. */
-#define CP_DATABASE_ABI     3
-#define CP_DATABASE_VERSION "3"
+#define CP_DATABASE_ABI     4
+#define CP_DATABASE_VERSION "4"
 #define CP_DATABASE_GROUP   "connpool-database"
 
 /** Never complete but within a driver, each of which has its own. */
@@ -225,6 +226,21 @@ typedef struct cp_database_driver_t {
     /** After the last step: NULL, or what else than the data decides the
      * rows. */
     const char *(*depends)(cp_statement_t *st);
+
+    /* --- a look before anybody is served: may be left out, each --- */
+
+    /** How is it, as this process may see it? Tell of files, rights, modes,
+     * sizes, and what will go wrong; then open a connection as the pools would,
+     * a writer if it can be, by the deadline. Changes nothing in the database,
+     * leaves nothing beside it.
+     * @param pconn as from the pool drivers, to be closed by `reader`; NULL:
+     * none could be opened, and an error has told why */
+    void (*inspect)(cp_database_t *db, cp_clock_t deadline,
+                    const cp_findings_t *to, cp_connection_t **pconn);
+    /** Would this statement run, and how? Prepare it, tell its plan, and warn
+     * of what takes long for want of an index. Runs nothing. */
+    void (*explain)(cp_connection_t *conn, const char *sql,
+                    const cp_findings_t *to);
 } cp_database_driver_t;
 
 #endif
