@@ -20,6 +20,7 @@
 static const cp_option_t place_settings[] = {
     {CP_INT("ConnPoolBatchMax", PLACE(batch.max), 20, 1, 1000)},
     {CP_INT("ConnPoolBatchParallel", PLACE(batch.parallel), 8, 1, 100)},
+    {CP_FLAG("ConnPoolBatchAtomic", PLACE(batch.is_atomic), 0)},
     {CP_SIZE("ConnPoolBatchBody", PLACE(batch.body), CP_MIB, 1, 64 * CP_MIB)},
     {NULL},
 };
@@ -46,6 +47,8 @@ void *connpool_merge_dir_config(apr_pool_t *p, void *basev, void *addv)
         dir->handled = base->handled;
     }
     dir->rate = add->rate ? add->rate : base->rate;
+    dir->origins = add->origins ? add->origins : base->origins;
+    dir->proxies = add->proxies ? add->proxies : base->proxies;
     dir->has_require = base->has_require || add->has_require;
     connpool_origin_merge(dir, base, add);
     cp_options_inherit(place_settings, dir, base);

@@ -236,10 +236,13 @@ static int is_writing(cp_statement_t *st)
     return !cp_statement_is_readonly(st);
 }
 
+/* SQLite remembers the row of the last statement that inserted one. */
 static void result(cp_statement_t *st, cp_result_t *r)
 {
     r->changes = cp_sqlite_changes(st->conn);
-    r->last_rowid = cp_sqlite_last_rowid(st->conn);
+    r->last_rowid = st->seen & CP_SEEN_INSERT && r->changes > 0
+                        ? cp_sqlite_last_rowid(st->conn)
+                        : 0;
 }
 
 static apr_status_t version(cp_database_t *db, cp_clock_t deadline,
