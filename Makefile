@@ -18,7 +18,7 @@ FUZZ_SECONDS ?= 60
 CORE_FOLDERS := base base/bytes base/origin stats stats/state stats/recent pool pool/rate \
                 pool/wait database database/sqlite database/sqlite/text \
                 database/sqlite/guard database/sqlite/inspect http http/upstream \
-                http/upload http/job answers answers/shared
+                http/upload http/job answers answers/shared answers/web
 SOURCES      := $(sort $(shell find mod_connpool -name '*.c'))
 CORE         := $(sort $(wildcard $(CORE_FOLDERS:%=mod_connpool/%/*.c)))
 TEST_SOURCES := $(wildcard tests/*.c) $(sort $(wildcard $(CORE_FOLDERS:%=tests/%/*.c))) \
