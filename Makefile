@@ -15,7 +15,7 @@ FUZZ_CC ?= clang
 FUZZ_SECONDS ?= 60
 
 # The core links without httpd: the unit tests are made of it.
-CORE_FOLDERS := base base/bytes stats stats/state pool pool/rate database database/sqlite \
+CORE_FOLDERS := base base/bytes stats stats/state stats/parent pool pool/rate database database/sqlite \
                 database/sqlite/text database/sqlite/guard http http/upstream http/job \
                 answers answers/shared
 SOURCES      := $(sort $(shell find mod_connpool -name '*.c'))

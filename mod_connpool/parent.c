@@ -20,6 +20,7 @@
 #include "lifecycle.h"
 #include "pool/pool.h"
 #include "pool/rate/rate.h"
+#include "stats/parent/succession.h"
 #include "stats/segment.h"
 #include "stats/stats.h"
 
@@ -43,15 +44,21 @@
 typedef struct fingerprint_t {
     char version[16];
     size_t pool, query, upstream, loop, process, batch, sample;
-    size_t condition, standing;
+    size_t condition, standing, segment;
 } fingerprint_t;
 
-typedef struct retained_t {
+/* A segment, of those that count still. */
+typedef struct segment_t {
     cp_segment_t *segment;
-    fingerprint_t fingerprint; /* of who laid the segment out */
-    apr_hash_t *locks;         /* identity -> connpool_lock_t */
-    cp_rate_t *rates;          /* NULL: not yet wanted */
-    apr_size_t rates_size;     /* as whoever made them laid them out */
+    apr_shm_t *shm;
+} segment_t;
+
+typedef struct retained_t {
+    apr_array_header_t *segments; /* segment_t, oldest first; or NULL */
+    fingerprint_t fingerprint;    /* of who laid them out */
+    apr_hash_t *locks;            /* identity -> connpool_lock_t */
+    cp_rate_t *rates;             /* NULL: not yet wanted */
+    apr_size_t rates_size;        /* as whoever made them laid them out */
 } retained_t;
 
 /* --- the parent: shared segment --- */
@@ -95,6 +102,7 @@ static cp_segment_layout_t wanted_layout(void)
 
 static fingerprint_t own_fingerprint(void)
 {
+    static const cp_segment_layout_t smallest = {{1, 1, 1}, 1};
     fingerprint_t own;
 
     memset(&own, 0, sizeof(own)); /* padding too: it is compared whole */
@@ -108,26 +116,36 @@ static fingerprint_t own_fingerprint(void)
     own.sample = sizeof(cp_sample_t);
     own.condition = sizeof(cp_condition_t);
     own.standing = sizeof(cp_standing_t);
+    own.segment = cp_segment_size(&smallest);
     return own;
 }
 
-static apr_status_t make_segment(retained_t *retained, server_rec *s)
+static cp_segment_t *newest(const retained_t *retained)
+{
+    const apr_array_header_t *all = retained->segments;
+
+    return APR_ARRAY_IDX(all, all->nelts - 1, segment_t).segment;
+}
+
+static apr_status_t make_segment(retained_t *retained, server_rec *s,
+                                 const cp_segment_layout_t *layout)
 {
     apr_pool_t *p = s->process->pool;
-    cp_segment_layout_t layout = wanted_layout();
-    apr_size_t size = cp_segment_size(&layout);
+    apr_size_t size = cp_segment_size(layout);
     apr_shm_t *shm;
     apr_status_t rv = apr_shm_create(&shm, size, NULL, p);
+    segment_t *made;
 
     if (rv != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_CRIT, rv, s,
                      "cannot make a shared segment of %" APR_SIZE_T_FMT
                      " bytes for the counters of %d children",
-                     size, layout.children);
+                     size, layout->children);
         return rv;
     }
-    retained->segment = cp_segment_init(apr_shm_baseaddr_get(shm), &layout);
-    retained->fingerprint = own_fingerprint();
+    made = apr_array_push(retained->segments);
+    made->segment = cp_segment_init(apr_shm_baseaddr_get(shm), layout);
+    made->shm = shm;
     return APR_SUCCESS;
 }
 
@@ -164,35 +182,77 @@ static int enter_all(retained_t *retained)
 {
     int is_full = 0;
 
-    connpool_child.segment = retained->segment;
+    connpool_child.segment = newest(retained);
     connpool_each_database(enter_database, &is_full);
     connpool_each_upstream(enter_upstream, &is_full);
     connpool_each_query(enter_query, &is_full);
     return !is_full;
 }
 
-/* Keep the segment while it has room; else begin a larger one. */
-static apr_status_t set_up_segment(retained_t *retained, server_rec *s)
+/* Children of the generation before have them mapped still, if they need them.
+ */
+static void drop_oldest(retained_t *retained, int count)
 {
-    fingerprint_t own = own_fingerprint();
-    apr_status_t rv = APR_SUCCESS;
+    segment_t *all = (segment_t *)(void *)retained->segments->elts;
 
-    if (retained->segment
-        && memcmp(&retained->fingerprint, &own, sizeof(own)) == 0
-        && enter_all(retained)) {
-        return APR_SUCCESS;
+    for (int i = 0; i < count; i++) {
+        apr_shm_destroy(all[i].shm);
     }
-    if (retained->segment) {
-        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
-                     "the counters' segment has no room for more pools and "
-                     "queries, or is of another version of the module: "
-                     "counting starts anew");
+    retained->segments->nelts -= count;
+    memmove(all, all + count, (size_t)retained->segments->nelts * sizeof(*all));
+}
+
+/* Half as many entries more than are wanted now: additions do not make a new
+ * segment each time. */
+static apr_status_t follow(retained_t *retained, server_rec *s)
+{
+    cp_segment_t *before = newest(retained);
+    cp_segment_layout_t layout = wanted_layout();
+    apr_status_t rv;
+
+    for (int i = 0; i < CP_ENTRY_KINDS; i++) {
+        layout.entries[i] += layout.entries[i] / 2;
     }
-    rv = make_segment(retained, s);
+    rv = make_segment(retained, s, &layout);
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    cp_segment_follow(newest(retained), before);
+    enter_all(retained);
+    drop_oldest(retained, cp_segment_succeed(newest(retained)));
+    return APR_SUCCESS;
+}
+
+static apr_status_t begin(retained_t *retained, server_rec *s)
+{
+    cp_segment_layout_t layout = wanted_layout();
+    apr_status_t rv;
+
+    retained->segments = apr_array_make(s->process->pool, 4, sizeof(segment_t));
+    retained->fingerprint = own_fingerprint();
+    rv = make_segment(retained, s, &layout);
     if (rv == APR_SUCCESS) {
         enter_all(retained);
     }
     return rv;
+}
+
+/* Keep the segment while it has room; else let a larger one follow. */
+static apr_status_t set_up_segment(retained_t *retained, server_rec *s)
+{
+    fingerprint_t own = own_fingerprint();
+
+    if (retained->segments
+        && memcmp(&retained->fingerprint, &own, sizeof(own)) != 0) {
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
+                     "the counters' segment is of another version of the "
+                     "module: counting starts anew");
+        retained->segments = NULL;
+    }
+    if (!retained->segments) {
+        return begin(retained, s);
+    }
+    return enter_all(retained) ? APR_SUCCESS : follow(retained, s);
 }
 
 /* --- the parent: write locks --- */

@@ -138,7 +138,7 @@ subtest 'shape of the JSON' => sub {
     my $report = ConnPoolTest::decode($answer);
     has_exactly($report,
         'version state causes children features pools queries upstreams event_loop batch '
-            . 'cache processes request_us memory memory_shrunk memory_refused rate_refused',
+            . 'cache processes request_us request_failed_us memory memory_shrunk memory_refused rate_refused',
         'the report');
     has_exactly($report->{memory}, 'bound used', 'memory');
     has_exactly($report->{cache},
@@ -165,10 +165,10 @@ subtest 'shape of the JSON' => sub {
         my $name   = $pool->{name};
         my $server = exists $pool->{server} ? 'server' : '';
         has_exactly($pool,
-            "name $server kind state cause since max open busy idle waiting acquired "
-                . 'released abandoned timeouts rejected fallbacks created '
+            "name $server kind state cause since max reachable busy_percent open busy idle waiting acquired "
+                . 'released abandoned timeouts rejected fallbacks one_shots created '
                 . 'closed create_failures failures leaks_suspected leaks '
-                . 'acquire_us hold_us create_us busy_max open_max waiting_max '
+                . 'acquire_us refused_us hold_us create_us busy_max open_max waiting_max busy_writers '
                 . 'oldest_wait_us memory_bytes cache_bytes schema_bytes '
                 . 'statement_bytes wal_bytes', "pool $name");
         has_exactly($pool->{failures}, $failures, "failures of $name");
@@ -176,9 +176,9 @@ subtest 'shape of the JSON' => sub {
             'idle lifetime dead flushed discarded unpooled overflow shutdown '
                 . 'killed', "closed of $name");
         has_exactly($pool->{$_}, $spread, "$_ of $name")
-            for qw(acquire_us hold_us create_us);
+            for qw(acquire_us refused_us hold_us create_us);
     }
-    has_exactly($_, "name database state cause since count errors failures rows slow cache us", "query $_->{name}")
+    has_exactly($_, "name database state cause since count errors failures rows slow cache us failed_us", "query $_->{name}")
         for @{$report->{queries}};
     has_exactly($_->{cache},
         'lookups hits misses stale coalesced stores bypassed', "cache of $_->{name}")
@@ -187,12 +187,13 @@ subtest 'shape of the JSON' => sub {
         $_,
         'name state cause since count errors reused retries rate_refused coalesced breaker breaker_opened '
             . 'breaker_refused handshakes bytes statuses queue_us '
-            . 'lookup_us connect_us tls_us first_byte_us us',
+            . 'lookup_us connect_us tls_us first_byte_us us failed_us',
         "upstream $_->{name}"
         )
         for @{$report->{upstreams}};
-    has_exactly($_->{us}, $spread, "us of $_->{name}")
-        for @{$report->{queries}}, @{$report->{upstreams}};
+    for my $line (@{$report->{queries}}, @{$report->{upstreams}}) {
+        has_exactly($line->{$_}, $spread, "$_ of $line->{name}") for qw(us failed_us);
+    }
 
     # Numbers are digits, flags are booleans.
     my $text = $answer->{content};
@@ -317,7 +318,7 @@ sub counters {
     if (ref $value eq 'HASH') {
         for my $key (keys %$value) {
             next
-                if $key =~ /^(?:open|busy|idle|waiting|p50|p90|p99|max
+                if $key =~ /^(?:open|busy|idle|waiting|reachable|busy_percent|one_shots|busy_writers|p50|p90|p99|max
                 |oldest_wait_us|leaks|loops|in_flight|lag_us|heartbeat_age_us
                 |children|features|processes|memory
                 |(?:memory|cache|schema|statement|wal)_bytes)$/x

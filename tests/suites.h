@@ -24,6 +24,7 @@ SUITE(pool);
 SUITE(rate);
 SUITE(stats);
 SUITE(segment);
+SUITE(succession);
 SUITE(condition);
 SUITE(state);
 SUITE(standing);

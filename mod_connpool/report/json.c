@@ -200,6 +200,9 @@ static void json_pools(cp_buffer_t *buf, const connpool_status_t *report)
         json_verdict(buf, connpool_status_word(line), &line->verdict,
                      report->p);
         connpool_json_number(buf, ",", "max", (uint64_t)line->max);
+        connpool_json_number(buf, ",", "reachable", line->reachable);
+        connpool_json_number(buf, ",", "busy_percent",
+                             line->tight_busy * 100 / line->tight_limit);
         json_until(buf, ",", &members,
                    offsetof(cp_pool_stats_t, waiting_since));
         connpool_json_number(buf, ",", "oldest_wait_us", line->oldest_wait_us);

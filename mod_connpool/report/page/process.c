@@ -115,8 +115,7 @@ static void html_requests(cp_buffer_t *buf, const connpool_status_t *report)
 
     connpool_html_begin_table(buf, "Requests", columns);
     connpool_html_begin_row(buf, report->p, "all handlers", NULL);
-    connpool_html_number(buf, "Answered",
-                         cp_histogram_count(&report->process.request_us));
+    connpool_html_number(buf, "Answered", connpool_status_requests(report));
     connpool_html_spread(buf, report->p, "Time p50 / p99 / max",
                          &report->process.request_us);
     connpool_html_number(buf, "Refused for memory",
