@@ -45,6 +45,15 @@ static cp_batch_stats_t nobodys_batch;
 static cp_condition_t nobodys_condition;
 static cp_standing_t nobodys_standing;
 
+/* What those see who look at all slots of several segments, in one that no
+ * child has had so far: the pages of that one stay untouched. 0 throughout. */
+static union {
+    cp_pool_stats_t pool;
+    cp_query_stats_t query;
+    cp_upstream_stats_t upstream;
+    slot_t slot;
+} nothing;
+
 static void measure(cp_segment_t *seg, const cp_segment_layout_t *layout)
 {
     size_t end = ALIGNED(sizeof(*seg));
@@ -99,6 +108,7 @@ static void *cells(cp_segment_t *seg, cp_entry_kind_t kind, int child,
                    int entry)
 {
     int earlier = seg->earlier;
+    int is_own = earlier == 0;
 
     while (child >= seg->layout.children && earlier-- > 0 && entry >= 0
            && entry < cp_used_entries(seg, kind)) {
@@ -106,7 +116,9 @@ static void *cells(cp_segment_t *seg, cp_entry_kind_t kind, int child,
         entry = cp_entry_at(seg, kind, entry)->before;
         seg = seg->before;
     }
-    return cp_segment_cells(seg, kind, child, entry);
+    return is_own || child < cp_used_slots(seg)
+               ? cp_segment_cells(seg, kind, child, entry)
+               : &nothing;
 }
 
 cp_pool_stats_t *cp_segment_pool(cp_segment_t *seg, int child, int entry)
@@ -136,13 +148,17 @@ cp_upstream_stats_t *cp_segment_upstream(cp_segment_t *seg, int child,
 static slot_t *find_slot(cp_segment_t *seg, int child)
 {
     int earlier = seg->earlier;
+    int is_own = earlier == 0;
 
     while (child >= seg->layout.children && earlier-- > 0) {
         child -= seg->layout.children;
         seg = seg->before;
     }
-    return child >= 0 && child < seg->layout.children ? cp_slot_at(seg, child)
-                                                      : NULL;
+    if (child < 0 || child >= seg->layout.children) {
+        return NULL;
+    }
+    return is_own || child < cp_used_slots(seg) ? cp_slot_at(seg, child)
+                                                : &nothing.slot;
 }
 
 /* What each child has one of. */
