@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# install-deps.sh run|check|fuzz|browser...: install the Debian packages that are missing
+# install-deps.sh run|check|fuzz|deb|browser...: install the Debian packages that are missing
 # to build and run the module, and to check it. Where nothing is missing,
 # nothing is asked of the network and no rights are needed.
 #
@@ -19,6 +19,7 @@ check='check perl libaprutil1-dbd-sqlite3 nghttp2-client apache2-utils curl
     libevent-2.1-7'
 
 fuzz='clang llvm libclang-rt-dev' # libFuzzer and its runtimes
+deb='debhelper dpkg-dev fakeroot lintian debootstrap'
 browser='chromium' # 350 MB: for those who change the page, and for CI
 
 wanted=
@@ -31,9 +32,10 @@ for set in "$@"; do
         needs_tools=1
         ;;
     fuzz) wanted="$wanted $fuzz" ;;
+    deb) wanted="$wanted $deb" ;;
     browser) wanted="$wanted $browser" ;;
     *)
-        echo "usage: $0 run|check|fuzz|browser..." >&2
+        echo "usage: $0 run|check|fuzz|deb|browser..." >&2
         exit 2
         ;;
     esac
@@ -90,9 +92,19 @@ unpack() {
         dpkg -x "$1"_*.deb . && rm "$1"_*.deb) ||
         echo "no $1: tests that need it are skipped" >&2
 }
+# npm_unpack PACKAGE PROGRAM: likewise, with npm, where there is one.
+npm_unpack() {
+    if [ -x "$tools/node_modules/.bin/$2" ]; then
+        return
+    fi
+    echo "unpacking $1 below $tools"
+    npm install --prefix "$tools" --no-fund --no-audit --silent "$1" ||
+        echo "no $1: tests that need it are skipped" >&2
+}
 if [ -n "$needs_tools" ]; then
     unpack prometheus promtool
     unpack prometheus-apache-exporter prometheus-apache-exporter
     unpack memcached memcached
+    npm_unpack @seriousme/openapi-schema-validator validate-api
     unpack libapache2-mpm-itk /usr/lib/apache2/modules/mpm_itk.so
 fi

@@ -12,6 +12,7 @@ static const struct {
     const char *name;
     Suite *(*make)(void);
 } suites[] = {
+    /* clang-format off */
     {"number", number_suite},
     {"scan", scan_suite},
     {"value", value_suite},
@@ -39,15 +40,18 @@ static const struct {
     {"option", option_suite},
     {"utf8", utf8_suite},
     {"rate", rate_suite},
+    {"permits", permits_suite},
     {"seam", seam_suite},
     {"gunzip", gunzip_suite},
     {"inherit", inherit_suite},
     {"check", check_suite},
+    {"page", page_suite},
     {"fork", fork_suite},
     {"schema", schema_suite},
     {"sqlite_time", sqlite_time_suite},
     {"state", state_suite},
     {"standing", standing_suite},
+    /* clang-format on */
 };
 
 #define SUITES ((int)(sizeof(suites) / sizeof(suites[0])))

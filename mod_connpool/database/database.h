@@ -54,8 +54,8 @@
 
 /** The first member of the table, and the version of the provider: raised when
  * the table changes. */
-#define CP_DATABASE_ABI     2
-#define CP_DATABASE_VERSION "2"
+#define CP_DATABASE_ABI     3
+#define CP_DATABASE_VERSION "3"
 #define CP_DATABASE_GROUP   "connpool-database"
 
 /** Never complete but within a driver, each of which has its own. */
@@ -113,6 +113,8 @@ typedef struct cp_database_driver_t {
                             apr_size_t *psize);
     /** Likewise: does this value make something depend on the time? */
     int (*is_volatile_value)(const cp_value_t *value);
+    /** How pages of an answer are written; NULL: they cannot be. */
+    const struct cp_page_dialect_t *pages;
 
     void (*fork)(cp_fork_step_t step); /**< NULL: it need not know */
 

@@ -80,6 +80,11 @@ static void reach_database(const connpool_status_t *report, line_t *line)
         line->reachable += writers * children;
         tighten(line, writing, writers * children);
     }
+    if (line->database->pool.server_max > 0) {
+        limit = (uint64_t)line->database->pool.server_max;
+        line->reachable = smaller(line->reachable, limit);
+        tighten(line, line->sum->busy, limit);
+    }
 }
 
 /* Of all upstreams of a server: they share its limit. */
