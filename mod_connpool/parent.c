@@ -17,11 +17,11 @@
 #include "http/upstream/upstream.h"
 #include "database/database.h"
 #include "http/job/client.h"
+#include "counters.h"
 #include "lifecycle.h"
 #include "pool/pool.h"
 #include "pool/rate/rate.h"
 #include "pool/wait/permits.h"
-#include "stats/parent/succession.h"
 #include "stats/segment.h"
 #include "stats/stats.h"
 
@@ -34,234 +34,17 @@
 #include <scoreboard.h>
 #include <util_mutex.h>
 
-#define RETAINED_KEY   "mod_connpool"
-#define LOCK_TYPE      "connpool"
-#define SPARE_ENTRIES  4
-#define SPARE_CHILDREN 8
-#define RATE_BUCKETS   65536 /* 1.2 MB */
-
-/* A module that was replaced by another build must not go on in a segment that
- * the old one laid out. */
-typedef struct fingerprint_t {
-    char version[16];
-    size_t pool, query, upstream, loop, process, batch, sample;
-    size_t condition, standing, segment;
-} fingerprint_t;
-
-/* A segment, of those that count still. */
-typedef struct segment_t {
-    cp_segment_t *segment;
-    apr_shm_t *shm;
-} segment_t;
+#define RETAINED_KEY "mod_connpool"
+#define LOCK_TYPE    "connpool"
+#define RATE_BUCKETS 65536 /* 1.2 MB */
 
 typedef struct retained_t {
-    apr_array_header_t *segments; /* segment_t, oldest first; or NULL */
-    fingerprint_t fingerprint;    /* of who laid them out */
-    apr_hash_t *locks;            /* identity -> connpool_lock_t */
-    cp_rate_t *rates;             /* NULL: not yet wanted */
-    apr_size_t rates_size;        /* as whoever made them laid them out */
-    apr_hash_t *permits;          /* permits_key -> cp_permits_t */
+    connpool_counters_t *counters; /* NULL: not yet made */
+    apr_hash_t *locks;             /* identity -> connpool_lock_t */
+    cp_rate_t *rates;              /* NULL: not yet wanted */
+    apr_size_t rates_size;         /* as whoever made them laid them out */
+    apr_hash_t *permits;           /* permits_key -> cp_permits_t */
 } retained_t;
-
-/* --- the parent: shared segment --- */
-
-static const char *server_key(const server_rec *s)
-{
-    return connpool_server_key(s->process->pconf, s);
-}
-
-static void count_database(connpool_database_t *db, void *baton)
-{
-    ((cp_segment_layout_t *)baton)->entries[CP_ENTRY_POOL]++;
-}
-
-static void count_upstream(connpool_upstream_t *up, void *baton)
-{
-    ((cp_segment_layout_t *)baton)->entries[CP_ENTRY_POOL]++;
-    ((cp_segment_layout_t *)baton)->entries[CP_ENTRY_UPSTREAM]++;
-}
-
-static void count_query(connpool_query_t *query, void *baton)
-{
-    ((cp_segment_layout_t *)baton)->entries[CP_ENTRY_QUERY]++;
-}
-
-static int most_processes(void)
-{
-    int limit = 1;
-
-    ap_mpm_query(AP_MPMQ_HARD_LIMIT_DAEMONS, &limit);
-    return limit + SPARE_CHILDREN;
-}
-
-static cp_segment_layout_t wanted_layout(void)
-{
-    cp_segment_layout_t layout = {{0}, 0};
-
-    connpool_each_database(count_database, &layout);
-    connpool_each_upstream(count_upstream, &layout);
-    connpool_each_query(count_query, &layout);
-    for (int i = 0; i < CP_ENTRY_KINDS; i++) {
-        layout.entries[i] += SPARE_ENTRIES;
-    }
-    layout.children = most_processes();
-    return layout;
-}
-
-static fingerprint_t own_fingerprint(void)
-{
-    static const cp_segment_layout_t smallest = {{1, 1, 1}, 1};
-    fingerprint_t own;
-
-    memset(&own, 0, sizeof(own)); /* padding too: it is compared whole */
-    apr_cpystrn(own.version, CONNPOOL_VERSION, sizeof(own.version));
-    own.pool = sizeof(cp_pool_stats_t);
-    own.query = sizeof(cp_query_stats_t);
-    own.upstream = sizeof(cp_upstream_stats_t);
-    own.loop = sizeof(cp_loop_stats_t);
-    own.process = sizeof(cp_process_stats_t);
-    own.batch = sizeof(cp_batch_stats_t);
-    own.sample = sizeof(cp_sample_t);
-    own.condition = sizeof(cp_condition_t);
-    own.standing = sizeof(cp_standing_t);
-    own.segment = cp_segment_size(&smallest);
-    return own;
-}
-
-static cp_segment_t *newest(const retained_t *retained)
-{
-    const apr_array_header_t *all = retained->segments;
-
-    return APR_ARRAY_IDX(all, all->nelts - 1, segment_t).segment;
-}
-
-static apr_status_t make_segment(retained_t *retained, server_rec *s,
-                                 const cp_segment_layout_t *layout)
-{
-    apr_pool_t *p = s->process->pool;
-    apr_size_t size = cp_segment_size(layout);
-    apr_shm_t *shm;
-    apr_status_t rv = apr_shm_create(&shm, size, NULL, p);
-    segment_t *made;
-
-    if (rv != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_CRIT, rv, s,
-                     "cannot make a shared segment of %" APR_SIZE_T_FMT
-                     " bytes for the counters of %d children",
-                     size, layout->children);
-        return rv;
-    }
-    made = apr_array_push(retained->segments);
-    made->segment = cp_segment_init(apr_shm_baseaddr_get(shm), layout);
-    made->shm = shm;
-    return APR_SUCCESS;
-}
-
-static void enter_database(connpool_database_t *db, void *baton)
-{
-    int *pfull = baton;
-
-    db->entry = cp_segment_entry(connpool_child.segment, CP_ENTRY_POOL,
-                                 server_key(db->server), db->name);
-    *pfull |= db->entry < 0;
-}
-
-static void enter_upstream(connpool_upstream_t *up, void *baton)
-{
-    int *pfull = baton;
-
-    up->pool_entry = cp_segment_entry(connpool_child.segment, CP_ENTRY_POOL,
-                                      server_key(up->server), up->name);
-    up->entry = cp_segment_entry(connpool_child.segment, CP_ENTRY_UPSTREAM,
-                                 server_key(up->server), up->name);
-    *pfull |= up->pool_entry < 0 || up->entry < 0;
-}
-
-static void enter_query(connpool_query_t *query, void *baton)
-{
-    int *pfull = baton;
-
-    query->entry = cp_segment_entry(connpool_child.segment, CP_ENTRY_QUERY,
-                                    server_key(query->server), query->name);
-    *pfull |= query->entry < 0;
-}
-
-static int enter_all(retained_t *retained)
-{
-    int is_full = 0;
-
-    connpool_child.segment = newest(retained);
-    connpool_each_database(enter_database, &is_full);
-    connpool_each_upstream(enter_upstream, &is_full);
-    connpool_each_query(enter_query, &is_full);
-    return !is_full;
-}
-
-/* Children of the generation before have them mapped still, if they need them.
- */
-static void drop_oldest(retained_t *retained, int count)
-{
-    segment_t *all = (segment_t *)(void *)retained->segments->elts;
-
-    for (int i = 0; i < count; i++) {
-        apr_shm_destroy(all[i].shm);
-    }
-    retained->segments->nelts -= count;
-    memmove(all, all + count, (size_t)retained->segments->nelts * sizeof(*all));
-}
-
-/* Half as many entries more than are wanted now: additions do not make a new
- * segment each time. */
-static apr_status_t follow(retained_t *retained, server_rec *s)
-{
-    cp_segment_t *before = newest(retained);
-    cp_segment_layout_t layout = wanted_layout();
-    apr_status_t rv;
-
-    for (int i = 0; i < CP_ENTRY_KINDS; i++) {
-        layout.entries[i] += layout.entries[i] / 2;
-    }
-    rv = make_segment(retained, s, &layout);
-    if (rv != APR_SUCCESS) {
-        return rv;
-    }
-    cp_segment_follow(newest(retained), before);
-    enter_all(retained);
-    drop_oldest(retained, cp_segment_succeed(newest(retained)));
-    return APR_SUCCESS;
-}
-
-static apr_status_t begin(retained_t *retained, server_rec *s)
-{
-    cp_segment_layout_t layout = wanted_layout();
-    apr_status_t rv;
-
-    retained->segments = apr_array_make(s->process->pool, 4, sizeof(segment_t));
-    retained->fingerprint = own_fingerprint();
-    rv = make_segment(retained, s, &layout);
-    if (rv == APR_SUCCESS) {
-        enter_all(retained);
-    }
-    return rv;
-}
-
-/* Keep the segment while it has room; else let a larger one follow. */
-static apr_status_t set_up_segment(retained_t *retained, server_rec *s)
-{
-    fingerprint_t own = own_fingerprint();
-
-    if (retained->segments
-        && memcmp(&retained->fingerprint, &own, sizeof(own)) != 0) {
-        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
-                     "the counters' segment is of another version of the "
-                     "module: counting starts anew");
-        retained->segments = NULL;
-    }
-    if (!retained->segments) {
-        return begin(retained, s);
-    }
-    return enter_all(retained) ? APR_SUCCESS : follow(retained, s);
-}
 
 /* --- the parent: write locks --- */
 
@@ -324,7 +107,7 @@ typedef struct permits_set_up_t {
 
 static cp_permits_t *make_permits(apr_pool_t *p, apr_status_t *prv)
 {
-    int cells = most_processes();
+    int cells = connpool_most_processes();
     apr_shm_t *shm;
 
     *prv = apr_shm_create(&shm, cp_permits_size(cells), NULL, p);
@@ -345,9 +128,10 @@ static void set_up_permit(connpool_database_t *db, void *baton)
         return;
     }
     /* Whoever laid them out is part of the key. */
-    key = apr_psprintf(p, "%s %" APR_SIZE_T_FMT " %s %s", CONNPOOL_VERSION,
-                       cp_permits_size(most_processes()),
-                       server_key(db->server), db->name);
+    key = apr_psprintf(
+        p, "%s %" APR_SIZE_T_FMT " %s %s", CONNPOOL_VERSION,
+        cp_permits_size(connpool_most_processes()),
+        connpool_server_key(db->server->process->pconf, db->server), db->name);
     db->permits = apr_hash_get(kept, key, APR_HASH_KEY_STRING);
     if (!db->permits) {
         db->permits = make_permits(p, &setup->rv);
@@ -622,7 +406,8 @@ int connpool_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
     }
     connpool_child.main_server = main_server;
     ap_add_version_component(pconf, "mod_connpool/" CONNPOOL_VERSION);
-    if (set_up_segment(retained, main_server) != APR_SUCCESS
+    if (connpool_set_up_counters(&retained->counters, main_server)
+            != APR_SUCCESS
         || set_up_locks(retained, main_server) != APR_SUCCESS
         || set_up_rates(retained, main_server) != APR_SUCCESS
         || set_up_permits(retained, main_server) != APR_SUCCESS

@@ -222,7 +222,6 @@ static void add_query(connpool_status_t *report, const connpool_query_t *query)
     line->name = query->name;
     line->server = server_label(report, query->server);
     line->database = query->database_name;
-    line->runs_on = query->database;
     line->is_collected = connpool_query_is_collected(query);
     line->entry = query->entry;
 }

@@ -53,7 +53,6 @@ typedef struct connpool_query_line_t {
     const char *database;
     int entry;
     int is_collected; /* its answers may be kept or shared */
-    const connpool_database_t *runs_on;
     connpool_verdict_t verdict;
     const cp_query_stats_t *sum;
 } connpool_query_line_t;

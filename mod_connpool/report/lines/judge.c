@@ -142,40 +142,11 @@ static void judge_pool(const judging_t *j, connpool_pool_line_t *line)
 
 /* --- queries, upstreams --- */
 
-/* A database that cannot be opened says so by itself, and for all its queries.
- */
-static int is_opened(const connpool_status_t *report,
-                     const connpool_database_t *database)
-{
-    EACH_LINE(report->pools, connpool_pool_line_t, line)
-    {
-        for (int i = 0; i < CP_POOL_PARTS; i++) {
-            if (line->database == database && line->sum->down[i] > 0) {
-                return 0;
-            }
-        }
-    }
-    return 1;
-}
-
-/* The disk is full, or another program keeps the file locked. */
-static int is_broken(const judging_t *j, const connpool_query_line_t *line)
-{
-    apr_time_t at = cp_standing_broken_at(cp_segment_standing(
-        connpool_child.segment, CP_SUBJECT_QUERY, line->entry));
-
-    return at != 0
-           && cp_condition_is_recent((uint64_t)(j->now - (j->time - at)),
-                                     j->now)
-           && is_opened(j->report, line->runs_on);
-}
-
 static void judge_query(const judging_t *j, connpool_query_line_t *line)
 {
     cp_facts_t facts = {
         .lacking_children = line->sum->unprepared,
         .children = (uint64_t)j->report->children,
-        .is_broken = is_broken(j, line),
     };
 
     /* While children are replaced nobody may have tried yet. */

@@ -98,16 +98,8 @@ void cp_standing_note_failures(cp_standing_t *standing,
         if (failures[i] != get(&standing->failures[i])) {
             set(&standing->failures[i], failures[i]);
             set(&standing->error, pack(i, now));
-            if (i == CP_ERR_STORAGE) {
-                set(&standing->broken_at, (uint64_t)now);
-            }
         }
     }
-}
-
-apr_time_t cp_standing_broken_at(const cp_standing_t *standing)
-{
-    return (apr_time_t)get(&standing->broken_at);
 }
 
 cp_error_class_t cp_standing_last_error(const cp_standing_t *standing,

@@ -22,8 +22,6 @@ typedef struct cp_standing_t {
     uint64_t told;      /**< level that the log knows, and since when */
     uint64_t bad_since; /**< when it ceased to be ok, 0: it is */
     uint64_t error;     /**< class of the last error, and when it was seen */
-    uint64_t
-        broken_at; /**< when the last error of storage was seen, 0: never */
     uint64_t failures[CP_ERR_CLASSES]; /**< seen so far */
 } cp_standing_t;
 
@@ -52,9 +50,6 @@ cp_news_t cp_standing_news(cp_standing_t *standing, cp_level_t level,
  * same one. */
 void cp_standing_note_failures(cp_standing_t *standing,
                                const uint64_t *failures, apr_time_t now);
-
-/** When the last error of storage was seen (time of day), 0: there was none. */
-apr_time_t cp_standing_broken_at(const cp_standing_t *standing);
 
 /** The class of the last error, CP_ERR_NONE: there was none, and when it was.
  */

@@ -87,11 +87,6 @@ static int is_lacking(const cp_facts_t *f)
     return f->lacking_children > 0;
 }
 
-static int is_broken(const cp_facts_t *f)
-{
-    return f->is_broken;
-}
-
 static int is_above_bound(const cp_facts_t *f)
 {
     return f->used_bytes > f->bound_bytes;
@@ -175,8 +170,6 @@ static const struct rule_t {
      "the last fetch got no answer", NULL, 0},
     {QUERY, is_lacking, DEGRADED, "unprepared", "it cannot be prepared", NULL,
      0},
-    {QUERY, is_broken, DEGRADED, "storage",
-     "a run of the last 30 seconds failed because of the database", NULL, 0},
     {LOOP, is_lacking, DEGRADED, "lost", NULL, say_loops, 0},
     {MEMORY, is_above_bound, DEGRADED, "bound", NULL, say_memory, 0},
     {CACHE, is_refused, DEGRADED, "no answer", NULL, say_failed, 0},

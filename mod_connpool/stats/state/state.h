@@ -57,8 +57,6 @@ typedef struct cp_facts_t {
     /* Queries: those where it cannot be prepared. Loops: those without. */
     uint64_t lacking_children;
     uint64_t children;
-    int is_broken; /**< queries: a run, a moment ago, failed because of the
-                        database, though that can be opened */
 
     /* Memory, of the child that uses most. */
     uint64_t used_bytes;
