@@ -63,7 +63,9 @@ static void count_fetch(const connpool_upstream_t *up,
             cp_histogram_record(&stats->span_us[i], result->span_us[i]);
         }
     }
-    cp_histogram_record(&stats->us, result->us);
+    cp_histogram_record(result->status != 0 && !is_error ? &stats->us
+                                                         : &stats->failed_us,
+                        result->us);
 }
 
 static void count_refused(const connpool_upstream_t *up)
@@ -152,7 +154,6 @@ static apr_status_t count_unborn(connpool_fetch_run_t *run, apr_status_t rv,
     for (int i = 0; i < CP_SPANS; i++) {
         result.span_us[i] = -1;
     }
-    result.span_us[CP_SPAN_QUEUE] = run->waited;
     count_fetch(run->up, &result, cls);
     run->up = NULL;
     return rv;
