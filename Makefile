@@ -16,9 +16,9 @@ FUZZ_SECONDS ?= 60
 
 # The core links without httpd: the unit tests are made of it.
 CORE_FOLDERS := base base/bytes base/origin stats stats/state stats/parent stats/recent \
-                pool pool/rate pool/wait database database/sqlite database/sqlite/text \
-                database/sqlite/guard database/sqlite/inspect http http/upstream http/job \
-                answers answers/shared
+                http/upload pool pool/rate pool/wait database database/sqlite \
+                database/sqlite/text database/sqlite/guard database/sqlite/inspect http \
+                http/upstream http/job answers answers/shared
 SOURCES      := $(sort $(shell find mod_connpool -name '*.c'))
 CORE         := $(sort $(wildcard $(CORE_FOLDERS:%=mod_connpool/%/*.c)))
 TEST_SOURCES := $(wildcard tests/*.c) $(sort $(wildcard $(CORE_FOLDERS:%=tests/%/*.c))) \

@@ -51,8 +51,10 @@ static void count_database(connpool_database_t *db, void *baton)
 
 static void count_upstream(connpool_upstream_t *up, void *baton)
 {
-    ((cp_segment_layout_t *)baton)->entries[CP_ENTRY_POOL]++;
-    ((cp_segment_layout_t *)baton)->entries[CP_ENTRY_UPSTREAM]++;
+    cp_segment_layout_t *layout = baton;
+
+    layout->entries[CP_ENTRY_POOL] += up->base_count;
+    layout->entries[CP_ENTRY_UPSTREAM] += up->base_count + (up->base_count > 1);
 }
 
 static void count_query(connpool_query_t *query, void *baton)
@@ -145,12 +147,21 @@ static void enter_database(connpool_database_t *db, void *baton)
 static void enter_upstream(connpool_upstream_t *up, void *baton)
 {
     int *pfull = baton;
+    const char *server = server_key(up->server);
 
-    up->pool_entry = cp_segment_entry(connpool_child.segment, CP_ENTRY_POOL,
-                                      server_key(up->server), up->name);
     up->entry = cp_segment_entry(connpool_child.segment, CP_ENTRY_UPSTREAM,
-                                 server_key(up->server), up->name);
-    *pfull |= up->pool_entry < 0 || up->entry < 0;
+                                 server, up->name);
+    *pfull |= up->entry < 0;
+    for (int i = 0; i < up->base_count; i++) {
+        connpool_base_t *base = &up->bases[i];
+
+        base->pool_entry = cp_segment_entry(connpool_child.segment,
+                                            CP_ENTRY_POOL, server,
+                                            i == 0 ? up->name : base->name);
+        base->entry = cp_segment_entry(connpool_child.segment,
+                                       CP_ENTRY_UPSTREAM, server, base->name);
+        *pfull |= base->pool_entry < 0 || base->entry < 0;
+    }
 }
 
 static void enter_query(connpool_query_t *query, void *baton)

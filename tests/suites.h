@@ -39,6 +39,7 @@ SUITE(http);
 SUITE(loop);
 SUITE(transfer);
 SUITE(gunzip);
+SUITE(upload);
 SUITE(inherit);
 SUITE(hash);
 SUITE(flight);
