@@ -15,8 +15,8 @@ FUZZ_CC ?= clang
 FUZZ_SECONDS ?= 60
 
 # The core links without httpd: the unit tests are made of it.
-CORE_FOLDERS := base base/bytes base/origin stats stats/state stats/recent pool pool/rate \
-                pool/wait database database/sqlite database/sqlite/text \
+CORE_FOLDERS := base base/bytes base/origin stats stats/state stats/parent stats/recent \
+                pool pool/rate pool/wait database database/sqlite database/sqlite/text \
                 database/sqlite/guard database/sqlite/inspect http http/upstream \
                 http/upload http/job answers answers/shared answers/web
 SOURCES      := $(sort $(shell find mod_connpool -name '*.c'))

@@ -81,16 +81,24 @@ static int check_rest(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
     return status == OK ? connpool_check_handlers(pconf, handlers) : status;
 }
 
+/* Refused, or broken off: its time says nothing about those that are served. */
+static int has_failed(int status)
+{
+    return status == HTTP_TOO_MANY_REQUESTS || ap_is_HTTP_SERVER_ERROR(status);
+}
+
 /* The time of work of ours is recorded. */
 static int timed(int (*work)(request_rec *r), request_rec *r)
 {
+    cp_process_stats_t *stats = cp_segment_process(connpool_child.segment,
+                                                   connpool_child.slot);
     cp_clock_t began = cp_clock_now();
     int status = connpool_answer_rate(r) ? OK : work(r);
+    int answer = status == OK || status == DONE ? r->status : status;
 
-    cp_histogram_record(
-        &cp_segment_process(connpool_child.segment, connpool_child.slot)
-             ->request_us,
-        cp_clock_now() - began);
+    cp_histogram_record(has_failed(answer) ? &stats->request_failed_us
+                                           : &stats->request_us,
+                        cp_clock_now() - began);
     return status;
 }
 

@@ -6,9 +6,9 @@
 #
 # The server's binary comes from apache2-bin: unlike the package apache2 it
 # brings no service, so that no Apache is started, stopped or configured. For
-# the same reason prometheus and memcached are not installed, nor mpm_itk, which
-# would be switched on in the system's Apache, but unpacked below $BUILD/tools;
-# without them the tests that need them are skipped. The program of
+# the same reason prometheus, its exporter for Apache and memcached are not
+# installed, nor mpm_itk, which would be switched on in the system's Apache, but
+# unpacked below $BUILD/tools; without them the tests that need them are skipped. The program of
 # redis-server is in redis-tools, by another name and without the service.
 set -eu
 
@@ -103,6 +103,7 @@ npm_unpack() {
 }
 if [ -n "$needs_tools" ]; then
     unpack prometheus promtool
+    unpack prometheus-apache-exporter prometheus-apache-exporter
     unpack memcached memcached
     npm_unpack @seriousme/openapi-schema-validator validate-api
     unpack libapache2-mpm-itk /usr/lib/apache2/modules/mpm_itk.so

@@ -159,7 +159,7 @@ subtest 'the page says what the JSON says' => sub {
     for my $pool (grep { !$_->{server} } @{$report->{pools}}) {
         my $name  = $pool->{name};
         my $row   = $tables->{Pools}{"$name ($pool->{kind})"};
-        my $limit = $pool->{max} * $report->{children};
+        my $limit = $pool->{reachable};
         is($row->{State}, $pool->{state},              "state of $name");
         is($row->{Busy},  "$pool->{busy} of $limit",   'busy');
         is($row->{Waiting},     $pool->{waiting},      'waiting');

@@ -26,6 +26,7 @@ static const struct {
     {"pool", pool_suite},
     {"stats", stats_suite},
     {"segment", segment_suite},
+    {"succession", succession_suite},
     {"sqlite", sqlite_suite},
     {"http", http_suite},
     {"loop", loop_suite},

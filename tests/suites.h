@@ -29,6 +29,7 @@ SUITE(rate);
 SUITE(permits);
 SUITE(stats);
 SUITE(segment);
+SUITE(succession);
 SUITE(condition);
 SUITE(recent);
 SUITE(state);

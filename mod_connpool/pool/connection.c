@@ -153,6 +153,7 @@ apr_status_t cp_connection_open(cp_pool_t *pool, cp_connection_t *conn,
     if (rv != APR_SUCCESS) {
         cp_connection_let_go(pool, conn);
         note_open_failure(pool, err);
+        err->is_told = 1;
         return rv;
     }
     conn->generation = generation;

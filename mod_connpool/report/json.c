@@ -236,6 +236,9 @@ static void json_pools(cp_buffer_t *buf, const connpool_status_t *report)
         connpool_json_number(
             buf, ",", "server_max",
             line->database ? (uint64_t)line->database->pool.server_max : 0);
+        connpool_json_number(buf, ",", "reachable", line->reachable);
+        connpool_json_number(buf, ",", "busy_percent",
+                             line->tight_busy * 100 / line->tight_limit);
         json_until(buf, ",", &members,
                    offsetof(cp_pool_stats_t, waiting_since));
         connpool_json_number(buf, ",", "oldest_wait_us", line->oldest_wait_us);

@@ -128,7 +128,9 @@ static apr_status_t hold_pool(request_rec *r, cp_pool_t *pool, int is_database,
 
         if (cp_log_allowed(&limit, apr_time_from_sec(10), &suppressed)) {
             ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
-                          "ConnPoolMemory is reached: requests are refused%s",
+                          "ConnPoolMemory is reached: requests are refused, "
+                          "for what this child uses is in use. Raise it, or "
+                          "lower max= or cache=%s",
                           connpool_suppressed(r->pool, suppressed));
         }
         return cp_error_set(err, CP_ERR_CAPACITY, APR_ENOMEM,

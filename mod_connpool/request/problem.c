@@ -168,7 +168,7 @@ void connpool_complain(request_rec *r, const char *what, const cp_error_t *err,
 {
     uint64_t suppressed = 0;
     int is_ours = err->cls == CP_ERR_REFUSED
-                  || (connpool_status_of(err->cls) >= 500
+                  || (connpool_status_of(err->cls) >= 500 && !err->is_told
                       && err->cls != CP_ERR_CAPACITY /* the pool has told */
                       && err->cls != CP_ERR_CANCELLED);
     int level = !is_ours ? APLOG_DEBUG

@@ -73,12 +73,14 @@ typedef struct cp_pool_stats_t {
     uint64_t timeouts; /**< refused at the deadline */
     uint64_t rejected; /**< refused at once: queue full, or shutting down */
     uint64_t fallbacks; /**< served by a one-shot connection; not in acquired */
+    uint64_t one_shots; /**< such connections that are open */
     uint64_t created;
     uint64_t create_failures;
     uint64_t leaks_suspected;
     uint64_t memory_bytes; /**< sum of the first driver_gauges */
     uint64_t closed[CP_CLOSE_REASONS];
-    cp_histogram_t acquire_us;
+    cp_histogram_t acquire_us; /**< of those who got a connection */
+    cp_histogram_t refused_us; /**< of those who got none */
     cp_histogram_t hold_us;
     cp_histogram_t create_us; /**< opening a connection, failures included */
     uint64_t failures[CP_ERR_CLASSES]; /**< create_failures by their cause */
@@ -90,6 +92,8 @@ typedef struct cp_pool_stats_t {
     uint64_t waiting_since[CP_POOL_PARTS];
     /** What only the driver can name, set by maintenance. */
     uint64_t driver_gauges[CP_GAUGES];
+    uint64_t busy_writers; /**< those of busy that are the writer, where one is
+                                set aside */
     uint64_t down[CP_POOL_PARTS]; /**< 0 or 1: the last open failed; by part */
     uint64_t is_known; /**< 0 or 1: this child has tried to open one */
     cp_holder_t holders[CP_POOL_PARTS][CP_HOLDERS_LISTED]; /**< not in sums */
@@ -115,6 +119,8 @@ typedef struct cp_query_stats_t {
     uint64_t is_known;   /**< 0 or 1: this child has tried to prepare it,
                               and nothing has changed since */
     cp_histogram_t us;   /**< from its connection to its end */
+    cp_histogram_t failed_us; /**< of those that failed, with their wait for a
+                                   connection */
 } cp_query_stats_t;
 
 /** Phases of a fetch, each on its own. */
@@ -148,7 +154,8 @@ typedef struct cp_upstream_stats_t {
     uint64_t failovers;       /**< attempts at another of its URLs */
     uint64_t statuses[6];     /**< [1] is 1xx ... [5] is 5xx; [0]: no answer */
     cp_histogram_t span_us[CP_SPANS];
-    cp_histogram_t us;    /**< all together */
+    cp_histogram_t us;        /**< all together, of those with an answer */
+    cp_histogram_t failed_us; /**< of those without: failed, or refused */
     uint64_t answered_at; /**< CLOCK_MONOTONIC, us: the last answer, 0: never */
     uint64_t failed_at;   /**< likewise: the last fetch without one */
 } cp_upstream_stats_t;
@@ -176,9 +183,12 @@ typedef struct cp_process_stats_t {
     uint64_t rss_base_bytes; /**< a minute after the start, for the trend */
     uint64_t descriptors;
     cp_histogram_t request_us; /**< our handlers, from end to end */
-    uint64_t shrunk;           /**< caches released by ConnPoolMemory */
-    uint64_t refused_memory;   /**< refused by it */
-    uint64_t refused_rate;     /**< refused by ConnPoolRateLimit */
+    cp_histogram_t
+        request_failed_us;   /**< the same of requests that were
+                                  refused (429), or answered with 5xx */
+    uint64_t shrunk;         /**< caches released by ConnPoolMemory */
+    uint64_t refused_memory; /**< refused by it */
+    uint64_t refused_rate;   /**< refused by ConnPoolRateLimit */
     cp_cache_stats_t cache;
 } cp_process_stats_t;
 

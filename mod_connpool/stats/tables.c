@@ -45,21 +45,14 @@ static const char *span(int i)
 
 /* --- pools --- */
 
-#define CONNECTIONS                                                            \
-    .family = "connpool_connections", .label = "state", .is_kind = 1,          \
-    .help = "Connections of all children by state."
-#define CONNECTIONS_PEAK                                                       \
-    .family = "connpool_connections_peak", .label = "state",                   \
-    .help = "Most connections ever at once in one child."
-
 static const cp_metric_t pool_rows[] = {
-    ROW(pool, open, GAUGE, .json = "open", CONNECTIONS, .value = "open"),
-    ROW(pool, busy, GAUGE, .json = "busy", CONNECTIONS, .value = "busy"),
-    ROW(pool, idle, GAUGE, .json = "idle", CONNECTIONS, .value = "idle"),
-    ROW(pool, open_max, MARK, .json = "open_max", CONNECTIONS_PEAK,
-        .value = "open"),
-    ROW(pool, busy_max, MARK, .json = "busy_max", CONNECTIONS_PEAK,
-        .value = "busy"),
+    /* Here stand the connections by state: states of which the sum is open. */
+    ROW(pool, open_max, MARK, .json = "open_max",
+        .family = "connpool_connections_peak",
+        .help = "Most connections ever open at once in one child."),
+    ROW(pool, busy_max, MARK, .json = "busy_max",
+        .family = "connpool_busy_peak",
+        .help = "Most connections ever busy at once in one child."),
     ROW(pool, waiting, GAUGE, .json = "waiting", .family = "connpool_waiters",
         .help = "Requests that wait for a connection."),
     ROW(pool, waiting_max, MARK, .json = "waiting_max",
@@ -97,12 +90,21 @@ static const cp_metric_t pool_rows[] = {
     ROW(pool, acquire_us, HISTOGRAM, .json = "acquire_us", .unit = "seconds",
         .family = "connpool_acquire_seconds",
         .help = "Time from asking for a connection to having it."),
+    ROW(pool, refused_us, HISTOGRAM, .json = "refused_us", .unit = "seconds",
+        .family = "connpool_refused_seconds",
+        .help = "Time from asking for a connection to hearing that there is "
+                "none: refused, or it could not be opened."),
     ROW(pool, hold_us, HISTOGRAM, .json = "hold_us", .unit = "seconds",
         .family = "connpool_hold_seconds",
         .help = "Time a connection was held."),
     ROW(pool, create_us, HISTOGRAM, .json = "create_us", .unit = "seconds",
         .family = "connpool_create_seconds",
         .help = "Time to open a connection, failures included."),
+    ROW(pool, open, GAUGE, .json = "open"),
+    ROW(pool, busy, GAUGE, .json = "busy"),
+    ROW(pool, idle, GAUGE, .json = "idle"),
+    ROW(pool, one_shots, GAUGE, .json = "one_shots"),
+    ROW(pool, busy_writers, GAUGE, .json = "busy_writers"),
     ROW(pool, create_failures, COUNTER, .json = "create_failures"),
     ROW(pool, memory_bytes, GAUGE, .json = "memory_bytes"),
     ROW(pool, down, GAUGE),
@@ -128,7 +130,12 @@ _Static_assert(CP_GAUGES == 4 && CP_GAUGES_HELD == 3,
 
 static const cp_metric_t query_rows[] = {
     ROW(query, us, HISTOGRAM, .json = "us", .unit = "seconds",
-        .family = "connpool_query_seconds", .help = "Time of named queries."),
+        .family = "connpool_query_seconds",
+        .help = "Time of named queries that ran to their end."),
+    ROW(query, failed_us, HISTOGRAM, .json = "failed_us", .unit = "seconds",
+        .family = "connpool_query_failed_seconds",
+        .help = "Time of named queries that failed or were refused, with "
+                "their wait for a connection."),
     ROW(query, rows, COUNTER, .json = "rows", .family = "connpool_query_rows",
         .help = "Rows that queries returned."),
     ROW(query, slow, COUNTER, .json = "slow", .family = "connpool_query_slow",
@@ -201,7 +208,12 @@ static const cp_metric_t upstream_rows[] = {
         .help = "Attempts at another URL of an upstream."),
     /* Here stands the breaker's state. */
     ROW(upstream, us, HISTOGRAM, .json = "us", .unit = "seconds",
-        .family = "connpool_http_seconds", .help = "Time of whole fetches."),
+        .family = "connpool_http_seconds",
+        .help = "Time of whole fetches that got an answer."),
+    ROW(upstream, failed_us, HISTOGRAM, .json = "failed_us", .unit = "seconds",
+        .family = "connpool_http_failed_seconds",
+        .help = "Time of fetches that got none: they failed, or had no "
+                "connection."),
     ROW(upstream, span_us, HISTOGRAM, .json = "_us", .unit = "seconds",
         .family = "connpool_http_phase_seconds",
         .help = "Time of each phase of fetches.", .label = "phase",
@@ -262,7 +274,12 @@ static const cp_metric_t process_rows[] = {
         .help = "Requests refused by ConnPoolRateLimit."),
     ROW(process, request_us, HISTOGRAM, .json = "request_us", .unit = "seconds",
         .family = "connpool_request_seconds",
-        .help = "Time of requests in our handlers, from end to end."),
+        .help = "Time of requests in our handlers, from end to end, but for "
+                "those that failed."),
+    ROW(process, request_failed_us, HISTOGRAM, .json = "request_failed_us",
+        .unit = "seconds", .family = "connpool_request_failed_seconds",
+        .help = "Time of requests that were refused with 429 or answered with "
+                "5xx."),
     ROW(process, rss_base_bytes, GAUGE),
 
     ROW(process, cache.failures, COUNTER, .json = "failures",

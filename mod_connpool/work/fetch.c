@@ -100,7 +100,9 @@ static void count_at(cp_upstream_stats_t *stats,
             cp_histogram_record(&stats->span_us[i], result->span_us[i]);
         }
     }
-    cp_histogram_record(&stats->us, result->us);
+    cp_histogram_record(result->status != 0 && !is_error ? &stats->us
+                                                         : &stats->failed_us,
+                        result->us);
 }
 
 static void count_fetch(const connpool_upstream_t *up,
@@ -173,7 +175,6 @@ static apr_status_t count_unborn(connpool_fetch_run_t *run, apr_status_t rv,
     for (int i = 0; i < CP_SPANS; i++) {
         result.span_us[i] = -1;
     }
-    result.span_us[CP_SPAN_QUEUE] = run->waited;
     count_fetch(run->up, &result, cls);
     run->up = NULL;
     return rv;

@@ -295,7 +295,13 @@ static void count_run(connpool_run_t *run, apr_status_t rv,
         cp_stats_add(&stats->failures[err->cls], 1);
     }
     note_fitness(stats, rv, err);
-    cp_histogram_record(&stats->us, us);
+    if (is_success(rv)) {
+        cp_histogram_record(&stats->us, us);
+    }
+    else {
+        /* Most of the time of one that was refused it has waited. */
+        cp_histogram_record(&stats->failed_us, cp_clock_now() - run->asked);
+    }
     connpool_account(run->r)->db += us;
     if (slow > 0 && us >= slow) {
         log_slow(run, run->started - run->asked, us);

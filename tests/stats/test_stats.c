@@ -285,12 +285,16 @@ START_TEST(merge_knows_every_cell)
         CELL(cp_pool_stats_t, waiting_since, OLDEST),
         CELL(cp_pool_stats_t, holders, LEFT),
         CELL(cp_pool_stats_t, acquire_us.max, LARGER),
+        CELL(cp_pool_stats_t, refused_us.max, LARGER),
         CELL(cp_pool_stats_t, hold_us.max, LARGER),
         CELL(cp_pool_stats_t, create_us.max, LARGER),
         {0, 0, ADDED},
     };
-    static const exception_t query[] = {CELL(cp_query_stats_t, us.max, LARGER),
-                                        {0, 0, ADDED}};
+    static const exception_t query[] = {
+        CELL(cp_query_stats_t, us.max, LARGER),
+        CELL(cp_query_stats_t, failed_us.max, LARGER),
+        {0, 0, ADDED},
+    };
     static const exception_t upstream[] = {
         CELL(cp_upstream_stats_t, answered_at, LARGER),
         CELL(cp_upstream_stats_t, failed_at, LARGER),
@@ -301,6 +305,7 @@ START_TEST(merge_knows_every_cell)
         CELL(cp_upstream_stats_t, span_us[3].max, LARGER),
         CELL(cp_upstream_stats_t, span_us[4].max, LARGER),
         CELL(cp_upstream_stats_t, us.max, LARGER),
+        CELL(cp_upstream_stats_t, failed_us.max, LARGER),
         {0, 0, ADDED},
     };
     static const exception_t loop[] = {
@@ -311,6 +316,7 @@ START_TEST(merge_knows_every_cell)
     static const exception_t process[] = {
         CELL(cp_process_stats_t, rss_max_bytes, LARGER),
         CELL(cp_process_stats_t, request_us.max, LARGER),
+        CELL(cp_process_stats_t, request_failed_us.max, LARGER),
         {0, 0, ADDED},
     };
 

@@ -417,6 +417,8 @@ static const char *system_reason(const cp_sqlite_conn_t *conn, int rc)
 static apr_status_t fail(cp_sqlite_conn_t *conn, int rc, const char *doing,
                          int is_run, cp_error_t *err)
 {
+    /* Of that speaks whoever opens. */
+    int is_opening = strcmp(doing, "open") == 0;
     const cp_sqlite_config_t *config = &conn->db->config;
     const char *message = conn->handle ? sqlite3_errmsg(conn->handle)
                                        : sqlite3_errstr(rc);
@@ -447,8 +449,9 @@ static apr_status_t fail(cp_sqlite_conn_t *conn, int rc, const char *doing,
     hint_at(conn, rc, is_run, err, hint, sizeof(hint));
     show(shown, sizeof(shown), message, MESSAGE_SHOWN);
     apr_snprintf(err->detail, sizeof(err->detail),
-                 "database '%s': cannot %s: %s%s%s (SQLite %d, %s)%s",
-                 config->name, doing, shown, reason ? ": " : "",
+                 "database '%s': %s%s%s%s%s%s (SQLite %d, %s)%s", config->name,
+                 is_opening ? "" : "cannot ", is_opening ? "" : doing,
+                 is_opening ? "" : ": ", shown, reason ? ": " : "",
                  reason ? reason : "", rc, config->path, hint);
     return APR_EGENERAL;
 }

@@ -13,6 +13,8 @@
 #include "config/upstream.h"
 #include "database/database.h"
 #include "http/upstream/breaker.h"
+#include "report/lines/reach.h"
+#include "stats/histogram.h"
 #include "stats/metric.h"
 #include "stats/segment.h"
 #include "stats/stats.h"
@@ -198,11 +200,6 @@ static connpool_pool_line_t *add_pool(connpool_status_t *report,
     return line;
 }
 
-int connpool_status_usable(const connpool_database_t *db)
-{
-    return db->pool.max - connpool_has_writer_apart(db);
-}
-
 static void add_database(connpool_status_t *report,
                          const connpool_database_t *db)
 {
@@ -304,6 +301,7 @@ static void add_query(connpool_status_t *report, const connpool_query_t *query)
     line->server = server_label(report, query->server);
     line->database = query->database_name;
     line->query = query;
+    line->is_collected = connpool_query_is_collected(query);
     line->entry = query->entry;
 }
 
@@ -390,9 +388,16 @@ connpool_status_t *connpool_status_collect(apr_pool_t *p, server_rec *viewer,
     }
     report->processes = apr_array_make(p, 8, sizeof(connpool_child_line_t));
     gather_processes(report);
+    connpool_status_reach(report);
     cp_segment_sum_loop(connpool_child.segment, &report->loop);
     cp_segment_sum_batch(connpool_child.segment, &report->batch);
     return report;
+}
+
+uint64_t connpool_status_requests(const connpool_status_t *report)
+{
+    return cp_histogram_count(&report->process.request_us)
+           + cp_histogram_count(&report->process.request_failed_us);
 }
 
 int connpool_status_loop_is_on(void)

@@ -41,6 +41,9 @@ typedef struct connpool_pool_line_t {
     int max;                        /* per child */
     const connpool_server_t *owner; /* where it is defined */
     int max_together;        /* per child, of all of its kind and owner */
+    uint64_t reachable;      /* can be busy at once, in all children */
+    uint64_t tight_busy;     /* of that part of it, or of the limit that it */
+    uint64_t tight_limit;    /* shares, of which least is left */
     int entry;               /* in the segment */
     uint64_t oldest_wait_us; /* 0: nobody waits */
     /* connpool_holder_line_t, of all children, those who hold longest first;
@@ -55,6 +58,7 @@ typedef struct connpool_query_line_t {
     const char *database;
     const struct connpool_query_t *query;
     int entry;
+    int is_collected; /* its answers may be kept or shared */
     connpool_verdict_t verdict;
     const cp_query_stats_t *sum;
 } connpool_query_line_t;
@@ -129,9 +133,8 @@ const char *connpool_status_word(const connpool_pool_line_t *line);
 uint64_t connpool_status_gauge(const connpool_pool_line_t *line,
                                const cp_gauge_t *gauge);
 
-/** How many of a database's connections in a child one kind of work can get:
- * all, less what is set aside for the writer. */
-int connpool_status_usable(const connpool_database_t *db);
+/** Requests that came to our handlers, whatever became of them. */
+uint64_t connpool_status_requests(const connpool_status_t *report);
 
 /** The loop belongs to the process, whichever server asks. */
 int connpool_status_loop_is_on(void);

@@ -12,7 +12,6 @@
 #include "report/lines/gather.h"
 #include "stats/cell.h"
 #include "stats/condition.h"
-#include "stats/histogram.h"
 #include "stats/segment.h"
 #include "stats/state/standing.h"
 #include "stats/state/state.h"
@@ -147,13 +146,10 @@ static void judge_pool(const judging_t *j, connpool_pool_line_t *line)
     const cp_condition_t *condition = cp_segment_condition(
         connpool_child.segment, line->entry);
     const connpool_upstream_line_t *up = upstream_of(j->report, line);
-    int children = j->report->children > 0 ? j->report->children : 1;
-    int usable = line->database ? connpool_status_usable(line->database)
-                                : line->max;
     apr_time_t at;
     cp_facts_t facts = {
-        .busy = line->sum->busy,
-        .limit = (uint64_t)usable * (uint64_t)children,
+        .busy = line->tight_busy,
+        .limit = line->tight_limit,
         .waiting = line->sum->waiting,
         .oldest_wait_us = line->oldest_wait_us,
     };
@@ -227,7 +223,7 @@ static void judge_memory(const judging_t *j)
 {
     connpool_status_t *report = j->report;
     cp_facts_t facts = {
-        .tried = cp_histogram_count(&report->process.request_us),
+        .tried = connpool_status_requests(report),
         .refused = report->process.refused_memory,
         .bound_bytes = report->memory_bound,
     };

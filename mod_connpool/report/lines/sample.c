@@ -19,15 +19,13 @@
 
 /* --- what is remembered --- */
 
-static cp_observation_t seen_of(const connpool_status_t *report,
-                                const connpool_pool_line_t *line, int usable)
+static cp_observation_t seen_of(const connpool_pool_line_t *line)
 {
     uint64_t refused = line->sum->timeouts + line->sum->rejected;
-    int children = report->children > 0 ? report->children : 1;
 
     return (cp_observation_t){
-        .busy = line->sum->busy,
-        .limit = (uint64_t)usable * (uint64_t)children,
+        .busy = line->tight_busy,
+        .limit = line->tight_limit,
         .fallbacks = line->sum->fallbacks,
         .tried = line->sum->acquired + line->sum->fallbacks + refused,
         .refused = refused,
@@ -35,38 +33,10 @@ static cp_observation_t seen_of(const connpool_status_t *report,
     };
 }
 
-/* Of all upstreams of a server: they share its limit. */
-static uint64_t busy_together(const connpool_status_t *report,
-                              const connpool_server_t *owner)
+static void observe_pool(const connpool_pool_line_t *line, cp_clock_t now)
 {
-    uint64_t busy = 0;
+    cp_observation_t seen = seen_of(line);
 
-    EACH_LINE(report->pools, connpool_pool_line_t, line)
-    {
-        busy += !line->database && line->owner == owner ? line->sum->busy : 0;
-    }
-    return busy;
-}
-
-/* Each upstream is as busy as the busier of its own limit and the shared one.
- */
-static void observe_pool(const connpool_status_t *report,
-                         const connpool_pool_line_t *line, cp_clock_t now)
-{
-    int usable = line->database ? connpool_status_usable(line->database)
-                                : line->max;
-    cp_observation_t seen = seen_of(report, line, usable);
-
-    if (!line->database) {
-        uint64_t busy = busy_together(report, line->owner);
-        uint64_t limit = seen.limit / (uint64_t)usable
-                         * (uint64_t)line->max_together;
-
-        if (busy * seen.limit > seen.busy * limit) {
-            seen.busy = busy;
-            seen.limit = limit;
-        }
-    }
     cp_condition_observe(
         cp_segment_condition(connpool_child.segment, line->entry), &seen, now);
 }
@@ -75,7 +45,7 @@ static void observe_server(const connpool_status_t *report, cp_clock_t now)
 {
     cp_segment_t *seg = connpool_child.segment;
     cp_observation_t memory = {
-        .tried = cp_histogram_count(&report->process.request_us),
+        .tried = connpool_status_requests(report),
         .refused = report->process.refused_memory,
     };
     cp_observation_t cache = {
@@ -102,7 +72,7 @@ static void observe(const connpool_status_t *report)
 
     EACH_LINE(report->pools, connpool_pool_line_t, line)
     {
-        observe_pool(report, line, now);
+        observe_pool(line, now);
         note_failures(CP_SUBJECT_POOL, line->entry, line->sum->failures);
     }
     EACH_LINE(report->queries, connpool_query_line_t, line)

@@ -53,8 +53,7 @@ static void html_busy(cp_buffer_t *buf, const connpool_status_t *report,
                       const connpool_pool_line_t *line)
 {
     uint64_t busy = line->sum->busy;
-    uint64_t limit = (uint64_t)line->max
-                     * (uint64_t)(report->children ? report->children : 1);
+    uint64_t limit = line->reachable;
 
     connpool_html_put(buf, "<td data-label=\"Busy\"><span>");
     connpool_html_put(

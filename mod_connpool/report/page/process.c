@@ -134,8 +134,7 @@ static void html_requests(cp_buffer_t *buf, const connpool_status_t *report)
             "In the handlers of this module, from end to end, since the start.",
             columns});
     connpool_html_begin_row(buf, report->p, "all handlers", NULL);
-    connpool_html_number(buf, "Answered",
-                         cp_histogram_count(&report->process.request_us));
+    connpool_html_number(buf, "Answered", connpool_status_requests(report));
     connpool_html_lately(buf, report->p, "Time p50 / p99 / max", &whose,
                          &report->process.request_us);
     connpool_html_number(buf, "Refused for memory",

@@ -12,10 +12,17 @@
 
 typedef struct pool_room_t {
     cp_recent_t acquire_us;
+    cp_recent_t refused_us;
     cp_recent_t hold_us;
     cp_recent_t create_us;
     cp_trend_t trend;
 } pool_room_t;
+
+/* Of a query, an upstream, and all requests. */
+typedef struct work_room_t {
+    cp_recent_t us;
+    cp_recent_t failed_us;
+} work_room_t;
 
 /* A distribution in a struct of counters, and in the room. */
 typedef struct cp_timer_t {
@@ -27,13 +34,23 @@ typedef struct cp_timer_t {
 static const cp_timer_t timers[] = {
     {CP_ENTRY_POOL, offsetof(cp_pool_stats_t, acquire_us),
      offsetof(pool_room_t, acquire_us)},
+    {CP_ENTRY_POOL, offsetof(cp_pool_stats_t, refused_us),
+     offsetof(pool_room_t, refused_us)},
     {CP_ENTRY_POOL, offsetof(cp_pool_stats_t, hold_us),
      offsetof(pool_room_t, hold_us)},
     {CP_ENTRY_POOL, offsetof(cp_pool_stats_t, create_us),
      offsetof(pool_room_t, create_us)},
-    {CP_ENTRY_QUERY, offsetof(cp_query_stats_t, us), 0},
-    {CP_ENTRY_UPSTREAM, offsetof(cp_upstream_stats_t, us), 0},
-    {CP_ROOM_SERVER, offsetof(cp_process_stats_t, request_us), 0},
+    {CP_ENTRY_QUERY, offsetof(cp_query_stats_t, us), offsetof(work_room_t, us)},
+    {CP_ENTRY_QUERY, offsetof(cp_query_stats_t, failed_us),
+     offsetof(work_room_t, failed_us)},
+    {CP_ENTRY_UPSTREAM, offsetof(cp_upstream_stats_t, us),
+     offsetof(work_room_t, us)},
+    {CP_ENTRY_UPSTREAM, offsetof(cp_upstream_stats_t, failed_us),
+     offsetof(work_room_t, failed_us)},
+    {CP_ROOM_SERVER, offsetof(cp_process_stats_t, request_us),
+     offsetof(work_room_t, us)},
+    {CP_ROOM_SERVER, offsetof(cp_process_stats_t, request_failed_us),
+     offsetof(work_room_t, failed_us)},
 };
 
 #define EACH_TIMER(timer)                                                      \
@@ -43,7 +60,7 @@ static const cp_timer_t timers[] = {
 void cp_room_lay_out(cp_segment_layout_t *layout)
 {
     for (int kind = 0; kind < CP_ROOM_KINDS; kind++) {
-        layout->rooms[kind] = sizeof(cp_recent_t);
+        layout->rooms[kind] = sizeof(work_room_t);
     }
     layout->rooms[CP_ENTRY_POOL] = sizeof(pool_room_t);
 }
