@@ -54,8 +54,8 @@
 
 /** The first member of the table, and the version of the provider: raised when
  * the table changes. */
-#define CP_DATABASE_ABI     2
-#define CP_DATABASE_VERSION "2"
+#define CP_DATABASE_ABI     3
+#define CP_DATABASE_VERSION "3"
 #define CP_DATABASE_GROUP   "connpool-database"
 
 /** Never complete but within a driver, each of which has its own. */

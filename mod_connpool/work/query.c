@@ -88,6 +88,11 @@ static apr_status_t begin_run(connpool_run_t *run, const cp_value_t *values,
     return bind_all(run, values, err);
 }
 
+static int has_client_gone(void *baton)
+{
+    return connpool_client_is_gone(baton);
+}
+
 static cp_limit_t limit_of(request_rec *r, const connpool_query_t *query,
                            cp_clock_t started)
 {
@@ -95,8 +100,14 @@ static cp_limit_t limit_of(request_rec *r, const connpool_query_t *query,
     cp_clock_t deadline = cp_clock_add(started, query->timeout);
     cp_clock_t latest = connpool_account(r)->query_deadline;
 
-    return (cp_limit_t){latest && latest < deadline ? latest : deadline,
-                        meanwhile.fn, meanwhile.baton};
+    return (cp_limit_t){
+        .deadline = latest && latest < deadline ? latest : deadline,
+        .meanwhile = meanwhile.fn,
+        .baton = meanwhile.baton,
+        /* For a collected answer others may wait, too. */
+        .is_gone = connpool_query_is_collected(query) ? NULL : has_client_gone,
+        .gone_baton = r,
+    };
 }
 
 /* Whose leak it would be. SQL of another module has no name, NULL: its request
