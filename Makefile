@@ -18,16 +18,23 @@ FUZZ_SECONDS ?= 60
 CORE_FOLDERS := base base/bytes stats stats/state pool pool/rate database database/sqlite \
                 database/sqlite/text database/sqlite/guard http http/upstream http/job \
                 answers answers/shared
-SOURCES      := $(sort $(shell find mod_connpool -name '*.c'))
+# PostgreSQL's driver, a module of its own: made where libpq is, of its folders
+# and what it uses of base/. The unit tests have it, too.
+PGSQL_FOLDERS := database/pgsql database/pgsql/text database/pgsql/session database/pgsql/statement
+PGSQL_SOURCES := $(sort $(wildcard $(PGSQL_FOLDERS:%=mod_connpool/%/*.c))) mod_connpool/mod_connpool_pgsql.c
+PGSQL_BASE    := $(addprefix mod_connpool/base/,clock.c error.c log.c thread.c bytes/buffer.c bytes/hash.c bytes/utf8.c)
+SOURCES      := $(filter-out $(PGSQL_SOURCES),$(sort $(shell find mod_connpool -name '*.c')))
 CORE         := $(sort $(wildcard $(CORE_FOLDERS:%=mod_connpool/%/*.c)))
+PGSQL_CORE   := $(filter-out mod_connpool/mod_connpool_pgsql.c,$(PGSQL_SOURCES))
 TEST_SOURCES := $(wildcard tests/*.c) $(sort $(wildcard $(CORE_FOLDERS:%=tests/%/*.c))) \
+                $(sort $(wildcard $(PGSQL_FOLDERS:%=tests/%/*.c))) \
                 $(wildcard tests/drivers/script*.c)
 HEADERS      := $(sort $(shell find mod_connpool tests -name '*.h'))
 CONSUMERS    := $(wildcard t/handler/*.c)
 # A driver of databases in a module of its own, with what it uses of base/.
 DRIVER       := $(wildcard tests/drivers/*.c) \
                 $(addprefix mod_connpool/base/,clock.c error.c log.c)
-FORMATTED    := $(sort $(SOURCES) $(HEADERS) $(TEST_SOURCES) $(CONSUMERS) $(DRIVER) \
+FORMATTED    := $(sort $(SOURCES) $(PGSQL_SOURCES) $(HEADERS) $(TEST_SOURCES) $(CONSUMERS) $(DRIVER) \
                 $(wildcard tests/bench/*.c tests/fuzz/*.[ch] tests/lab/*.[ch]))
 
 # Asked once, and only when something is compiled: `make help` works on a bare
@@ -36,6 +43,11 @@ apxs_flags = $(eval apxs_flags := $(shell $(APXS) -q EXTRA_CPPFLAGS) \
                -isystem $(shell $(APXS) -q INCLUDEDIR) \
                -isystem $(shell $(APXS) -q APR_INCLUDEDIR) \
                -isystem $(shell $(APXS) -q APU_INCLUDEDIR))$(apxs_flags)
+# Nothing where there is no libpq; pg_config knows where its headers are.
+pgsql_include := $(shell pg_config --includedir 2>/dev/null || echo /usr/include/postgresql)
+has_pgsql     := $(wildcard $(pgsql_include)/libpq-fe.h)
+pgsql_flags   := -isystem $(pgsql_include)
+PGSQL_LIBS    := -lpq
 check_libs = $(eval check_libs := $(shell pkg-config --libs check))$(check_libs)
 
 WARNINGS    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
@@ -52,9 +64,10 @@ CFLAGS_ALL   = -std=gnu11 $(OPTIMIZE) -fPIC -pthread -fvisibility=hidden \
                $(WARNINGS) $(WERROR) $(SANITIZE) $(CFLAGS)
 LDFLAGS_ALL  = -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(SANITIZE) $(LDFLAGS)
 LIBS        := -lsqlite3 -lcurl -ljansson -lz
-TEST_LIBS    = $(check_libs) -lapr-1 -laprutil-1 $(LIBS) -lm
+TEST_LIBS    = $(check_libs) -lapr-1 -laprutil-1 $(LIBS) $(PGSQL_LIBS) -lm
 
 MODULE    := $(BUILD)/mod_connpool.so
+PGSQL     := $(if $(has_pgsql),$(BUILD)/mod_connpool_pgsql.so)
 TESTING   := $(BUILD)/testing/mod_connpool.so
 UNIT      := $(BUILD)/unit
 CONSUMING := $(CONSUMERS:t/handler/%.c=$(BUILD)/t/%.so)
@@ -79,7 +92,7 @@ FUZZ_LIBS    = -lapr-1 -laprutil-1 $(LIBS) -lm
         check-tsan check-valgrind analyze format install uninstall help clean \
         toolchain deps test-programs
 
-all: $(MODULE) ## build/mod_connpool.so (the default)
+all: $(MODULE) $(PGSQL) ## build/mod_connpool.so, and mod_connpool_pgsql.so where libpq is (the default)
 
 # `make V=1` shows the commands.
 ifdef V
@@ -105,6 +118,14 @@ $(BUILD)/testing/%.o: %.c Makefile | toolchain
 	@mkdir -p $(@D)
 	$(Q)$(CC) -DCONNPOOL_TESTING $(CPPFLAGS_ALL) -MMD -MP -Imod_connpool -Itests $(CFLAGS_ALL) -c -o $@ $<
 
+$(BUILD)/mod_connpool/database/pgsql/%.o $(BUILD)/testing/mod_connpool/database/pgsql/%.o \
+$(BUILD)/mod_connpool/mod_connpool_pgsql.o $(BUILD)/testing/tests/database/pgsql/%.o: CPPFLAGS_ALL += $(pgsql_flags)
+
+# It stays where it is once it is loaded: a thread of it may be left behind.
+$(BUILD)/mod_connpool_pgsql.so: $(PGSQL_SOURCES:%.c=$(BUILD)/%.o) $(PGSQL_BASE:%.c=$(BUILD)/%.o)
+	$(say) LD $@
+	$(Q)$(CC) -shared $(LDFLAGS_ALL) -Wl,-z,nodelete -o $@ $^ $(PGSQL_LIBS)
+
 $(MODULE): $(SOURCES:%.c=$(BUILD)/%.o)
 	$(say) LD $@
 	$(Q)$(CC) -shared $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
@@ -113,7 +134,7 @@ $(TESTING): $(SOURCES:%.c=$(BUILD)/testing/%.o)
 	$(say) LD $@
 	$(Q)$(CC) -shared $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
-$(UNIT): $(CORE:%.c=$(BUILD)/testing/%.o) $(TEST_SOURCES:%.c=$(BUILD)/testing/%.o)
+$(UNIT): $(CORE:%.c=$(BUILD)/testing/%.o) $(PGSQL_CORE:%.c=$(BUILD)/testing/%.o) $(TEST_SOURCES:%.c=$(BUILD)/testing/%.o)
 	$(say) LD $@
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(TEST_LIBS)
 
@@ -136,7 +157,7 @@ $(BUILD)/t/mod_bench.so: tests/bench/mod_bench.c Makefile | toolchain
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@ $<
 
--include $(SOURCES:%.c=$(BUILD)/%.d) $(SOURCES:%.c=$(BUILD)/testing/%.d) \
+-include $(PGSQL_SOURCES:%.c=$(BUILD)/%.d) $(PGSQL_CORE:%.c=$(BUILD)/testing/%.d) $(SOURCES:%.c=$(BUILD)/%.d) $(SOURCES:%.c=$(BUILD)/testing/%.d) \
          $(TEST_SOURCES:%.c=$(BUILD)/testing/%.d) $(DRIVER:%.c=$(BUILD)/testing/%.d) \
          $(FUZZ:%=$(BUILD)/testing/tests/fuzz/fuzz_%.d) $(FUZZ:%=$(BUILD)/fuzzing/tests/fuzz/fuzz_%.d) \
          $(CORE:%.c=$(BUILD)/fuzzing/%.d)
@@ -165,7 +186,7 @@ $(FUZZERS): $(BUILD)/fuzzing/%: $$(call fuzz_objects,$(BUILD)/fuzzing,$$*)
 	$(say) LD $@
 	$(Q)$(FUZZ_CC) -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(FUZZ_LIBS)
 
-test-programs: $(MODULE) $(TESTING) $(UNIT) $(CONSUMING) $(DRIVING) $(FAULTLAB)
+test-programs: $(MODULE) $(PGSQL) $(TESTING) $(UNIT) $(CONSUMING) $(DRIVING) $(FAULTLAB)
 
 toolchain:
 	@CC='$(CC)' APXS='$(APXS)' scripts/check-toolchain.sh
