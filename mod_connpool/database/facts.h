@@ -24,6 +24,8 @@ typedef struct cp_database_facts_t {
     const char *address; /**< what it is, in the keys of kept answers: absolute,
                               without secrets */
     int is_readonly;     /**< has no writer */
+    int writers;         /**< connections that only write, taken from max=; 0:
+                              what the driver can do decides */
     const char *file;    /**< NULL, or a file that nobody must download */
     const char *file_risk;  /**< "", or what else would come of that */
     apr_int64_t cache;      /**< bytes that each connection may keep, or 0... */

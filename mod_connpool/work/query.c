@@ -94,10 +94,12 @@ static int has_client_gone(void *baton)
 }
 
 static cp_limit_t limit_of(request_rec *r, const connpool_query_t *query,
-                           cp_clock_t started)
+                           const connpool_run_t *run)
 {
     cp_meanwhile_t meanwhile = cp_meanwhile_get();
-    cp_clock_t deadline = cp_clock_add(started, query->timeout);
+    cp_clock_t deadline = run->latest
+                              ? run->latest
+                              : cp_clock_add(run->started, query->timeout);
     cp_clock_t latest = connpool_account(r)->query_deadline;
 
     return (cp_limit_t){
@@ -158,7 +160,7 @@ apr_status_t connpool_run_open(connpool_run_t *run, request_rec *r,
     run->asked = cp_clock_now();
     rv = hold_connection(run, err);
     run->started = cp_clock_now();
-    run->limit = limit_of(r, query, run->started);
+    run->limit = limit_of(r, query, run);
     if (rv == APR_SUCCESS) {
         rv = begin_run(run, values, err);
     }

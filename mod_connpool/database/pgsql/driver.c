@@ -8,12 +8,15 @@
 #include "database/pgsql/connection.h"
 #include "database/pgsql/session/pgsql.h"
 #include "database/pgsql/statement/statement.h"
+#include "database/pgsql/statement/types.h"
 #include "database/pgsql/session/wait.h"
 #include "database/pgsql/write.h"
 
 #include <string.h>
 
 #include <apr_strings.h>
+
+#define WRITERS 2 /* of max=, with read=standby */
 
 /* SELECT may call what writes. */
 static const char *const reads[] = {"SELECT", "VALUES", "TABLE", NULL};
@@ -30,6 +33,9 @@ static void describe(const void *data, cp_database_facts_t *facts)
 
     *facts = (cp_database_facts_t){.address = config->shown,
                                    .is_readonly = config->is_readonly};
+    if (config->read == CP_PG_READ_STANDBY) {
+        facts->writers = config->writers ? config->writers : WRITERS;
+    }
 }
 
 static const char *library(apr_pool_t *p)
@@ -59,6 +65,7 @@ static int is_volatile_value(const cp_value_t *value)
 
 static apr_status_t destroy(void *data)
 {
+    cp_pg_forget_types(data);
     pthread_mutex_destroy(&((cp_database_t *)data)->lock);
     return APR_SUCCESS;
 }

@@ -358,7 +358,7 @@ void cp_pg_complete_address(apr_pool_t *p, cp_pg_config_t *config)
     }
     pass_on(config, "client_encoding", "UTF8");
     /* Nobody's home directory fills gaps. */
-    pass_on(config, "passfile", "/dev/null");
+    pass_on(config, "passfile", "/dev/null/none");
     pass_default(config, "gssencmode", "disable");
     pass_default(config, "application_name",
                  apr_pstrcat(p, "connpool/", config->name, NULL));

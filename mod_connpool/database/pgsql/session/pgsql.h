@@ -28,8 +28,6 @@ struct cp_database_t {
                               server that is no more what it was */
     int last_good[2];      /* atomic: server that was taken, by is_writer */
     int has_old_servers; /* atomic: without client_connection_check_interval */
-    uint64_t typed[CP_PG_TYPED]; /* atomic: statements whose parameters need
-                                    their declared types, by hash */
     cp_log_limit_t notices;
     int connections; /* atomic: open ones */
 
@@ -37,6 +35,7 @@ struct cp_database_t {
     cp_clock_t retry_at[2]; /* not to be opened before, by is_writer */
     apr_interval_time_t pause[2];
     cp_error_t failure[2];
+    struct cp_pg_types_t *types[CP_PG_TYPED]; /* that were found out, by hash */
 };
 
 static inline int cp_pg_is_stopping(const cp_database_t *db)
@@ -70,7 +69,7 @@ struct cp_statement_t {
     unsigned long used_at; /* conn->uses when it was last taken */
     int is_out;
     int is_prepared; /* at the server */
-    int is_typed;    /* with the declared types */
+    int is_settled;  /* with the types that are best for what is declared */
     int has_healed;  /* in this run */
     int writes;
     uint64_t hash;
@@ -78,9 +77,12 @@ struct cp_statement_t {
     cp_buffer_t text; /* as the server gets it, terminated */
     cp_pg_param_t *params;
     int param_count;
-    /* A place a parameter: what is bound. */
-    unsigned *types; /* declared */
-    const char **values;
+    /* A place a parameter. */
+    unsigned *types;    /* that it is prepared with; 0: the server's choice */
+    unsigned *inferred; /* the server's choice; 0: it had none */
+    cp_type_t *declared;
+    cp_type_t *settled;  /* what was declared when is_settled was set */
+    const char **values; /* what is bound */
     int *lengths, *formats;
     char (*numbers)[32];    /* room for their texts */
     cp_buffer_t terminated; /* texts with a NUL behind */

@@ -10,33 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    BOOLEAN = 16,
-    BYTES = 17,
-    BIGINT = 20,
-    TEXT = 25,
-    DOUBLE = 701,
-    TIMESTAMPTZ = 1184,
-};
-
-static unsigned oid_of(cp_type_t type)
-{
-    switch (type) {
-    case CP_TYPE_INTEGER:
-        return BIGINT;
-    case CP_TYPE_REAL:
-        return DOUBLE;
-    case CP_TYPE_BOOLEAN:
-        return BOOLEAN;
-    case CP_TYPE_DATE:
-        return TIMESTAMPTZ;
-    case CP_TYPE_BLOB:
-        return BYTES;
-    default:
-        return TEXT;
-    }
-}
-
 /* The shortest text that reads back as it; a whole number without a fraction,
  * so that it may stand where the server expects an integer. The point is the
  * locale's. */
@@ -122,7 +95,7 @@ apr_status_t cp_pg_bind(cp_statement_t *st, const char *name, cp_type_t type,
                      st->conn->db->config.name, name);
         return APR_NOTFOUND;
     }
-    st->types[i] = oid_of(type);
+    st->declared[i] = type;
     return take(st, i, value) ? APR_SUCCESS
                               : cp_error_memory(err, "a parameter's value");
 }

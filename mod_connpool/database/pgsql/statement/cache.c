@@ -40,6 +40,9 @@ void cp_pg_cache_free(cp_statement_t *st)
     cp_buffer_free(&st->scratch);
     free(st->params);
     free(st->types);
+    free(st->inferred);
+    free(st->declared);
+    free(st->settled);
     free(st->values);
     free(st->lengths);
     free(st->formats);
@@ -48,15 +51,22 @@ void cp_pg_cache_free(cp_statement_t *st)
     memset(st, 0, sizeof(*st));
 }
 
-/* The server keeps some 17 KB of each, until it is told not to. */
-static void deallocate(cp_connection_t *conn, const cp_statement_t *st)
+void cp_pg_deallocate(cp_connection_t *conn, const char *name)
 {
     char command[CP_PG_NAME + 16];
     cp_error_t ignored;
 
-    if (st->is_prepared && !conn->running && !conn->is_broken) {
-        snprintf(command, sizeof(command), "DEALLOCATE %s", st->name);
+    if (conn->db->config.pooler == CP_PG_POOLER_NONE) {
+        snprintf(command, sizeof(command), "DEALLOCATE %s", name);
         cp_pg_command(conn, command, &ignored);
+    }
+}
+
+/* The server keeps some 17 KB of each, until it is told not to. */
+static void deallocate(cp_connection_t *conn, const cp_statement_t *st)
+{
+    if (st->is_prepared && !conn->running && !conn->is_broken) {
+        cp_pg_deallocate(conn, st->name);
     }
 }
 
@@ -83,8 +93,8 @@ static cp_statement_t *find_place(cp_connection_t *conn)
 
 static int has_all(const cp_statement_t *st)
 {
-    return st->sql && st->types && st->values && st->lengths && st->formats
-           && st->numbers;
+    return st->sql && st->types && st->inferred && st->declared && st->settled
+           && st->values && st->lengths && st->formats && st->numbers;
 }
 
 static void make_room(cp_statement_t *st, const char *sql)
@@ -93,6 +103,9 @@ static void make_room(cp_statement_t *st, const char *sql)
 
     st->sql = strdup(sql);
     st->types = calloc(count, sizeof(*st->types));
+    st->inferred = calloc(count, sizeof(*st->inferred));
+    st->declared = calloc(count, sizeof(*st->declared));
+    st->settled = calloc(count, sizeof(*st->settled));
     st->values = calloc(count, sizeof(*st->values));
     st->lengths = calloc(count, sizeof(*st->lengths));
     st->formats = calloc(count, sizeof(*st->formats));
@@ -131,32 +144,14 @@ apr_status_t cp_pg_cache_add(cp_connection_t *conn, const char *sql,
     st->sql_size = size;
     st->writes = cp_pg_writes(sql);
     st->hash = cp_hash(hash_key, st->text.data, st->text.size);
-    st->is_typed = cp_pg_needs_types(st);
     *pst = st;
     return APR_SUCCESS;
 }
 
 void cp_pg_name_statement(cp_statement_t *st)
 {
-    uint64_t hash = st->hash;
+    uint64_t types = cp_hash(hash_key, st->types,
+                             (size_t)st->param_count * sizeof(*st->types));
 
-    if (st->is_typed) {
-        hash ^= cp_hash(hash_key, st->types,
-                        (size_t)st->param_count * sizeof(*st->types))
-                | 1;
-    }
-    snprintf(st->name, sizeof(st->name), "cp_%016" PRIx64, hash);
-}
-
-int cp_pg_needs_types(const cp_statement_t *st)
-{
-    return __atomic_load_n(&st->conn->db->typed[st->hash % CP_PG_TYPED],
-                           __ATOMIC_RELAXED)
-           == st->hash;
-}
-
-void cp_pg_note_types(const cp_statement_t *st)
-{
-    __atomic_store_n(&st->conn->db->typed[st->hash % CP_PG_TYPED], st->hash,
-                     __ATOMIC_RELAXED);
+    snprintf(st->name, sizeof(st->name), "cp_%016" PRIx64, st->hash ^ types);
 }

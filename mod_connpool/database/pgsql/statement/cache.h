@@ -21,8 +21,7 @@ void cp_pg_cache_free(cp_statement_t *st);
 /** Its name, for its text and the types that it is prepared with. */
 void cp_pg_name_statement(cp_statement_t *st);
 
-/** Do all connections know that its parameters need their declared types? */
-int cp_pg_needs_types(const cp_statement_t *st);
-void cp_pg_note_types(const cp_statement_t *st);
+/** Have the server forget it. Fails a transaction when it has not got it. */
+void cp_pg_deallocate(cp_connection_t *conn, const char *name);
 
 #endif

@@ -26,39 +26,89 @@ static int is_pooled(const cp_connection_t *conn)
 
 /* --- at the server --- */
 
-apr_status_t cp_pg_parse(cp_statement_t *st, unsigned *pflags, cp_error_t *err)
+static int send_parse(cp_statement_t *st)
+{
+    PGconn *pg = st->conn->pg;
+    const char *name = is_pooled(st->conn) ? "" : st->name;
+
+    return PQenterPipelineMode(pg)
+           && PQsendPrepare(pg, name, st->text.data, st->param_count, st->types)
+           && PQsendDescribePrepared(pg, name) && PQpipelineSync(pg);
+}
+
+static void note_inferred(cp_statement_t *st, const PGresult *result)
+{
+    int count = PQnparams(result);
+
+    for (int i = 0; i < count && i < st->param_count; i++) {
+        st->inferred[i] = PQparamtype(result, i);
+    }
+}
+
+/* A name means one text: somebody else has prepared the same, then. */
+static int is_there_already(const PGresult *result)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    return state && strcmp(state, "42P05") == 0;
+}
+
+/* Read what came of parsing, up to the mark behind it. */
+static apr_status_t read_parse(cp_statement_t *st, int *pis_there,
+                               unsigned *pflags, cp_error_t *err)
 {
     cp_connection_t *conn = st->conn;
-    PGresult *result = NULL;
+    apr_status_t outcome = APR_SUCCESS;
+    PGresult *result;
+    int is_last = 0;
+
+    while (!is_last) {
+        cp_error_t late;
+        apr_status_t rv = cp_pg_next_result(
+            conn, &result, outcome == APR_SUCCESS ? err : &late);
+
+        if (rv != APR_SUCCESS) {
+            return outcome == APR_SUCCESS ? rv : outcome;
+        }
+        if (!result) {
+            continue; /* a command has no more */
+        }
+        is_last = PQresultStatus(result) == PGRES_PIPELINE_SYNC;
+        if (PQresultStatus(result) == PGRES_FATAL_ERROR
+            && outcome == APR_SUCCESS) {
+            *pis_there = is_there_already(result);
+            outcome = cp_pg_fail(conn, result, pflags, err);
+        }
+        else if (PQresultStatus(result) == PGRES_COMMAND_OK) {
+            note_inferred(st, result);
+        }
+        PQclear(result);
+        if (conn->is_broken) {
+            return outcome;
+        }
+    }
+    if (!PQexitPipelineMode(conn->pg) && outcome == APR_SUCCESS) {
+        outcome = cp_pg_fail_lost(conn, "prepare", err);
+    }
+    return outcome;
+}
+
+apr_status_t cp_pg_parse(cp_statement_t *st, unsigned *pflags, cp_error_t *err)
+{
+    int is_there = 0;
     apr_status_t rv;
 
     *pflags = 0;
     cp_pg_name_statement(st);
-    if (!PQsendPrepare(conn->pg, is_pooled(conn) ? "" : st->name, st->text.data,
-                       st->is_typed ? st->param_count : 0, st->types)) {
-        return cp_pg_fail_lost(conn, "prepare", err);
+    memset(st->inferred, 0, (size_t)st->param_count * sizeof(*st->inferred));
+    if (!send_parse(st)) {
+        return cp_pg_fail_lost(st->conn, "prepare", err);
     }
-    rv = cp_pg_next_result(conn, &result, err);
-    if (rv != APR_SUCCESS) {
-        return rv;
-    }
-    if (PQresultStatus(result) != PGRES_COMMAND_OK) {
-        const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-
-        /* A name means one text: somebody else has prepared the same. */
-        rv = state && strcmp(state, "42P05") == 0
-                 ? APR_SUCCESS
-                 : cp_pg_fail(conn, result, pflags, err);
-    }
-    PQclear(result);
-    if (!conn->is_broken) {
-        cp_error_t late;
-        apr_status_t ended = cp_pg_read_to_end(conn, NULL, 0, &late);
-
-        if (rv == APR_SUCCESS && ended != APR_SUCCESS) {
-            *err = late;
-            rv = ended;
-        }
+    rv = read_parse(st, &is_there, pflags, err);
+    if (rv != APR_SUCCESS && is_there && st->conn->transaction != CP_PG_OPEN) {
+        cp_pg_deallocate(st->conn, st->name);
+        rv = send_parse(st) ? read_parse(st, &is_there, pflags, err)
+                            : cp_pg_fail_lost(st->conn, "prepare", err);
     }
     st->is_prepared = rv == APR_SUCCESS;
     return rv;
@@ -72,9 +122,8 @@ static int send_statement(cp_statement_t *st)
 
     cp_pg_settle_values(st);
     if (is_pooled(st->conn)) {
-        return PQsendQueryParams(pg, st->text.data, st->param_count,
-                                 st->is_typed ? st->types : NULL, st->values,
-                                 st->lengths, st->formats, 0);
+        return PQsendQueryParams(pg, st->text.data, st->param_count, st->types,
+                                 st->values, st->lengths, st->formats, 0);
     }
     return PQsendQueryPrepared(pg, st->name, st->param_count, st->values,
                                st->lengths, st->formats, 0);

@@ -6,9 +6,8 @@
 
 #include "database/pgsql/session/pgsql.h"
 
-/** Have the server parse it, under its name; when it is typed, with the types
- * that are bound. What it is told of parameters whose types cannot be found out
- * is in *pflags. */
+/** Have the server parse it, with its types, under its name, and tell which
+ * types it inferred for those that are 0. */
 apr_status_t cp_pg_parse(cp_statement_t *st, unsigned *pflags, cp_error_t *err);
 
 /** Send it. */

@@ -7,47 +7,17 @@
 #include "database/pgsql/session/error.h"
 #include "database/pgsql/session/pgsql.h"
 #include "database/pgsql/statement/run.h"
+#include "database/pgsql/statement/types.h"
 #include "database/pgsql/text/json.h"
 #include "database/pgsql/text/state.h"
 #include "database/pgsql/session/wait.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define SCRATCH_KEPT (64 * 1024) /* bytes of a buffer between two runs */
 
 /* --- prepared --- */
-
-/* The parameters' types could not be found out from the text alone: with those
- * that are declared, once they are known. */
-static int may_be_typed(cp_statement_t *st, unsigned flags)
-{
-    if (!(flags & CP_PG_UNTYPED) || st->is_typed || st->param_count == 0) {
-        return 0;
-    }
-    cp_pg_note_types(st);
-    st->is_typed = 1;
-    return 1;
-}
-
-/* What only the types' want has spoiled is no failure, unless it has spoiled
- * the transaction, too: whoever begins anew finds it known. */
-static apr_status_t parse_first(cp_statement_t *st, cp_error_t *err)
-{
-    unsigned flags;
-    apr_status_t rv;
-
-    if (st->is_typed) {
-        return APR_SUCCESS;
-    }
-    rv = cp_pg_parse(st, &flags, err);
-    if (rv == APR_SUCCESS || !may_be_typed(st, flags)) {
-        return rv;
-    }
-    err->is_transient = 1;
-    return st->conn->transaction == CP_PG_OPEN ? rv : APR_SUCCESS;
-}
 
 static apr_status_t refuse_second(cp_connection_t *conn, cp_error_t *err)
 {
@@ -72,7 +42,7 @@ apr_status_t cp_pg_prepare(cp_connection_t *conn, const char *sql,
     if (!st) {
         rv = cp_pg_cache_add(conn, sql, size, &st, err);
         if (rv == APR_SUCCESS) {
-            rv = parse_first(st, err);
+            rv = cp_pg_parse_first(st, err);
             if (rv != APR_SUCCESS) {
                 cp_pg_cache_free(st);
             }
@@ -104,10 +74,8 @@ static apr_status_t prepare_anew(cp_statement_t *st, int was_first,
                                  cp_error_t *err)
 {
     cp_connection_t *conn = st->conn;
-    char command[CP_PG_NAME + 16];
     unsigned flags;
     apr_status_t rv = APR_SUCCESS;
-    cp_error_t ignored;
 
     if (was_first) {
         rv = cp_pg_command(conn, "ROLLBACK", err);
@@ -115,8 +83,7 @@ static apr_status_t prepare_anew(cp_statement_t *st, int was_first,
     }
     if (rv == APR_SUCCESS) {
         /* It may be there: then under a plan that does not fit. */
-        snprintf(command, sizeof(command), "DEALLOCATE %s", st->name);
-        cp_pg_command(conn, command, &ignored);
+        cp_pg_deallocate(conn, st->name);
         rv = cp_pg_parse(st, &flags, err);
     }
     return rv;
@@ -144,12 +111,8 @@ static apr_status_t heal(cp_statement_t *st, int was_first, cp_error_t *err)
 
 static apr_status_t start(cp_statement_t *st, cp_error_t *err)
 {
-    unsigned flags;
-    apr_status_t rv = APR_SUCCESS;
+    apr_status_t rv = cp_pg_settle_types(st, err);
 
-    if (!st->is_prepared) {
-        rv = cp_pg_parse(st, &flags, err);
-    }
     return rv == APR_SUCCESS ? cp_pg_start(st, err) : rv;
 }
 
@@ -159,6 +122,18 @@ static void drop_row(cp_statement_t *st)
         PQclear(st->row);
     }
     st->row = NULL;
+}
+
+/* A read that lost its connection before its first row can begin anew on
+ * another one. A write never does. */
+static void note_harmless(const cp_statement_t *st, cp_error_t *err)
+{
+    const cp_connection_t *conn = st->conn;
+
+    if (conn->is_broken && st->rows == 0 && !st->writes
+        && conn->transaction == CP_PG_NONE && err->cls == CP_ERR_STORAGE) {
+        err->is_transient = 1;
+    }
 }
 
 apr_status_t cp_pg_step(cp_statement_t *st, cp_error_t *err)
@@ -183,6 +158,9 @@ apr_status_t cp_pg_step(cp_statement_t *st, cp_error_t *err)
         if (rv == APR_SUCCESS) {
             rv = cp_pg_read(st, &flags, err);
         }
+    }
+    if (rv != APR_SUCCESS && rv != APR_EOF) {
+        note_harmless(st, err);
     }
     return rv;
 }
