@@ -258,7 +258,7 @@ sub bouncer {
 listen_addr = 127.0.0.1
 listen_port = $other->{port}
 unix_socket_dir = $other->{dir}
-auth_type = any
+auth_type = trust
 auth_file = $other->{dir}/users
 pool_mode = transaction
 $more

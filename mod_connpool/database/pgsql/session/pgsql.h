@@ -70,7 +70,7 @@ struct cp_statement_t {
     int is_out;
     int is_prepared; /* at the server */
     int is_settled;  /* with the types that are best for what is declared */
-    int has_healed;  /* in this run */
+    int heals;       /* in this run */
     int writes;
     uint64_t hash;
     char name[CP_PG_NAME];

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define HEALS        8           /* in one run */
 #define SCRATCH_KEPT (64 * 1024) /* bytes of a buffer between two runs */
 
 /* --- prepared --- */
@@ -52,7 +53,7 @@ apr_status_t cp_pg_prepare(cp_connection_t *conn, const char *sql,
         return rv;
     }
     st->is_out = 1;
-    st->has_healed = 0;
+    st->heals = 0;
     st->run = CP_PG_AT_REST;
     st->used_at = ++conn->uses;
     conn->running = st;
@@ -68,6 +69,13 @@ static int is_stale(const cp_error_t *err)
 {
     return strstr(err->detail, "(SQLSTATE 26000") != NULL
            || strstr(err->detail, "cached plan must not change") != NULL;
+}
+
+/* Whoever alters a table may do so again, while it is prepared anew. */
+static int may_heal(const cp_statement_t *st, const cp_error_t *err)
+{
+    return st->rows == 0 && st->heals < HEALS && !st->conn->is_broken
+           && !err->is_transient && is_stale(err);
 }
 
 static apr_status_t prepare_anew(cp_statement_t *st, int was_first,
@@ -100,7 +108,7 @@ static apr_status_t heal(cp_statement_t *st, int was_first, cp_error_t *err)
         err->is_transient = 1;
         return APR_EGENERAL;
     }
-    st->has_healed = 1;
+    st->heals++;
     PQclear(st->columns);
     st->columns = NULL;
     if (prepare_anew(st, was_first, err) != APR_SUCCESS) {
@@ -152,8 +160,7 @@ apr_status_t cp_pg_step(cp_statement_t *st, cp_error_t *err)
     if (rv == APR_SUCCESS) {
         rv = cp_pg_read(st, &flags, err);
     }
-    if (rv != APR_SUCCESS && rv != APR_EOF && st->rows == 0 && !st->has_healed
-        && !st->conn->is_broken && is_stale(err)) {
+    while (rv != APR_SUCCESS && rv != APR_EOF && may_heal(st, err)) {
         rv = heal(st, is_first, err);
         if (rv == APR_SUCCESS) {
             rv = cp_pg_read(st, &flags, err);
