@@ -8,7 +8,9 @@
 # brings no service, so that no Apache is started, stopped or configured. For
 # the same reason prometheus and memcached are not installed, nor mpm_itk, which
 # would be switched on in the system's Apache, but unpacked below $BUILD/tools;
-# without them the tests that need them are skipped. The program of
+# without them the tests that need them are skipped. So is PgBouncer;
+# PostgreSQL's server is installed, but makes and starts no cluster: each test
+# has its own. The program of
 # redis-server is in redis-tools, by another name and without the service.
 set -eu
 
@@ -16,7 +18,7 @@ run='gcc libc6-dev make apache2-bin apache2-dev libsqlite3-dev
     libcurl4-openssl-dev libjansson-dev zlib1g-dev sqlite3 pkg-config'
 check='check perl libaprutil1-dbd-sqlite3 nghttp2-client apache2-utils curl
     openssl shellcheck cppcheck clang-format util-linux redis-tools
-    libevent-2.1-7'
+    libevent-2.1-7 libpq-dev postgresql libaprutil1-dbd-pgsql libc-ares2'
 
 fuzz='clang llvm libclang-rt-dev' # libFuzzer and its runtimes
 browser='chromium' # 350 MB: for those who change the page, and for CI
@@ -67,11 +69,26 @@ install_missing() {
     apt_get() {
         $sudo env DEBIAN_FRONTEND=noninteractive apt-get "$@"
     }
+    install() {
+        # shellcheck disable=SC2086 # a list of words
+        apt_get install -y -q --no-install-recommends \
+            -o Dpkg::Options::=--force-confdef \
+            -o Dpkg::Options::=--force-confold $missing
+    }
+    case $missing in
+    *postgresql*)
+        # Read when the server is installed; kept, for it is there before.
+        [ -e /etc/postgresql-common/createcluster.conf ] || {
+            $sudo mkdir -p /etc/postgresql-common
+            echo 'create_main_cluster = false' |
+                $sudo tee /etc/postgresql-common/createcluster.conf >/dev/null
+        }
+        ;;
+    esac
     # The lists of a fresh image are empty or old.
-    # shellcheck disable=SC2086 # a list of words
-    apt_get install -y -q --no-install-recommends $missing || {
+    install || {
         apt_get update -q
-        apt_get install -y -q --no-install-recommends $missing
+        install
     }
 }
 [ -z "$missing" ] || install_missing
@@ -93,5 +110,6 @@ unpack() {
 if [ -n "$needs_tools" ]; then
     unpack prometheus promtool
     unpack memcached memcached
+    unpack pgbouncer /usr/sbin/pgbouncer
     unpack libapache2-mpm-itk /usr/lib/apache2/modules/mpm_itk.so
 fi

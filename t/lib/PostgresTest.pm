@@ -25,7 +25,7 @@ use Time::HiRes qw(sleep time);
 
 use ConnPoolTest qw(await free_port);
 
-our @EXPORT_OK = qw(pgsql_module);
+our @EXPORT_OK = qw(bouncer_program pgsql_module);
 
 my $OWNER = $$;
 my @ALL;
@@ -34,6 +34,13 @@ my @ALL;
 my ($BIN) = reverse sort { ($a =~ m{/(\d+)/})[0] <=> ($b =~ m{/(\d+)/})[0] }
     glob '/usr/lib/postgresql/*/bin';
 my ($USER) = grep { defined getpwnam $_ } qw(postgres nobody);
+
+# PgBouncer, where scripts/install-deps.sh has unpacked it; undef without.
+sub bouncer_program {
+    my ($found) = grep { -x } '/usr/sbin/pgbouncer',
+        ConnPoolTest::build_dir() . '/tools/usr/sbin/pgbouncer';
+    return $found;
+}
 
 # For the `load` of ConnPoolTest->new.
 sub pgsql_module {
@@ -264,7 +271,7 @@ pool_mode = transaction
 $more
 CONF
     $self->_write("$other->{dir}/users", "\"postgres\" \"\"\n");
-    $other->{pid} = _spawn($other->{log}, '/usr/sbin/pgbouncer', $file);
+    $other->{pid} = _spawn($other->{log}, bouncer_program(), $file);
     await(sub { -S "$other->{dir}/.s.PGSQL.$other->{port}" }, 30)
         || die "PgBouncer did not start\n" . $other->log;
     return $other;

@@ -51,6 +51,7 @@ static const cp_pg_outcome_t outcomes[] = {
     {"3F", CP_ERR_STORAGE, MISFITS, NULL, CP_PG_FOREIGN},
     {"42", CP_ERR_STORAGE, MISFITS, NULL, CP_PG_FOREIGN},
     {"0A", CP_ERR_INTERNAL, FAILS, NULL, 0},
+    {"26", CP_ERR_STORAGE, "the database failed", NULL, 0},
     {"25006", CP_ERR_REFUSED, "the query would write", NULL, 0},
     {"25P03", CP_ERR_DEADLINE, "the query took longer than its limit", NULL,
      CP_PG_BROKEN},

@@ -32,6 +32,7 @@ START_TEST(pg_state_has_a_class)
         {"53300", CP_ERR_CAPACITY, NULL, CP_PG_BROKEN},
         {"53100", CP_ERR_STORAGE, NULL, 0},
         {"55P03", CP_ERR_CAPACITY, NULL, 0},
+        {"26000", CP_ERR_STORAGE, NULL, 0},
         {"57014", CP_ERR_DEADLINE, NULL, 0},
         {"57P01", CP_ERR_STORAGE, NULL, CP_PG_BROKEN},
         {"08006", CP_ERR_STORAGE, NULL, CP_PG_BROKEN},
