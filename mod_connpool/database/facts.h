@@ -26,7 +26,9 @@ typedef struct cp_database_facts_t {
     int is_readonly;     /**< has no writer */
     int writers;         /**< connections that only write, taken from max=; 0:
                               what the driver can do decides */
-    const char *file;    /**< NULL, or a file that nobody must download */
+    const char *no_version; /**< with CP_CAN_VERSION: NULL, or why no answer can
+                                 be kept until the data change */
+    const char *file;       /**< NULL, or a file that nobody must download */
     const char *file_risk;  /**< "", or what else would come of that */
     apr_int64_t cache;      /**< bytes that each connection may keep, or 0... */
     const char *cache_name; /**< ...and of what: "page cache" */

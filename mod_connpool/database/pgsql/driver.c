@@ -6,6 +6,8 @@
 #include "database/pgsql/session/address.h"
 #include "database/pgsql/statement/bind.h"
 #include "database/pgsql/connection.h"
+#include "database/pgsql/depends.h"
+#include "database/pgsql/sentinel.h"
 #include "database/pgsql/session/pgsql.h"
 #include "database/pgsql/statement/statement.h"
 #include "database/pgsql/statement/types.h"
@@ -16,7 +18,8 @@
 
 #include <apr_strings.h>
 
-#define WRITERS 2 /* of max=, with read=standby */
+#define WRITERS       2 /* of max=, with read=standby */
+#define SENTINEL_IDLE apr_time_from_sec(60)
 
 /* SELECT may call what writes. */
 static const char *const reads[] = {"SELECT", "VALUES", "TABLE", NULL};
@@ -33,6 +36,10 @@ static void describe(const void *data, cp_database_facts_t *facts)
 
     *facts = (cp_database_facts_t){.address = config->shown,
                                    .is_readonly = config->is_readonly};
+    if (config->pooler != CP_PG_POOLER_NONE) {
+        facts->no_version = "pooler=transaction changes servers between two "
+                            "statements";
+    }
     if (config->read == CP_PG_READ_STANDBY) {
         facts->writers = config->writers ? config->writers : WRITERS;
     }
@@ -85,7 +92,7 @@ static apr_status_t create(cp_database_t **pdb, const void *config,
     PQinitOpenSSL(0, 0);
     apr_pool_cleanup_register(p, db, destroy, apr_pool_cleanup_null);
     *pdb = db;
-    return APR_SUCCESS;
+    return cp_pg_sentinel_create(&db->sentinel, db, p);
 }
 
 static void stop(cp_database_t *db)
@@ -101,6 +108,7 @@ static int look(cp_database_t *db)
 
 static void tend(cp_database_t *db)
 {
+    cp_pg_sentinel_rest(db->sentinel, SENTINEL_IDLE);
 }
 
 static const cp_gauge_t gauges[CP_GAUGES] = {
@@ -176,7 +184,7 @@ const cp_database_driver_t cp_pg_driver = {
     .abi = CP_DATABASE_ABI,
     .scheme = "postgresql",
     .syntax = "postgresql:DSN",
-    .can = CP_CAN_NEST,
+    .can = CP_CAN_NEST | CP_CAN_VERSION,
 
     .config_size = sizeof(cp_pg_config_t),
     .keys = cp_pg_keys,
@@ -224,4 +232,8 @@ const cp_database_driver_t cp_pg_driver = {
     .writes = cp_pg_is_writing,
     .result = cp_pg_result,
     .finish = cp_pg_finish,
+
+    .version = cp_pg_version,
+    .is_current = cp_pg_is_current,
+    .depends = cp_pg_depends,
 };

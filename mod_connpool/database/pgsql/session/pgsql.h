@@ -30,6 +30,9 @@ struct cp_database_t {
     int has_old_servers; /* atomic: without client_connection_check_interval */
     cp_log_limit_t notices;
     int connections; /* atomic: open ones */
+    struct cp_pg_sentinel_t *sentinel;
+    uint64_t identity; /* atomic: of the server that versions are of; 0: of
+                          none */
 
     pthread_mutex_t lock;   /* guards all below */
     cp_clock_t retry_at[2]; /* not to be opened before, by is_writer */
@@ -117,6 +120,7 @@ struct cp_connection_t {
     int is_exposed;     /* somebody had its handle */
     int is_large;       /* a row made libpq's buffer large, which it keeps */
     int entered;        /* enter_write without its end */
+    uint64_t identity;  /* of its server, see identity.h; 0: not asked yet */
     cp_statement_t *running;
     unsigned long uses;
     cp_statement_t cache[CP_PG_STATEMENTS];

@@ -155,3 +155,36 @@ apr_status_t cp_pg_command(cp_connection_t *conn, const char *sql,
     return PQsendQuery(conn->pg, sql) ? cp_pg_read_to_end(conn, NULL, 0, err)
                                       : cp_pg_fail_lost(conn, "send", err);
 }
+
+apr_status_t cp_pg_ask(cp_connection_t *conn, const char *sql,
+                       const char *const *values, int count, PGresult **presult,
+                       cp_error_t *err)
+{
+    cp_error_t late;
+    apr_status_t rv;
+
+    *presult = NULL;
+    if (!PQsendQueryParams(conn->pg, sql, count, NULL, values, NULL, NULL, 0)) {
+        return cp_pg_fail_lost(conn, "send", err);
+    }
+    rv = cp_pg_next_result(conn, presult, err);
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    if (*presult && PQresultStatus(*presult) != PGRES_TUPLES_OK) {
+        rv = cp_pg_fail(conn, *presult, NULL, err);
+    }
+    if (!conn->is_broken) {
+        apr_status_t ended = cp_pg_read_to_end(conn, NULL, 0, &late);
+
+        if (rv == APR_SUCCESS && ended != APR_SUCCESS) {
+            *err = late;
+            rv = ended;
+        }
+    }
+    if (rv != APR_SUCCESS) {
+        PQclear(*presult);
+        *presult = NULL;
+    }
+    return rv;
+}

@@ -23,6 +23,12 @@ apr_status_t cp_pg_next_result(cp_connection_t *conn, PGresult **presult,
 apr_status_t cp_pg_command(cp_connection_t *conn, const char *sql,
                            cp_error_t *err);
 
+/** Ask for rows, with parameters as text.
+ * *presult is the caller's to PQclear, when it returns APR_SUCCESS. */
+apr_status_t cp_pg_ask(cp_connection_t *conn, const char *sql,
+                       const char *const *values, int count, PGresult **presult,
+                       cp_error_t *err);
+
 /** Read to the end what was sent, up to the first failure, which goes into err.
  * What the server says to a write is the tag: "INSERT 0 1". */
 apr_status_t cp_pg_read_to_end(cp_connection_t *conn, char *tag, size_t size,

@@ -86,11 +86,11 @@ static void note_first(verb_t *v, const cp_pg_token_t *token)
 static void note(verb_t *v, const cp_pg_token_t *token)
 {
     switch (token->kind) {
-    case CP_PG_OPEN:
+    case CP_PG_LEFT:
         v->depth++;
         v->is_at_query = v->is_with && v->depth == 1 && v->was_as;
         return;
-    case CP_PG_CLOSE:
+    case CP_PG_RIGHT:
         v->depth--;
         break;
     case CP_PG_COMMA:
@@ -107,7 +107,7 @@ static void note(verb_t *v, const cp_pg_token_t *token)
             note_within(v, token);
         }
         break;
-    case CP_PG_NAME:
+    case CP_PG_QUOTED:
         v->is_at_name = v->is_at_name && v->depth > 0;
         break;
     default:
@@ -187,10 +187,10 @@ static const char *take(scan_t *scan, const cp_pg_token_t *token)
                         token);
     case CP_PG_POSITION:
         return complain(scan, "a parameter that is not a :name", token);
-    case CP_PG_OPEN:
+    case CP_PG_LEFT:
         scan->depth++;
         return NULL;
-    case CP_PG_CLOSE:
+    case CP_PG_RIGHT:
         return scan->depth-- > 0
                    ? NULL
                    : complain(scan, "a ')' without its '('", token);
@@ -214,7 +214,7 @@ static const char *take_any(scan_t *scan, const cp_pg_token_t *token)
     }
     if (!is_found(&scan->verb)) {
         if (!scan->verb.is_with && token->kind != CP_PG_WORD
-            && token->kind != CP_PG_OPEN) {
+            && token->kind != CP_PG_LEFT) {
             return complain(scan, "no keyword at its beginning", token);
         }
         note(&scan->verb, token);

@@ -221,8 +221,8 @@ static void take_sign(cp_pg_token_t *token)
     static const struct {
         char c;
         cp_pg_kind_t kind;
-    } signs[] = {{'(', CP_PG_OPEN},
-                 {')', CP_PG_CLOSE},
+    } signs[] = {{'(', CP_PG_LEFT},
+                 {')', CP_PG_RIGHT},
                  {',', CP_PG_COMMA},
                  {';', CP_PG_SEMICOLON}};
     cp_pg_kind_t kind = CP_PG_OTHER;
@@ -257,7 +257,7 @@ void cp_pg_next(cp_pg_token_t *token)
         take_quoted(token, CP_PG_TEXT, skip_string(c + 1, 0));
     }
     else if (*c == '"') {
-        take_quoted(token, CP_PG_NAME, skip_quoted(c + 1, '"', 0));
+        take_quoted(token, CP_PG_QUOTED, skip_quoted(c + 1, '"', 0));
     }
     else if (*c == '$') {
         take_dollar(token);

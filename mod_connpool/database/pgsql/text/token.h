@@ -11,12 +11,12 @@ typedef enum cp_pg_kind_t {
     CP_PG_WORD, /**< keyword or identifier */
     CP_PG_NUMBER,
     CP_PG_TEXT,      /**< '..', E'..', $tag$..$tag$ */
-    CP_PG_NAME,      /**< "name" */
+    CP_PG_QUOTED,    /**< "name" */
     CP_PG_PARAMETER, /**< :name */
     CP_PG_GLUED,     /**< :name right behind something: no parameter */
     CP_PG_POSITION,  /**< $1 */
-    CP_PG_OPEN,
-    CP_PG_CLOSE,
+    CP_PG_LEFT,
+    CP_PG_RIGHT,
     CP_PG_COMMA,
     CP_PG_SEMICOLON,
     CP_PG_OTHER,

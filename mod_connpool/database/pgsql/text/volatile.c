@@ -69,7 +69,7 @@ int cp_pg_is_volatile(const char *sql, const char **word)
 
     for (cp_pg_next(&token); !found && token.kind != CP_PG_END;
          cp_pg_next(&token)) {
-        int is_quoted = token.kind == CP_PG_NAME;
+        int is_quoted = token.kind == CP_PG_QUOTED;
 
         if (token.kind == CP_PG_TEXT) {
             found = match(token.start, token.size, dates);
@@ -77,7 +77,7 @@ int cp_pg_is_volatile(const char *sql, const char **word)
         else if (token.kind == CP_PG_WORD || is_quoted) {
             next = token;
             cp_pg_next(&next);
-            if (next.kind == CP_PG_OPEN) {
+            if (next.kind == CP_PG_LEFT) {
                 found = match(token.start + is_quoted,
                               token.size - 2 * (apr_size_t)is_quoted, calls);
             }
