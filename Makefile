@@ -196,10 +196,10 @@ deps: ## install what the targets run and check need (Debian, Raspberry Pi OS)
 
 # --- running ----------------------------------------------------------------
 
-run: ## install what is missing, build, serve the demo on 127.0.0.1:PORT
-	scripts/install-deps.sh run
+run: ## install what is missing, build, serve the demo on 127.0.0.1:PORT (DATABASE=postgresql: from a cluster of its own)
+	scripts/install-deps.sh run $(if $(filter postgresql,$(DATABASE)),pgsql)
 	+$(MAKE) all
-	BUILD='$(abspath $(BUILD))' PORT='$(PORT)' exec scripts/run-demo.sh
+	BUILD='$(abspath $(BUILD))' PORT='$(PORT)' DATABASE='$(DATABASE)' exec scripts/run-demo.sh
 
 # --- checking ---------------------------------------------------------------
 
@@ -242,7 +242,7 @@ faults: test-programs ## tests/FAULTS.md anew: what was broken on purpose, and s
 	CONNPOOL_MPM=event $(prove) $$(perl tests/lab/faults.pl list)
 	perl tests/lab/faults.pl write '$(BUILD)/faults'
 
-guards: $(MODULE) ## rules of the source tree that no compiler checks
+guards: $(MODULE) $(PGSQL) ## rules of the source tree that no compiler checks
 	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' tests/guards/run.sh
 
 lint: ## format, shell scripts, cppcheck
@@ -277,7 +277,7 @@ check-valgrind: $(UNIT) ## unit tests under valgrind; definite leaks are errors
 	    address clock condition encode entry flight gate hash json key number option pool scan seam segment sentinel sqlite standing state stats store value http
 
 analyze: ## gcc -fanalyzer, cppcheck, clang-tidy
-	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' scripts/analyze.sh $(SOURCES)
+	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' scripts/analyze.sh $(SOURCES) $(if $(PGSQL),$(PGSQL_SOURCES))
 
 format: ## clang-format over all C files
 	clang-format -i $(FORMATTED)
@@ -288,10 +288,12 @@ libexecdir = $(DESTDIR)$(shell $(APXS) -q LIBEXECDIR)
 available  = $(DESTDIR)$(shell $(APXS) -q SYSCONFDIR)/mods-available
 
 # A configuration that is there may have been edited: it is never replaced.
-install: $(MODULE) ## the module, connpool.load and connpool.conf for a2enmod
+install: $(MODULE) $(PGSQL) ## the modules, connpool.load and connpool.conf for a2enmod
 	install -d '$(libexecdir)' '$(available)'
 	install -m 644 $(MODULE) '$(libexecdir)/mod_connpool.so'
 	install -m 644 conf/connpool.load '$(available)/connpool.load'
+	$(if $(PGSQL),install -m 644 $(PGSQL) '$(libexecdir)/mod_connpool_pgsql.so')
+	$(if $(PGSQL),install -m 644 conf/connpool_pgsql.load '$(available)/connpool_pgsql.load')
 	@if test -e '$(available)/connpool.conf'; then \
 	    echo 'kept: $(available)/connpool.conf'; \
 	else \
@@ -300,7 +302,8 @@ install: $(MODULE) ## the module, connpool.load and connpool.conf for a2enmod
 	@echo 'Now: a2enmod connpool, and restart Apache'
 
 uninstall: ## what install has put there, except an edited connpool.conf
-	rm -f '$(libexecdir)/mod_connpool.so' '$(available)/connpool.load'
+	rm -f '$(libexecdir)/mod_connpool.so' '$(available)/connpool.load' \
+	    '$(libexecdir)/mod_connpool_pgsql.so' '$(available)/connpool_pgsql.load'
 	@if cmp -s conf/connpool.conf '$(available)/connpool.conf'; then \
 	    rm -f '$(available)/connpool.conf'; \
 	fi

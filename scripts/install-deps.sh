@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# install-deps.sh run|check|fuzz|browser...: install the Debian packages that are missing
+# install-deps.sh run|pgsql|check|fuzz|browser...: install the Debian packages that are missing
 # to build and run the module, and to check it. Where nothing is missing,
 # nothing is asked of the network and no rights are needed.
 #
@@ -19,6 +19,7 @@ run='gcc libc6-dev make apache2-bin apache2-dev libsqlite3-dev
 check='check perl libaprutil1-dbd-sqlite3 nghttp2-client apache2-utils curl
     openssl shellcheck cppcheck clang-format util-linux redis-tools
     libevent-2.1-7 libpq-dev postgresql libaprutil1-dbd-pgsql libc-ares2'
+pgsql='libpq-dev postgresql' # for mod_connpool_pgsql.so, and its demo
 
 fuzz='clang llvm libclang-rt-dev' # libFuzzer and its runtimes
 browser='chromium' # 350 MB: for those who change the page, and for CI
@@ -28,6 +29,7 @@ needs_tools=
 for set in "$@"; do
     case $set in
     run) wanted="$wanted $run" ;;
+    pgsql) wanted="$wanted $pgsql" ;;
     check)
         wanted="$wanted $check"
         needs_tools=1
@@ -35,7 +37,7 @@ for set in "$@"; do
     fuzz) wanted="$wanted $fuzz" ;;
     browser) wanted="$wanted $browser" ;;
     *)
-        echo "usage: $0 run|check|fuzz|browser..." >&2
+        echo "usage: $0 run|pgsql|check|fuzz|browser..." >&2
         exit 2
         ;;
     esac
