@@ -15,7 +15,7 @@ FUZZ_CC ?= clang
 FUZZ_SECONDS ?= 60
 
 # The core links without httpd: the unit tests are made of it.
-CORE_FOLDERS := base base/bytes stats stats/state pool pool/rate database database/sqlite \
+CORE_FOLDERS := base base/bytes stats stats/state pool pool/rate pool/wait database database/sqlite \
                 database/sqlite/text database/sqlite/guard http http/upstream http/job \
                 answers answers/shared
 # PostgreSQL's driver, a module of its own: made where libpq is, of its folders
@@ -208,6 +208,7 @@ run: ## install what is missing, build, serve the demo on 127.0.0.1:PORT (DATABA
 e2e_tests   = $(wildcard t/*.t)
 other_tests = $(shell grep -L '^\# MPM: event' $(e2e_tests))
 prove       = CONNPOOL_BUILD='$(abspath $(BUILD))' $(PROVE) -j$(JOBS) --timer
+prove_under = BUILD='$(abspath $(BUILD))' PROVE='$(PROVE)' JOBS='$(JOBS)' scripts/prove.sh
 
 check: ## install what is missing, build, unit tests, guards, end-to-end tests
 	BUILD='$(abspath $(BUILD))' scripts/install-deps.sh run check
@@ -232,9 +233,9 @@ fuzzers: $(FUZZERS)
 
 check-e2e: test-programs ## end-to-end tests under the MPMs worker, prefork, event
 	@test -n '$(e2e_tests)' || { echo 'no tests in t/' >&2; exit 1; }
-	CONNPOOL_MPM=worker $(prove) $(other_tests)
-	CONNPOOL_MPM=prefork $(prove) $(other_tests)
-	CONNPOOL_MPM=event $(prove) $(e2e_tests)
+	$(prove_under) worker $(other_tests)
+	$(prove_under) prefork $(other_tests)
+	$(prove_under) event $(e2e_tests)
 
 # What was seen is written by the tests that inject the faults.
 faults: test-programs ## tests/FAULTS.md anew: what was broken on purpose, and seen

@@ -7,6 +7,7 @@
 #include "database/sqlite/sqlite.h"
 #include "config/handler.h"
 #include "lifecycle.h"
+#include "openapi/openapi.h"
 #include "report/report.h"
 #include "request/account.h"
 #include "request/output.h"
@@ -45,6 +46,8 @@ static const connpool_handler_t handlers[] = {
     {"connpool-batch", connpool_batch_handler, CONNPOOL_NEEDS_EITHER, 1, 0},
     {"connpool-status", connpool_status_handler, CONNPOOL_NEEDS_NOTHING, 0, 0},
     {"connpool-health", connpool_health_handler, CONNPOOL_NEEDS_NOTHING, 0, 0},
+    {"connpool-openapi", connpool_openapi_handler, CONNPOOL_NEEDS_NOTHING, 0,
+     0},
     {NULL, NULL, CONNPOOL_NEEDS_NOTHING, 0, 0},
 };
 

@@ -20,6 +20,7 @@
 #include "lifecycle.h"
 #include "pool/pool.h"
 #include "pool/rate/rate.h"
+#include "pool/wait/permits.h"
 #include "stats/segment.h"
 #include "stats/stats.h"
 
@@ -52,6 +53,7 @@ typedef struct retained_t {
     apr_hash_t *locks;         /* identity -> connpool_lock_t */
     cp_rate_t *rates;          /* NULL: not yet wanted */
     apr_size_t rates_size;     /* as whoever made them laid them out */
+    apr_hash_t *permits;       /* permits_key -> cp_permits_t */
 } retained_t;
 
 /* --- the parent: shared segment --- */
@@ -77,10 +79,17 @@ static void count_query(connpool_query_t *query, void *baton)
     ((cp_segment_layout_t *)baton)->entries[CP_ENTRY_QUERY]++;
 }
 
+static int most_processes(void)
+{
+    int limit = 1;
+
+    ap_mpm_query(AP_MPMQ_HARD_LIMIT_DAEMONS, &limit);
+    return limit + SPARE_CHILDREN;
+}
+
 static cp_segment_layout_t wanted_layout(void)
 {
     cp_segment_layout_t layout = {{0}, 0};
-    int limit = 1;
 
     connpool_each_database(count_database, &layout);
     connpool_each_upstream(count_upstream, &layout);
@@ -88,8 +97,7 @@ static cp_segment_layout_t wanted_layout(void)
     for (int i = 0; i < CP_ENTRY_KINDS; i++) {
         layout.entries[i] += SPARE_ENTRIES;
     }
-    ap_mpm_query(AP_MPMQ_HARD_LIMIT_DAEMONS, &limit);
-    layout.children = limit + SPARE_CHILDREN;
+    layout.children = most_processes();
     return layout;
 }
 
@@ -246,6 +254,74 @@ static apr_status_t set_up_locks(retained_t *retained, server_rec *s)
     return setup.rv;
 }
 
+/* --- the parent: how many may be open in all children --- */
+
+typedef struct permits_set_up_t {
+    retained_t *retained;
+    server_rec *main_server;
+    apr_status_t rv;
+} permits_set_up_t;
+
+static cp_permits_t *make_permits(apr_pool_t *p, apr_status_t *prv)
+{
+    int cells = most_processes();
+    apr_shm_t *shm;
+
+    *prv = apr_shm_create(&shm, cp_permits_size(cells), NULL, p);
+    return *prv == APR_SUCCESS
+               ? cp_permits_init(apr_shm_baseaddr_get(shm), cells)
+               : NULL;
+}
+
+/* They outlive restarts, so that children of two generations share them. */
+static void set_up_permit(connpool_database_t *db, void *baton)
+{
+    permits_set_up_t *setup = baton;
+    apr_pool_t *p = setup->main_server->process->pool;
+    apr_hash_t *kept = setup->retained->permits;
+    const char *key;
+
+    if (!db->pool.server_max || setup->rv != APR_SUCCESS) {
+        return;
+    }
+    /* Whoever laid them out is part of the key. */
+    key = apr_psprintf(p, "%s %" APR_SIZE_T_FMT " %s %s", CONNPOOL_VERSION,
+                       cp_permits_size(most_processes()),
+                       server_key(db->server), db->name);
+    db->permits = apr_hash_get(kept, key, APR_HASH_KEY_STRING);
+    if (!db->permits) {
+        db->permits = make_permits(p, &setup->rv);
+        apr_hash_set(kept, key, APR_HASH_KEY_STRING, db->permits);
+    }
+    if (db->permits) {
+        cp_permits_limit(db->permits, db->pool.server_max);
+        return;
+    }
+    setup->rv = setup->rv ? setup->rv : APR_ENOMEM;
+    ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_CRIT, setup->rv,
+                 setup->main_server,
+                 "database '%s': cannot make the shared memory of server-max=",
+                 db->name);
+}
+
+static apr_status_t set_up_permits(retained_t *retained, server_rec *s)
+{
+    permits_set_up_t setup = {retained, s, APR_SUCCESS};
+
+    if (!retained->permits) {
+        retained->permits = apr_hash_make(s->process->pool);
+    }
+    connpool_each_database(set_up_permit, &setup);
+    return setup.rv;
+}
+
+static void fold_permits(connpool_database_t *db, void *baton)
+{
+    if (db->permits) {
+        cp_permits_fold(db->permits, *(pid_t *)baton);
+    }
+}
+
 /* --- the parent: how often others may come --- */
 
 /* Clients keep what they have used over restarts, too. */
@@ -313,11 +389,19 @@ static const char *describe_limit(apr_pool_t *p, const cp_pool_config_t *pool,
                            p, " (and %d one-shot ones)", pool->overflow_max)
                                               : "";
 
+    int worst = children * (pool->max + pool->overflow_max);
+
+    if (pool->server_max && pool->server_max < worst) {
+        return apr_psprintf(p,
+                            "at most %d connections%s in each of %d children, "
+                            "and never more than %d in all (server-max)",
+                            pool->max, more, children, pool->server_max);
+    }
     return apr_psprintf(
         p,
         "at most %d connections%s in each of %d children, worst case %d "
         "connections",
-        pool->max, more, children, children * (pool->max + pool->overflow_max));
+        pool->max, more, children, worst);
 }
 
 typedef struct announcement_t {
@@ -349,6 +433,13 @@ static void announce_database(connpool_database_t *db, void *baton)
                  "pool '%s' (%s): %s%s", db->name, db->driver->scheme,
                  describe_limit(a->p, &db->pool, a->children),
                  describe_cache(a, db));
+    if (db->pool.server_max
+        && a->children * db->pool.min > db->pool.server_max) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, connpool_child.main_server,
+                     "ConnPoolDatabase %s: min=%d in each of %d children are "
+                     "more than server-max=%d: some children keep none open",
+                     db->name, db->pool.min, a->children, db->pool.server_max);
+    }
     if (db->facts.file) {
         warn_of_document_root(db);
     }
@@ -474,6 +565,7 @@ int connpool_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
     if (set_up_segment(retained, main_server) != APR_SUCCESS
         || set_up_locks(retained, main_server) != APR_SUCCESS
         || set_up_rates(retained, main_server) != APR_SUCCESS
+        || set_up_permits(retained, main_server) != APR_SUCCESS
         || connpool_provider_init(pconf, ptemp, main_server) != APR_SUCCESS) {
         return HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -486,5 +578,6 @@ void connpool_child_status(server_rec *s, pid_t pid, ap_generation_t gen,
 {
     if (status == MPM_CHILD_EXITED && connpool_child.segment) {
         cp_segment_fold(connpool_child.segment, pid);
+        connpool_each_database(fold_permits, &pid);
     }
 }

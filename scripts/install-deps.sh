@@ -109,9 +109,19 @@ unpack() {
         dpkg -x "$1"_*.deb . && rm "$1"_*.deb) ||
         echo "no $1: tests that need it are skipped" >&2
 }
+# npm_unpack PACKAGE PROGRAM: likewise, with npm, where there is one.
+npm_unpack() {
+    if [ -x "$tools/node_modules/.bin/$2" ]; then
+        return
+    fi
+    echo "unpacking $1 below $tools"
+    npm install --prefix "$tools" --no-fund --no-audit --silent "$1" ||
+        echo "no $1: tests that need it are skipped" >&2
+}
 if [ -n "$needs_tools" ]; then
     unpack prometheus promtool
     unpack memcached memcached
     unpack pgbouncer /usr/sbin/pgbouncer
+    npm_unpack @seriousme/openapi-schema-validator validate-api
     unpack libapache2-mpm-itk /usr/lib/apache2/modules/mpm_itk.so
 fi

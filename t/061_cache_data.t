@@ -171,14 +171,17 @@ subtest 'another file' => sub {
 };
 
 subtest 'bounded' => sub {
-    is($server->get("/text?size=1000&i=$_")->{status}, 200, 'answered') for 1 .. 200;
+    for my $i (1 .. 200) {
+        my $answer = $server->get("/text?size=1000&i=$i");
+        is($answer->{status}, 200, 'answered') or diag($answer->{content}, $server->log);
+    }
     my $cache = await(
         sub {
             my $found = $server->status_json->{cache};
             return $found->{evictions} > 0 && $found->{bytes} > 0 && $found;
         },
         5, 'evictions'
-    );
+    ) or return diag(explain($server->status_json->{cache}, query('text')));
     cmp_ok($cache->{bytes}, '<=', 8 * 64 * 1024, 'within the bound of each child');
     my $large = query('text')->{count};
     is(length $server->get('/text?size=30000')->{content}, 30_016, 'too large to be kept')

@@ -165,7 +165,7 @@ subtest 'shape of the JSON' => sub {
         my $name   = $pool->{name};
         my $server = exists $pool->{server} ? 'server' : '';
         has_exactly($pool,
-            "name $server kind state cause since max open busy idle waiting acquired "
+            "name $server kind state cause since max server_max open busy idle waiting acquired "
                 . 'released abandoned timeouts rejected fallbacks created '
                 . 'closed create_failures failures leaks_suspected leaks '
                 . 'acquire_us hold_us create_us busy_max open_max waiting_max '
@@ -173,7 +173,7 @@ subtest 'shape of the JSON' => sub {
                 . 'statement_bytes wal_bytes', "pool $name");
         has_exactly($pool->{failures}, $failures, "failures of $name");
         has_exactly($pool->{closed},
-            'idle lifetime dead flushed discarded unpooled overflow shutdown '
+            'idle lifetime dead flushed discarded unpooled overflow yielded shutdown '
                 . 'killed', "closed of $name");
         has_exactly($pool->{$_}, $spread, "$_ of $name")
             for qw(acquire_us hold_us create_us);

@@ -38,6 +38,7 @@ static const struct {
     {"option", option_suite},
     {"utf8", utf8_suite},
     {"rate", rate_suite},
+    {"permits", permits_suite},
     {"seam", seam_suite},
     {"gunzip", gunzip_suite},
     {"inherit", inherit_suite},

@@ -22,6 +22,7 @@ SUITE(clock);
 SUITE(gate);
 SUITE(pool);
 SUITE(rate);
+SUITE(permits);
 SUITE(stats);
 SUITE(segment);
 SUITE(condition);

@@ -43,6 +43,7 @@ typedef struct connpool_db_child_t {
     struct cp_database_t *database;
     connpool_db_pools_t pooled;
     connpool_db_pools_t direct;
+    struct cp_share_t *share; /* of db->permits; NULL: no limit */
     int is_verified; /* maintenance only: its queries have been prepared */
 } connpool_db_child_t;
 

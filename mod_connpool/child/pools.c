@@ -12,8 +12,9 @@
 #include "http/upstream/breaker.h"
 #include "http/upstream/upstream.h"
 #include "pool/driver.h"
-#include "pool/gate.h"
+#include "pool/wait/gate.h"
 #include "pool/pool.h"
+#include "pool/wait/share.h"
 #include "stats/segment.h"
 #include "stats/stats.h"
 
@@ -70,6 +71,7 @@ static void make_database_pools(connpool_database_t *db, int is_pooled)
     int writers = connpool_has_writer_apart(db);
 
     config.is_pooled = is_pooled;
+    config.share = db->child->share;
     if (writers) {
         cp_pool_config_t writer = config;
 
@@ -93,6 +95,42 @@ static void make_database_pools(connpool_database_t *db, int is_pooled)
     if (!writers && !db->facts.is_readonly) {
         pools->writer = pools->readers;
     }
+}
+
+typedef struct yielding_t {
+    int has_yielded;
+} yielding_t;
+
+static void yield_one(cp_pool_t *pool, void *baton)
+{
+    yielding_t *yielding = baton;
+
+    yielding->has_yielded = yielding->has_yielded || cp_pool_yield(pool);
+}
+
+static int yield_of(void *baton)
+{
+    yielding_t yielding = {0};
+
+    connpool_each_pool_of(baton, yield_one, &yielding);
+    return yielding.has_yielded;
+}
+
+/* Without it the limit cannot be kept, so nothing is opened. */
+static int join_permits(connpool_database_t *db, apr_pool_t *p)
+{
+    apr_status_t rv = APR_SUCCESS;
+
+    if (db->permits) {
+        rv = cp_share_create(&db->child->share, db->permits, yield_of, db, p);
+    }
+    if (rv != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_ERR, rv, connpool_child.main_server,
+                     "database '%s': this process has no part in server-max=, "
+                     "and opens nothing",
+                     db->name);
+    }
+    return rv == APR_SUCCESS;
 }
 
 static void build_database(connpool_database_t *db, void *baton)
@@ -122,6 +160,9 @@ static void build_database(connpool_database_t *db, void *baton)
     }
     db->child = apr_pcalloc(p, sizeof(*db->child));
     db->child->database = database;
+    if (!join_permits(db, p)) {
+        return;
+    }
     needed_forms(db, 0, needed);
     for (int is_pooled = 0; is_pooled < 2; is_pooled++) {
         if (needed[is_pooled]) {
@@ -270,6 +311,13 @@ int connpool_build_upstreams(apr_pool_t *pchild)
     return build.count;
 }
 
+static void stop_share(connpool_database_t *db, void *baton)
+{
+    if (db->child && db->child->share) {
+        cp_share_stop(db->child->share);
+    }
+}
+
 static void stop_pool(cp_pool_t *pool, void *baton)
 {
     cp_pool_stop(pool);
@@ -280,5 +328,6 @@ void connpool_stop_pools(void)
     for (int i = 0; i < shared_gates->nelts; i++) {
         cp_gate_close(APR_ARRAY_IDX(shared_gates, i, cp_gate_t *));
     }
+    connpool_each_database(stop_share, NULL);
     connpool_each_pool(stop_pool, NULL);
 }

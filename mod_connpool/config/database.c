@@ -18,6 +18,7 @@
 static const cp_option_t database_options[] = {
     {CP_INT("max", DB(pool.max), CP_UNSET, 1, 1000)},
     {CP_INT("min", DB(pool.min), 0, 0, 1000)},
+    {CP_INT("server-max", DB(pool.server_max), 0, 1, 100000)},
     {CP_DURATION("acquire", DB(pool.acquire), 2 * CP_SECOND, 0, CP_HOUR)},
     {CP_INT("queue", DB(pool.queue), 256, 0, 100000)},
     {CP_DURATION("idle", DB(pool.idle), 600 * CP_SECOND, 0, CP_WEEK)},

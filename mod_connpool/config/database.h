@@ -20,6 +20,7 @@ typedef struct connpool_database_t {
     int overflow_direct;
     int entry;                         /* in the segment */
     struct connpool_lock_t *lock;      /* shared by all that are the same one */
+    struct cp_permits_t *permits;      /* of server-max=; NULL: none */
     struct connpool_db_child_t *child; /* NULL: it could not be set up */
 } connpool_database_t;
 

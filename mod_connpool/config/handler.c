@@ -203,6 +203,21 @@ static int may_serve(const handling_t *handling,
            || is_prefix(from->path, at->path);
 }
 
+const char *connpool_handler_of(const connpool_serving_t *serving)
+{
+    const char *found = serving->handler;
+
+    for (int i = 0; !serving->handler && i < handlings->nelts; i++) {
+        const handling_t *handling = &APR_ARRAY_IDX(handlings, i, handling_t);
+
+        if (strcmp(handling->directive, "SetHandler") == 0
+            && may_serve(handling, serving)) {
+            found = handling->name;
+        }
+    }
+    return found;
+}
+
 static int is_served(const handling_t *handling, connpool_needs_t needs)
 {
     const apr_array_header_t *servings = connpool_servings();

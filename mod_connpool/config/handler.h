@@ -5,6 +5,8 @@
 
 #include "glue.h"
 
+struct connpool_serving_t;
+
 /** What ConnPoolServe must name for a handler. */
 typedef enum connpool_needs_t {
     CONNPOOL_NEEDS_NOTHING,
@@ -35,6 +37,10 @@ const char *connpool_cmd_handler(cmd_parms *cmd, void *dir, const char *args);
  * serve.
  * @return OK, or what a hook returns that has logged an error */
 int connpool_check_handlers(apr_pool_t *p, const connpool_handler_t *table);
+
+/** The handler that answers where a name is served: the one set beside it, or
+ * one of another section that holds there as well; NULL: none. */
+const char *connpool_handler_of(const struct connpool_serving_t *serving);
 
 /** Does the URL go on behind the place that serves it, or the file name behind
  * the file? What nobody asks for is not there. */

@@ -156,6 +156,7 @@ static const char *complete_param(cmd_parms *cmd, connpool_param_t *param,
         return error;
     }
     if (options->match) {
+        param->pattern = options->match;
         param->match = ap_pregcomp(cmd->pool, options->match, AP_REG_EXTENDED);
         if (!param->match) {
             return apr_psprintf(cmd->pool,

@@ -14,7 +14,8 @@
 
 typedef struct connpool_param_t {
     cp_param_spec_t spec;
-    ap_regex_t *match; /* NULL: none */
+    ap_regex_t *match;   /* NULL: none */
+    const char *pattern; /* its text */
 } connpool_param_t;
 
 /** Of a query that does not say max-rows= or max-bytes=. */

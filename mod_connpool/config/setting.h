@@ -41,9 +41,10 @@ typedef struct connpool_server_t {
      * inherited by virtual hosts by pointer. In the child they get their
      * run-time half (`child`), set once in child_init, before any request and
      * any thread. */
-    apr_array_header_t *databases; /* connpool_database_t * */
-    apr_array_header_t *upstreams; /* connpool_upstream_t * */
-    apr_array_header_t *queries;   /* connpool_query_t * */
+    apr_array_header_t *databases;    /* connpool_database_t * */
+    apr_array_header_t *upstreams;    /* connpool_upstream_t * */
+    apr_array_header_t *queries;      /* connpool_query_t * */
+    apr_array_header_t *descriptions; /* openapi/; NULL: none */
 
     /* Visible here: own ones and those of the main server. By name. */
     apr_hash_t *all_databases;

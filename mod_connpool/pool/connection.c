@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "pool/pool.h"
 #include "pool/slot.h"
+#include "pool/wait/share.h"
 #include "stats/cell.h"
 #include "stats/histogram.h"
 #include "stats/stats.h"
@@ -35,12 +36,30 @@ int cp_connection_reserve(cp_pool_t *pool)
     return 1;
 }
 
-static void place_free(cp_pool_t *pool, cp_connection_t *conn)
+void cp_connection_leave_place(cp_pool_t *pool, cp_connection_t *conn)
 {
     if (conn->has_place) {
         conn->has_place = 0;
         __atomic_sub_fetch(&pool->open, 1, __ATOMIC_RELAXED);
     }
+}
+
+void cp_connection_let_go(cp_pool_t *pool, cp_connection_t *conn)
+{
+    cp_connection_leave_place(pool, conn);
+    if (conn->has_permit) {
+        conn->has_permit = 0;
+        cp_share_give(pool->config.share);
+    }
+}
+
+int cp_connection_try_permit(cp_pool_t *pool, cp_connection_t *conn)
+{
+    if (!pool->config.share) {
+        return 1;
+    }
+    conn->has_permit = cp_share_try(pool->config.share);
+    return conn->has_permit;
 }
 
 void cp_pool_count_idle(cp_pool_t *pool, int delta)
@@ -132,7 +151,7 @@ apr_status_t cp_connection_open(cp_pool_t *pool, cp_connection_t *conn,
     rv = pool->driver->open(pool->driver_ctx, deadline, &conn->handle, err);
     cp_histogram_record(&pool->stats->create_us, cp_clock_now() - began);
     if (rv != APR_SUCCESS) {
-        place_free(pool, conn);
+        cp_connection_let_go(pool, conn);
         note_open_failure(pool, err);
         return rv;
     }
@@ -156,9 +175,9 @@ void cp_connection_close(cp_pool_t *pool, cp_connection_t *conn,
 {
     pool->driver->close(pool->driver_ctx, conn->handle);
     conn->handle = NULL;
-    place_free(pool, conn);
     cp_stats_add(&pool->stats->closed[reason], 1);
     cp_stats_add(&pool->stats->open, -1);
+    cp_connection_let_go(pool, conn);
     cp_log(CP_LOG_MARK, CP_LOG_DEBUG, 0, "pool '%s': closed a connection (%s)",
            pool->config.name, cp_close_reason_name(reason));
 }

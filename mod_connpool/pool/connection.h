@@ -11,7 +11,18 @@
 /** Take a place among the pooled connections, if one is free. */
 int cp_connection_reserve(cp_pool_t *pool);
 
-/** Open a connection; its place, if it needs one, is reserved already. */
+/** Give up its place, if it has one. */
+void cp_connection_leave_place(cp_pool_t *pool, cp_connection_t *conn);
+
+/** Give up its place and its permit, as far as it has them. */
+void cp_connection_let_go(cp_pool_t *pool, cp_connection_t *conn);
+
+/** Take a permit for it, without waiting.
+ * @return whether it may be opened */
+int cp_connection_try_permit(cp_pool_t *pool, cp_connection_t *conn);
+
+/** Open a connection; its place and its permit, if it needs them, are reserved
+ * already. */
 apr_status_t cp_connection_open(cp_pool_t *pool, cp_connection_t *conn,
                                 cp_clock_t deadline, cp_error_t *err);
 

@@ -4,83 +4,19 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "pool/connection.h"
-#include "pool/gate.h"
+#include "pool/wait/gate.h"
 #include "pool/leak.h"
 #include "pool/pool.h"
+#include "pool/refuse.h"
 #include "pool/slot.h"
+#include "pool/wait/share.h"
 #include "stats/cell.h"
 #include "stats/histogram.h"
 #include "stats/stats.h"
 
 #include <apr_strings.h>
 
-#define COMPLAINT_EVERY apr_time_from_sec(10)
-#define OVERFLOW_EVERY  apr_time_from_sec(60)
-#define OWN_LIMIT       (-1) /* beside the indices of the shared gates */
-
-/* --- refusals --- */
-
-/* The load at the limit that refuses: the pool's own, or a shared gate. */
-static const char *describe_load(cp_pool_t *pool, int limit, char *buffer,
-                                 size_t size)
-{
-    int open = __atomic_load_n(&pool->open, __ATOMIC_RELAXED);
-    cp_gate_state_t own = cp_gate_state(pool->gate);
-    cp_gate_state_t shared;
-    const char *name;
-
-    if (limit == OWN_LIMIT) {
-        apr_snprintf(buffer, size, "(open %d/%d, busy %d, waiting %d)", open,
-                     pool->config.max, own.inside, own.waiting);
-        return buffer;
-    }
-    shared = cp_gate_state(pool->config.shared_gates[limit]);
-    name = pool->config.shared_names[limit];
-    apr_snprintf(buffer, size,
-                 "at %s (inside %d/%d, waiting %d; open %d/%d, busy %d)",
-                 name ? name : "a shared limit", shared.inside, shared.capacity,
-                 shared.waiting, open, pool->config.max, own.inside);
-    return buffer;
-}
-
-/* "no connection within 2000 ms (open 10/10, busy 10, waiting 4); last error:
- * ...": everything that the next question would ask for. */
-static apr_status_t refuse(cp_pool_t *pool, int limit, apr_status_t rv,
-                           cp_error_t *err)
-{
-    int is_timeout = rv == APR_TIMEUP;
-    int is_down = __atomic_load_n(&pool->is_down, __ATOMIC_RELAXED);
-    char last_error[sizeof(pool->last_error)] = "";
-    char what[64];
-    char load[160];
-    char tail[64];
-    uint64_t suppressed;
-
-    if (is_down) {
-        cp_pool_last_error(pool, last_error, sizeof(last_error));
-    }
-    cp_stats_add(is_timeout ? &pool->stats->timeouts : &pool->stats->rejected,
-                 1);
-    if (is_timeout) {
-        apr_snprintf(what, sizeof(what),
-                     "no connection within %" APR_TIME_T_FMT " ms",
-                     apr_time_as_msec(pool->config.acquire));
-    }
-    else {
-        apr_cpystrn(what, rv == APR_EOF ? "shutting down" : "queue is full",
-                    sizeof(what));
-    }
-    cp_error_set(err, CP_ERR_CAPACITY, rv, "no connection is free",
-                 "pool %s: %s %s%s%s", pool->label, what,
-                 describe_load(pool, limit, load, sizeof(load)),
-                 last_error[0] ? "; last error: " : "", last_error);
-    if (cp_log_allowed(is_timeout ? &pool->timeout_log : &pool->rejection_log,
-                       COMPLAINT_EVERY, &suppressed)) {
-        cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0, "%s%s", err->detail,
-               cp_log_repeats(tail, sizeof(tail), suppressed));
-    }
-    return rv;
-}
+#define OVERFLOW_EVERY apr_time_from_sec(60)
 
 /* --- gates --- */
 
@@ -119,7 +55,7 @@ static apr_status_t enter_gates(cp_pool_t *pool, cp_clock_t deadline,
 {
     apr_status_t rv = cp_gate_enter(pool->gate, deadline);
 
-    *limit = OWN_LIMIT;
+    *limit = CP_OWN_LIMIT;
     if (rv != APR_SUCCESS) {
         return rv;
     }
@@ -154,12 +90,101 @@ static int try_gates(cp_pool_t *pool)
     return 1;
 }
 
+/* --- permits of the server --- */
+
+/* Whoever waits for one is the first of this child's line. */
+typedef struct asking_t {
+    cp_pool_t *pool;
+    cp_connection_t *conn;
+    int has_turn;
+} asking_t;
+
+/* A connection that has come back meanwhile needs none: also one that is only
+ * good for closing, which frees its own. */
+static int look_for_idle(void *baton)
+{
+    asking_t *asking = baton;
+    cp_connection_t found = {0};
+
+    if (!cp_connection_adopt(asking->pool, &found, 1)
+        && !cp_connection_adopt(asking->pool, &found, 0)) {
+        return 0;
+    }
+    cp_connection_let_go(asking->pool, asking->conn);
+    *asking->conn = found;
+    return 1;
+}
+
+static apr_status_t get_in_line(asking_t *asking, cp_clock_t deadline)
+{
+    apr_status_t rv;
+
+    if (asking->has_turn) {
+        return APR_SUCCESS;
+    }
+    rv = cp_share_line_up(asking->pool->config.share, deadline);
+    asking->has_turn = rv == APR_SUCCESS;
+    return rv;
+}
+
+static void step_out(asking_t *asking)
+{
+    if (asking->has_turn) {
+        asking->has_turn = 0;
+        cp_share_step_out(asking->pool->config.share);
+    }
+}
+
+/* @return APR_SUCCESS; APR_EEXIST: there is a connection instead */
+static apr_status_t wait_for_permit(asking_t *asking, cp_clock_t deadline)
+{
+    cp_pool_t *pool = asking->pool;
+    apr_status_t rv;
+
+    cp_stats_add(&pool->stats->waiting, 1);
+    cp_stats_raise(&pool->stats->waiting_max,
+                   cp_stats_get(&pool->stats->waiting));
+    rv = get_in_line(asking, deadline);
+    if (rv == APR_SUCCESS) {
+        rv = cp_share_take(pool->config.share, look_for_idle, asking, deadline);
+    }
+    cp_stats_add(&pool->stats->waiting, -1);
+    asking->conn->has_permit |= rv == APR_SUCCESS;
+    return rv;
+}
+
 /* --- acquire --- */
 
-/* Fill conn with a live connection: the slot's own, an idle one, a new one. */
-static apr_status_t obtain(cp_pool_t *pool, cp_connection_t *conn,
-                           cp_clock_t deadline, cp_error_t *err)
+/* For a place that is reserved: with its permit.
+ * @return APR_EEXIST: conn is one that is open already */
+static apr_status_t open_new(asking_t *asking, cp_clock_t deadline,
+                             cp_error_t *err)
 {
+    cp_pool_t *pool = asking->pool;
+    cp_connection_t *conn = asking->conn;
+    apr_status_t rv = cp_connection_try_permit(pool, conn)
+                          ? APR_SUCCESS
+                          : wait_for_permit(asking, deadline);
+
+    if (rv == APR_SUCCESS) {
+        step_out(asking); /* the next one need not wait for the opening */
+        return cp_connection_open(pool, conn, deadline, err);
+    }
+    if (rv != APR_EEXIST) {
+        cp_connection_let_go(pool, conn);
+        cp_pool_refuse(pool, CP_SERVER_LIMIT, rv, err);
+    }
+    return rv;
+}
+
+/* Fill conn with a live connection: the slot's own, an idle one, a new one. */
+static apr_status_t obtain(asking_t *asking, cp_clock_t deadline,
+                           cp_error_t *err)
+{
+    cp_pool_t *pool = asking->pool;
+    cp_connection_t *conn = asking->conn;
+    apr_status_t rv;
+
     for (;;) {
         if (conn->handle) {
             cp_connection_weed_out(pool, conn, deadline);
@@ -168,14 +193,18 @@ static apr_status_t obtain(cp_pool_t *pool, cp_connection_t *conn,
             return APR_SUCCESS;
         }
         if (cp_pool_is_stopped(pool)) {
-            return refuse(pool, OWN_LIMIT, APR_EOF, err);
+            return cp_pool_refuse(pool, CP_OWN_LIMIT, APR_EOF, err);
         }
         if (cp_connection_adopt(pool, conn, 1)) {
             continue;
         }
         conn->has_place = cp_connection_reserve(pool);
         if (conn->has_place) {
-            return cp_connection_open(pool, conn, deadline, err);
+            rv = open_new(asking, deadline, err);
+            if (rv != APR_EEXIST) {
+                return rv;
+            }
+            continue;
         }
         /* All places are taken, so one that is only good for closing lies
          * idle: it makes room. */
@@ -193,10 +222,11 @@ static void return_slot(cp_pool_t *pool, cp_slot_t *slot,
     cp_slots_give(pool, slot);
 }
 
-static apr_status_t borrow_pooled(cp_pool_t *pool, cp_lease_t *lease,
-                                  const char *holder, cp_clock_t deadline,
-                                  cp_error_t *err)
+static apr_status_t borrow_slot(asking_t *asking, cp_lease_t *lease,
+                                const char *holder, cp_clock_t deadline,
+                                cp_error_t *err)
 {
+    cp_pool_t *pool = asking->pool;
     cp_slot_t *slot;
     cp_connection_t conn = {0};
     apr_status_t rv = cp_slots_take(pool, &slot);
@@ -210,7 +240,8 @@ static apr_status_t borrow_pooled(cp_pool_t *pool, cp_lease_t *lease,
     if (slot->conn.handle) {
         conn = cp_connection_take(pool, slot);
     }
-    rv = obtain(pool, &conn, deadline, err);
+    asking->conn = &conn;
+    rv = obtain(asking, deadline, err);
     if (rv != APR_SUCCESS) {
         return_slot(pool, slot, &conn);
         return rv;
@@ -222,6 +253,25 @@ static apr_status_t borrow_pooled(cp_pool_t *pool, cp_lease_t *lease,
     cp_stats_add(&pool->stats->busy, 1);
     cp_stats_raise(&pool->stats->busy_max, cp_stats_get(&pool->stats->busy));
     return APR_SUCCESS;
+}
+
+/* Where threads of this child wait for permits of the server, who comes later
+ * does not take what comes back before they do. */
+static apr_status_t borrow_pooled(cp_pool_t *pool, cp_lease_t *lease,
+                                  const char *holder, cp_clock_t deadline,
+                                  cp_error_t *err)
+{
+    cp_share_t *share = pool->config.share;
+    asking_t asking = {.pool = pool};
+    apr_status_t rv = APR_SUCCESS;
+
+    if (share && cp_share_has_queue(share)) {
+        rv = get_in_line(&asking, deadline);
+    }
+    rv = rv == APR_SUCCESS ? borrow_slot(&asking, lease, holder, deadline, err)
+                           : cp_pool_refuse(pool, CP_SERVER_LIMIT, rv, err);
+    step_out(&asking);
+    return rv;
 }
 
 /* Through the gates, which are left again on failure. */
@@ -249,7 +299,9 @@ static apr_status_t borrow_overflow(cp_pool_t *pool, cp_lease_t *lease,
         return cp_error_set(err, CP_ERR_MEMORY, APR_ENOMEM, "out of memory",
                             "pool '%s'", pool->config.name);
     }
-    rv = cp_connection_open(pool, &slot->conn, deadline, err);
+    rv = cp_connection_try_permit(pool, &slot->conn)
+             ? cp_connection_open(pool, &slot->conn, deadline, err)
+             : cp_pool_refuse(pool, CP_SERVER_LIMIT, APR_TIMEUP, err);
     if (rv != APR_SUCCESS) {
         cp_slot_free(slot);
         return rv;
@@ -313,13 +365,13 @@ apr_status_t cp_pool_acquire(cp_pool_t *pool, cp_lease_t *lease,
         rv = borrow_inside(pool, lease, holder, deadline, err);
     }
     else if (rv == APR_EOF || cp_pool_is_stopped(pool)) {
-        rv = refuse(pool, OWN_LIMIT, rv, err);
+        rv = cp_pool_refuse(pool, CP_OWN_LIMIT, rv, err);
     }
     else if (overflow_reserve(pool)) {
         rv = fall_back(pool, lease, holder, deadline, err);
     }
     else {
-        rv = refuse(pool, limit, rv, err);
+        rv = cp_pool_refuse(pool, limit, rv, err);
     }
     cp_histogram_record(&pool->stats->acquire_us, cp_clock_now() - start);
     return rv;
@@ -342,7 +394,7 @@ apr_status_t cp_pool_try_acquire_until(cp_pool_t *pool, cp_lease_t *lease,
     lease->slot = NULL;
     cp_error_clear(err);
     if (cp_pool_is_stopped(pool)) {
-        return refuse(pool, OWN_LIMIT, APR_EOF, err);
+        return cp_pool_refuse(pool, CP_OWN_LIMIT, APR_EOF, err);
     }
     if (!try_gates(pool)) {
         return APR_EAGAIN;
@@ -383,9 +435,19 @@ static void return_pooled(cp_pool_t *pool, cp_slot_t *slot,
         cp_pool_count_idle(pool, 1);
     }
     return_slot(pool, slot, conn);
+    if (conn->handle && pool->config.share) {
+        cp_share_tell(pool->config.share);
+    }
     cp_stats_add(&pool->stats->busy, -1);
     cp_stats_add(&pool->stats->released, 1);
     leave_gates(pool, CP_POOL_SHARED_GATES);
+}
+
+static int is_wanted_elsewhere(cp_pool_t *pool)
+{
+    return pool->config.share
+           && cp_share_should_yield(pool->config.share,
+                                    cp_stats_get(&pool->stats->waiting) > 0);
 }
 
 /* May the connection that comes back be kept? CP_CLOSE_REASONS when it may. */
@@ -401,6 +463,9 @@ static cp_close_reason_t why_not_keep(cp_pool_t *pool, const cp_slot_t *slot,
                                        pool, conn, conn->last_used);
         if (reason != CP_CLOSE_REASONS) {
             return reason;
+        }
+        if (is_wanted_elsewhere(pool)) {
+            return CP_CLOSE_YIELDED;
         }
         if (!pool->driver->reset
             || pool->driver->reset(pool->driver_ctx, conn->handle)

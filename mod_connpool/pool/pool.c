@@ -4,8 +4,9 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "pool/connection.h"
 #include "pool/driver.h"
-#include "pool/gate.h"
+#include "pool/wait/gate.h"
 #include "pool/slot.h"
 #include "pool/upkeep.h"
 #include "stats/stats.h"
@@ -91,12 +92,18 @@ const cp_pool_config_t *cp_pool_settings(const cp_pool_t *pool)
 apr_status_t cp_pool_try_open(cp_pool_t *pool, cp_clock_t deadline,
                               cp_error_t *err)
 {
-    void *conn;
-    apr_status_t rv = pool->driver->open(pool->driver_ctx, deadline, &conn,
-                                         err);
+    cp_connection_t conn = {0};
+    apr_status_t rv;
 
-    if (rv == APR_SUCCESS) {
-        pool->driver->close(pool->driver_ctx, conn);
+    if (!cp_connection_try_permit(pool, &conn)) {
+        return cp_error_set(
+            err, CP_ERR_CAPACITY, APR_EAGAIN, "no connection is free",
+            "pool %s: others have all permits of the server", pool->label);
     }
+    rv = pool->driver->open(pool->driver_ctx, deadline, &conn.handle, err);
+    if (rv == APR_SUCCESS) {
+        pool->driver->close(pool->driver_ctx, conn.handle);
+    }
+    cp_connection_let_go(pool, &conn);
     return rv;
 }

@@ -13,6 +13,7 @@
 
 struct cp_gate_t;
 struct cp_pool_stats_t;
+struct cp_share_t;
 
 #define CP_POOL_SHARED_GATES 2
 
@@ -26,6 +27,7 @@ typedef struct cp_pool_config_t {
     int is_writer;       /**< it is apart from the readers' pool */
     int is_pooled;       /**< 0: open and close per acquire */
     int overflow_max;    /**< one-shot connections at once, 0: none */
+    int server_max;      /**< open ones over all children, 0: no limit */
     apr_interval_time_t acquire; /**< longest wait; 0: fail at once */
     apr_interval_time_t idle;    /**< close when unused for so long; 0: never */
     apr_interval_time_t lifetime; /**< close when so old; 0: never */
@@ -39,6 +41,10 @@ typedef struct cp_pool_config_t {
     /** What a refusal calls them: "the limit per host"; NULL: "a shared limit".
      */
     const char *shared_names[CP_POOL_SHARED_GATES];
+
+    /** With server_max: whose permits all its connections need. Owned as the
+     * gates are. NULL: none are needed. */
+    struct cp_share_t *share;
 } cp_pool_config_t;
 
 /** Its part of what the stats keep apart. */
@@ -125,6 +131,10 @@ apr_status_t cp_pool_destroy(cp_pool_t *pool);
 int cp_pool_is_used(cp_pool_t *pool);
 
 const cp_pool_config_t *cp_pool_settings(const cp_pool_t *pool);
+
+/** Close one connection that lies idle, so that another child has its permit.
+ * @return whether there was one */
+int cp_pool_yield(cp_pool_t *pool);
 
 /** Would a connection open now? One is opened beside the pool, counted nowhere,
  * and closed again. */

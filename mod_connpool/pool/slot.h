@@ -25,13 +25,14 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "pool/driver.h"
-#include "pool/gate.h"
+#include "pool/wait/gate.h"
 #include "pool/pool.h"
 #include "stats/stats.h"
 
 typedef struct cp_connection_t {
-    void *handle;  /* NULL: none */
-    int has_place; /* counted in pool->open; one-shot ones are not */
+    void *handle;   /* NULL: none */
+    int has_place;  /* counted in pool->open; one-shot ones are not */
+    int has_permit; /* of the share, where there is one */
     cp_clock_t expires_at;
     cp_clock_t last_used;
     unsigned generation;

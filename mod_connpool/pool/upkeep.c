@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "pool/connection.h"
-#include "pool/gate.h"
+#include "pool/wait/gate.h"
 #include "pool/leak.h"
 #include "pool/pool.h"
 #include "pool/slot.h"
@@ -69,6 +69,33 @@ void cp_pool_sweep(cp_pool_t *pool)
     }
 }
 
+static int visit_spare(cp_pool_t *pool, cp_slot_t *slot, void *baton)
+{
+    cp_connection_t *conn = baton;
+
+    if (slot->is_busy || !slot->conn.handle) {
+        return 0;
+    }
+    *conn = cp_connection_take(pool, slot);
+    return 1;
+}
+
+/* All who have permits of the pool's gate may wait for one of the server, so
+ * none is asked of it: the place is free before the connection is closed, lest
+ * anybody spin for it. */
+int cp_pool_yield(cp_pool_t *pool)
+{
+    cp_connection_t conn;
+
+    if (__atomic_load_n(&pool->idle, __ATOMIC_RELAXED) <= 0
+        || !cp_slot_find(pool, visit_spare, &conn)) {
+        return 0;
+    }
+    cp_connection_leave_place(pool, &conn);
+    cp_connection_close(pool, &conn, CP_CLOSE_YIELDED);
+    return 1;
+}
+
 static int visit_place(cp_pool_t *pool, cp_slot_t *slot, void *baton)
 {
     const cp_connection_t *conn = baton;
@@ -90,10 +117,12 @@ static int warm_one(cp_pool_t *pool)
 
     conn.has_place = cp_connection_reserve(pool);
     cp_error_clear(&err);
-    if (!conn.has_place
-        || cp_connection_open(pool, &conn, cp_pool_driver_deadline(deadline),
-                              &err)
-               != APR_SUCCESS) {
+    if (!conn.has_place || !cp_connection_try_permit(pool, &conn)) {
+        cp_connection_let_go(pool, &conn);
+        return 0;
+    }
+    if (cp_connection_open(pool, &conn, cp_pool_driver_deadline(deadline), &err)
+        != APR_SUCCESS) {
         return 0;
     }
     if (!cp_slot_find(pool, visit_place, &conn)) {

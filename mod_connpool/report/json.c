@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/gauge.h"
 #include "cache/provider.h"
+#include "config/database.h"
 #include "config/setting.h"
 #include "http/upstream/breaker.h"
 #include "report/lines/gather.h"
@@ -200,6 +201,9 @@ static void json_pools(cp_buffer_t *buf, const connpool_status_t *report)
         json_verdict(buf, connpool_status_word(line), &line->verdict,
                      report->p);
         connpool_json_number(buf, ",", "max", (uint64_t)line->max);
+        connpool_json_number(
+            buf, ",", "server_max",
+            line->database ? (uint64_t)line->database->pool.server_max : 0);
         json_until(buf, ",", &members,
                    offsetof(cp_pool_stats_t, waiting_since));
         connpool_json_number(buf, ",", "oldest_wait_us", line->oldest_wait_us);

@@ -10,7 +10,7 @@ static const char *const close_reasons[CP_CLOSE_REASONS] = {
     [CP_CLOSE_DEAD] = "dead",           [CP_CLOSE_FLUSHED] = "flushed",
     [CP_CLOSE_DISCARDED] = "discarded", [CP_CLOSE_UNPOOLED] = "unpooled",
     [CP_CLOSE_OVERFLOW] = "overflow",   [CP_CLOSE_SHUTDOWN] = "shutdown",
-    [CP_CLOSE_KILLED] = "killed",
+    [CP_CLOSE_YIELDED] = "yielded",     [CP_CLOSE_KILLED] = "killed",
 };
 
 const char *cp_close_reason_name(cp_close_reason_t reason)

@@ -24,6 +24,7 @@ typedef enum cp_close_reason_t {
     CP_CLOSE_DISCARDED, /**< given back broken */
     CP_CLOSE_UNPOOLED,  /**< pooling is off: closed after use */
     CP_CLOSE_OVERFLOW,  /**< one-shot connection of an exhausted pool */
+    CP_CLOSE_YIELDED,   /**< another child waited for a server-max= permit */
     CP_CLOSE_SHUTDOWN,  /**< the child ends */
     CP_CLOSE_KILLED, /**< open when the child was killed; set by the parent */
     CP_CLOSE_REASONS

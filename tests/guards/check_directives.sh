@@ -5,7 +5,7 @@
 # of key=value lists.
 set -eu
 
-commands=mod_connpool/config/commands.c
+commands=mod_connpool/commands.c
 server=mod_connpool/config/setting.c
 place=mod_connpool/config/place.c
 readme=README.md

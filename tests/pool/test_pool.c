@@ -7,7 +7,7 @@
 #include <apr_pools.h>
 
 #include "stats/cell.h"
-#include "pool/gate.h"
+#include "pool/wait/gate.h"
 #include "base/log.h"
 #include "pool/pool.h"
 #include "pool/fake_driver.h"

@@ -2,6 +2,7 @@
  * The table of directives: what httpd knows of them. */
 #include "config/config.h"
 #include "config/handler.h"
+#include "openapi/description.h"
 
 #define SETTING(name, text)                                                    \
     AP_INIT_TAKE1(name, connpool_cmd_setting, NULL, RSRC_CONF, text)
@@ -43,6 +44,9 @@ const command_rec connpool_commands[] = {
                      "NAME DATABASE \"SQL\" [key=value ...]"),
     AP_INIT_RAW_ARGS("ConnPoolParam", connpool_cmd_param, NULL, RSRC_CONF,
                      "QUERY PARAM [TYPE] [required] [key=value ...]"),
+    AP_INIT_RAW_ARGS("ConnPoolDescription", connpool_cmd_description, NULL,
+                     RSRC_CONF,
+                     "*|NAME [PARAM] \"TEXT\" [title=TEXT] [version=TEXT]"),
     AP_INIT_ITERATE("ConnPoolServe", connpool_cmd_serve, NULL, ACCESS_CONF,
                     "names of queries or upstreams to serve here"),
     PLACE_SETTING("ConnPoolBatchMax", "items of one batch"),

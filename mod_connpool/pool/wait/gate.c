@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "pool/gate.h"
+#include "pool/wait/gate.h"
 
 #include "base/clock.h"
 #include "base/meanwhile.h"

@@ -3,7 +3,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
-#include "pool/gate.h"
+#include "pool/wait/gate.h"
 #include "suites.h"
 
 enum {

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What is done at one place: a query, a fetch, or a batch of both. */
+#include "openapi/parts.h"
+
+#include "glue.h"
+#include "answers/encode.h"
+#include "openapi/description.h"
+#include "config/query.h"
+#include "config/setting.h"
+#include "config/upstream.h"
+
+#include <apr_hash.h>
+#include <apr_strings.h>
+
+#define BIT(method) (AP_METHOD_BIT << (method))
+
+static const struct {
+    int number;
+    const char *key; /* of a path item */
+    int has_body;    /* parameters come in it */
+} methods[] = {
+    {M_GET, "get", 0},     {M_POST, "post", 1},     {M_PUT, "put", 1},
+    {M_PATCH, "patch", 1}, {M_DELETE, "delete", 0},
+};
+
+#define VERBS (sizeof(methods) / sizeof(methods[0]))
+
+static const connpool_query_t *find_query(const connpool_openapi_t *doc,
+                                          const char *name)
+{
+    return apr_hash_get(connpool_server(doc->server)->all_queries, name,
+                        APR_HASH_KEY_STRING);
+}
+
+/* --- what every operation has --- */
+
+/* Names of operations are names of functions in generated clients. */
+static const char *operation_id(connpool_openapi_t *doc, const char *method,
+                                const char *name)
+{
+    const char *id = apr_pstrcat(doc->p, method, "_", name, NULL);
+    const char *unique = id;
+
+    for (int i = 2; apr_hash_get(doc->ids, unique, APR_HASH_KEY_STRING); i++) {
+        unique = apr_psprintf(doc->p, "%s_%d", id, i);
+    }
+    apr_hash_set(doc->ids, unique, APR_HASH_KEY_STRING, unique);
+    return unique;
+}
+
+static json_t *begin_operation(connpool_openapi_t *doc, const char *method,
+                               const char *name)
+{
+    const connpool_description_t *said = connpool_find_description(doc->server,
+                                                                   name, NULL);
+    json_t *operation = json_pack("{s:s,s:s}", "operationId",
+                                  operation_id(doc, method, name), "summary",
+                                  said && said->title ? said->title : name);
+
+    if (said) {
+        json_object_set_new(operation, "description", json_string(said->text));
+    }
+    return operation;
+}
+
+static json_t *media(const char *type, json_t *schema)
+{
+    return json_pack("{s:{s:o}}", type, "schema", schema);
+}
+
+static void finish_operation(connpool_openapi_t *doc,
+                             const connpool_endpoint_t *endpoint,
+                             const char *method, json_t *operation)
+{
+    json_t *item = json_object_get(doc->paths, endpoint->url);
+
+    if (endpoint->is_rated) {
+        connpool_openapi_problems(json_object_get(operation, "responses"),
+                                  (const int[]){429, 0});
+    }
+    if (!item) {
+        item = json_object();
+        json_object_set_new(doc->paths, endpoint->url, item);
+    }
+    json_object_set_new(item, method, operation);
+}
+
+/* --- queries --- */
+
+static json_t *url_param(const connpool_openapi_t *doc,
+                         const connpool_query_t *query,
+                         const connpool_param_t *param)
+{
+    const connpool_description_t *said = connpool_find_description(
+        doc->server, query->name, param->spec.name);
+    json_t *described = json_pack("{s:s,s:s,s:b,s:o}", "name", param->spec.name,
+                                  "in", "query", "required",
+                                  param->spec.is_required, "schema",
+                                  connpool_openapi_value(doc->p, param, 0));
+
+    if (said) {
+        json_object_set_new(described, "description", json_string(said->text));
+    }
+    return described;
+}
+
+static void add_url_params(const connpool_openapi_t *doc, json_t *list,
+                           const connpool_query_t *query)
+{
+    for (int i = 0; i < query->params->nelts; i++) {
+        json_array_append_new(
+            list,
+            url_param(doc, query,
+                      APR_ARRAY_IDX(query->params, i, connpool_param_t *)));
+    }
+}
+
+static json_t *query_body(const connpool_openapi_t *doc,
+                          const connpool_query_t *query)
+{
+    json_t *body = json_pack("{s:{s:{s:o},s:{s:o}}}", "content",
+                             "application/json", "schema",
+                             connpool_openapi_params(doc, query, 1),
+                             "application/x-www-form-urlencoded", "schema",
+                             connpool_openapi_params(doc, query, 0));
+    json_t *content = json_object_get(body, "content");
+    json_t *json = json_object_get(content, "application/json");
+
+    if (json_object_get(json_object_get(json, "schema"), "required")) {
+        json_object_set_new(body, "required", json_true());
+    }
+    return body;
+}
+
+static json_t *query_responses(const connpool_query_t *query)
+{
+    static const int reading[] = {400, 404, 405, 412, 413, 500, 503, 504, 0};
+    static const int writing[] = {403, 409, 415, 0};
+    int is_counted = query->is_write && !query->shape.has_returning;
+    json_t *done = json_pack(
+        "{s:s,s:o}", "description",
+        query->is_write ? "It is done." : "What was found.", "content",
+        media(is_counted ? "application/json"
+                         : cp_format_content_type(query->format),
+              connpool_openapi_result(query)));
+    json_t *responses = json_pack("{s:o}", "200", done);
+
+    if (!query->is_write) {
+        json_object_set_new(
+            done, "headers",
+            json_pack("{s:o,s:o}", "ETag",
+                      connpool_openapi_ref("headers", "ETag"),
+                      "ConnPool-Truncated",
+                      connpool_openapi_ref("headers", "ConnPool-Truncated")));
+        json_object_set_new(
+            responses, "304",
+            json_pack("{s:s}", "description", "It is as If-None-Match says."));
+    }
+    connpool_openapi_problems(responses, reading);
+    connpool_openapi_problems(responses,
+                              query->is_write ? writing : (const int[]){0});
+    return responses;
+}
+
+static void add_query(connpool_openapi_t *doc,
+                      const connpool_endpoint_t *endpoint,
+                      const connpool_query_t *query)
+{
+    for (size_t i = 0; i < VERBS; i++) {
+        json_t *operation;
+
+        if (!(query->methods & BIT(methods[i].number))) {
+            continue;
+        }
+        operation = begin_operation(doc, methods[i].key, query->name);
+        if (methods[i].has_body && query->params->nelts > 0) {
+            json_object_set_new(operation, "requestBody",
+                                query_body(doc, query));
+        }
+        else if (query->params->nelts > 0) {
+            json_t *list = json_array();
+
+            add_url_params(doc, list, query);
+            json_object_set_new(operation, "parameters", list);
+        }
+        json_object_set_new(operation, "responses", query_responses(query));
+        finish_operation(doc, endpoint, methods[i].key, operation);
+    }
+}
+
+/* --- fetches --- */
+
+/* What the upstream answers is its own business. */
+static json_t *fetch_responses(void)
+{
+    static const int failures[] = {405, 413, 502, 503, 504, 0};
+    json_t *responses = json_pack("{s:{s:s,s:{s:{}}}}", "200", "description",
+                                  "What the upstream answers.", "content",
+                                  "*/*");
+
+    connpool_openapi_problems(responses, failures);
+    return responses;
+}
+
+static void add_fetch(connpool_openapi_t *doc,
+                      const connpool_endpoint_t *endpoint,
+                      const connpool_upstream_t *up)
+{
+    json_t *operation = begin_operation(doc, "get", up->name);
+
+    json_object_set_new(
+        operation, "parameters",
+        json_pack("[{s:s,s:s,s:s,s:s,s:b,s:{s:s,s:{s:s}}}]", "name", "query",
+                  "in", "query", "description",
+                  "All parameters are handed on, and so is what follows this "
+                  "path.",
+                  "style", "form", "explode", 1, "schema", "type", "object",
+                  "additionalProperties", "type", "string"));
+    json_object_set_new(operation, "responses", fetch_responses());
+    finish_operation(doc, endpoint, "get", operation);
+}
+
+/* --- batches --- */
+
+static json_t *item_schema(const connpool_openapi_t *doc, const char *name)
+{
+    const connpool_query_t *query = find_query(doc, name);
+    json_t *params = query ? connpool_openapi_params(doc, query, 1)
+                           : json_pack("{s:s,s:{s:{s:s},s:{s:s}},s:b}", "type",
+                                       "object", "properties", "path", "type",
+                                       "string", "query", "type", "string",
+                                       "additionalProperties", 0);
+    json_t *required = json_object_get(params, "required")
+                           ? json_pack("[s,s]", "name", "params")
+                           : json_pack("[s]", "name");
+
+    return json_pack("{s:s,s:{s:{s:s},s:o},s:o,s:b}", "type", "object",
+                     "properties", "name", "const", name, "params", params,
+                     "required", required, "additionalProperties", 0);
+}
+
+static json_t *batch_body(const connpool_openapi_t *doc,
+                          const connpool_endpoint_t *endpoint)
+{
+    const apr_array_header_t *names = endpoint->serving->dir->serve;
+    json_t *items = json_array();
+
+    for (int i = 0; i < names->nelts; i++) {
+        json_array_append_new(
+            items, item_schema(doc, APR_ARRAY_IDX(names, i, const char *)));
+    }
+    return json_pack("{s:b,s:o}", "required", 1, "content",
+                     media("application/json",
+                           json_pack("{s:s,s:i,s:{s:o}}", "type", "array",
+                                     "minItems", 1, "items", "oneOf", items)));
+}
+
+static int has_param(json_t *list, const char *name)
+{
+    size_t i;
+    json_t *param;
+
+    json_array_foreach(list, i, param)
+    {
+        const char *other = json_string_value(json_object_get(param, "name"));
+
+        if (other && strcmp(other, name) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* What several queries declare is given once. It is required of an item, not
+ * of the batch, whose other items go on without it. */
+static json_t *batch_params(const connpool_openapi_t *doc,
+                            const apr_array_header_t *names)
+{
+    json_t *list = json_array();
+
+    for (int i = 0; i < names->nelts; i++) {
+        const connpool_query_t *query = find_query(
+            doc, APR_ARRAY_IDX(names, i, const char *));
+
+        for (int k = 0; query && k < query->params->nelts; k++) {
+            const connpool_param_t *param = APR_ARRAY_IDX(query->params, k,
+                                                          connpool_param_t *);
+            json_t *described;
+
+            if (has_param(list, param->spec.name)) {
+                continue;
+            }
+            described = url_param(doc, query, param);
+            json_object_set_new(described, "required", json_false());
+            json_array_append_new(list, described);
+        }
+    }
+    json_array_append_new(list,
+                          json_pack("{s:s,s:s,s:s,s:{s:s,s:[s]}}", "name",
+                                    "strict", "in", "query", "description",
+                                    "1: the answer is 502 when an item failed.",
+                                    "schema", "type", "string", "enum", "1"));
+    return list;
+}
+
+static json_t *batch_responses(int is_post)
+{
+    static const int failures[] = {400, 405, 413, 500, 502, 503, 0};
+    static const int with_body[] = {403, 415, 0};
+    json_t *responses = json_pack(
+        "{s:{s:s,s:o}}", "200", "description",
+        "What became of each item, in their order.", "content",
+        media("application/json",
+              json_pack("{s:s,s:o}", "type", "array", "items",
+                        connpool_openapi_ref("schemas", "BatchItem"))));
+
+    connpool_openapi_problems(responses, failures);
+    connpool_openapi_problems(responses,
+                              is_post ? with_body : (const int[]){0});
+    return responses;
+}
+
+/* A GET runs all that is served, so all must answer it. */
+static int answers_get(const connpool_openapi_t *doc,
+                       const apr_array_header_t *names)
+{
+    for (int i = 0; i < names->nelts; i++) {
+        const connpool_query_t *query = find_query(
+            doc, APR_ARRAY_IDX(names, i, const char *));
+
+        if (query && !(query->methods & BIT(M_GET))) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static void add_batch(connpool_openapi_t *doc,
+                      const connpool_endpoint_t *endpoint)
+{
+    const apr_array_header_t *names = endpoint->serving->dir->serve;
+    json_t *operation;
+
+    if (answers_get(doc, names)) {
+        operation = begin_operation(doc, "get", "batch");
+        json_object_set_new(operation, "parameters", batch_params(doc, names));
+        json_object_set_new(operation, "responses", batch_responses(0));
+        finish_operation(doc, endpoint, "get", operation);
+    }
+    operation = begin_operation(doc, "post", "batch");
+    json_object_set_new(operation, "requestBody", batch_body(doc, endpoint));
+    json_object_set_new(operation, "responses", batch_responses(1));
+    finish_operation(doc, endpoint, "post", operation);
+}
+
+void connpool_openapi_add(connpool_openapi_t *doc,
+                          const connpool_endpoint_t *endpoint)
+{
+    const char *name = endpoint->serving->name;
+    const connpool_query_t *query = find_query(doc, name);
+    const connpool_upstream_t *up = apr_hash_get(
+        connpool_server(doc->server)->all_upstreams, name, APR_HASH_KEY_STRING);
+
+    if (strcmp(endpoint->handler, "connpool-batch") == 0) {
+        add_batch(doc, endpoint);
+    }
+    else if (strcmp(endpoint->handler, "connpool-query") == 0 && query) {
+        add_query(doc, endpoint, query);
+    }
+    else if (strcmp(endpoint->handler, "connpool-fetch") == 0 && up) {
+        add_fetch(doc, endpoint, up);
+    }
+}
