@@ -179,8 +179,18 @@ sub stop {
     my $pid = delete $self->{pid} or return;
     kill 'CONT', $pid;
     kill $signals{$how // 'fast'}, $pid;
-    waitpid($pid, 0);
+    # It is not ours when another process has started it.
+    if (waitpid($pid, 0) < 0) {
+        await(sub { !-e "/proc/$pid" || _slurp("/proc/$pid/stat") =~ /\) Z / }, 30);
+    }
     return;
+}
+
+# Another process has restarted it.
+sub adopt {
+    my ($self) = @_;
+    ($self->{pid}) = _slurp("$self->{dir}/data/postmaster.pid") =~ /^(\d+)/;
+    return $self;
 }
 
 sub restart {

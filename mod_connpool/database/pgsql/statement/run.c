@@ -73,14 +73,24 @@ static apr_status_t read_parse(cp_statement_t *st, int *pis_there,
         if (!result) {
             continue; /* a command has no more */
         }
-        is_last = PQresultStatus(result) == PGRES_PIPELINE_SYNC;
-        if (PQresultStatus(result) == PGRES_FATAL_ERROR
-            && outcome == APR_SUCCESS) {
-            *pis_there = is_there_already(result);
-            outcome = cp_pg_fail(conn, result, pflags, err);
-        }
-        else if (PQresultStatus(result) == PGRES_COMMAND_OK) {
+        switch (PQresultStatus(result)) {
+        case PGRES_PIPELINE_SYNC:
+            is_last = 1;
+            break;
+        case PGRES_COMMAND_OK:
             note_inferred(st, result);
+            break;
+        case PGRES_PIPELINE_ABORTED:
+            break;
+        case PGRES_FATAL_ERROR:
+            if (outcome == APR_SUCCESS) {
+                *pis_there = is_there_already(result);
+                outcome = cp_pg_fail(conn, result, pflags, err);
+            }
+            break;
+        default: /* COPY, which would go on for ever */
+            outcome = cp_pg_fail_lost(conn, "prepare", err);
+            break;
         }
         PQclear(result);
         if (conn->is_broken) {
