@@ -163,7 +163,8 @@ for my $script (@SCRIPTS) {
         . " dbname=$script user=x sslmode=disable\" acquire=200ms timeout=200ms max=1 connect=200ms overflow=reject\n"
         . "ConnPoolQuery $script $script \"SELECT 7 AS n\" format=value\n" . location($script);
 }
-my $lying = ConnPoolTest->new(conf => $conf, threads => 25, load => {pgsql_module()});
+# libpq asks for the memory that a length promises; filling it takes seconds.
+my $lying = ConnPoolTest->new(conf => $conf, threads => 25, load => {pgsql_module()}, env => {MALLOC_PERTURB_ => 0});
 $lying->make_sqlite('events', 'CREATE TABLE t(a)');
 $lying->allow_log(qr/connpool(?:_pgsql)?:(?:error|warn)/);
 $lying->start;
@@ -178,7 +179,6 @@ subtest 'a server that lies' => sub {
             my $answer = $lying->get("/$script");
             my $took   = time - $began;
             $slowest = $took if $took > ($slowest // 0);
-            diag(sprintf '%s took %.1f s', $script, $took) if $took > 2;
             $seen{$answer->{status}}++;
             like($answer->{status}, qr/^(?:200|40\d|50[0234])$/, $script);
             if ($answer->{status} == 200) {
@@ -289,7 +289,7 @@ subtest 'restarts under load' => sub {
         my $end = time + 2 + 2 * $rounds;
         while (time < $end) {
             my ($answer, $took) = timed(sub { $i == 1
-                ? $server->post('/add', content => {t => "r$seen{n}"}) : $server->get('/one') });
+                ? $server->post('/add', content => {t => "r" . ($seen{n} // 0)}) : $server->get('/one') });
             $seen{$answer->{status}}++;
             $seen{n}++;
             $seen{late}++ if $took > 5 * slowness();
