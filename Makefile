@@ -81,7 +81,7 @@ FUZZERS   := $(FUZZ:%=$(BUILD)/fuzzing/%)
 # more than the core.
 fuzz_without = $(addsuffix .o,$(addprefix $1/mod_connpool/,\
                $(if $(filter entry,$2),answers/shared/entry) $(if $(filter header,$2),http/job/job)))
-fuzz_with    = $(if $(filter body,$2),$(addprefix $1/mod_connpool/,request/body.o request/input.o))
+fuzz_with    = $(if $(filter body,$2),$(addprefix $1/mod_connpool/,request/body.o request/input.o request/param/nested.o))
 fuzz_objects = $1/tests/fuzz/fuzz_$2.o $1/tests/fuzz/support.o $(call fuzz_with,$1,$2) \
                $(filter-out $(call fuzz_without,$1,$2),$(CORE:%.c=$1/%.o))
 FUZZ_LIBS    = -lapr-1 -laprutil-1 $(LIBS) -lm
@@ -89,7 +89,7 @@ FUZZ_LIBS    = -lapr-1 -laprutil-1 $(LIBS) -lm
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all run check check-unit check-fuzz check-e2e guards faults fuzz fuzzers lint bench check-asan \
-        check-tsan check-valgrind analyze format install uninstall help clean \
+        check-tsan check-valgrind analyze format install uninstall deb check-deb help clean \
         toolchain deps test-programs
 
 all: $(MODULE) $(PGSQL) ## build/mod_connpool.so, and mod_connpool_pgsql.so where libpq is (the default)
@@ -247,7 +247,7 @@ guards: $(MODULE) $(PGSQL) ## rules of the source tree that no compiler checks
 	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' tests/guards/run.sh
 
 lint: ## format, shell scripts, cppcheck
-	tests/guards/lint/check_format.sh $(FORMATTED)
+	@tests/guards/lint/check_format.sh $(FORMATTED)
 	tests/guards/lint/check_shell.sh
 	tests/guards/lint/check_cppcheck.sh mod_connpool
 
@@ -285,29 +285,26 @@ format: ## clang-format over all C files
 
 # --- installing -------------------------------------------------------------
 
-libexecdir = $(DESTDIR)$(shell $(APXS) -q LIBEXECDIR)
-available  = $(DESTDIR)$(shell $(APXS) -q SYSCONFDIR)/mods-available
+PREFIX    ?= /usr
+version    = $(shell sed -n 's/^.define CONNPOOL_VERSION "\(.*\)"/\1/p' mod_connpool/glue.h)
+sysconfdir = $(DESTDIR)$(shell $(APXS) -q SYSCONFDIR)
 
-# A configuration that is there may have been edited: it is never replaced.
-install: $(MODULE) $(PGSQL) ## the modules, connpool.load and connpool.conf for a2enmod
-	install -d '$(libexecdir)' '$(available)'
-	install -m 644 $(MODULE) '$(libexecdir)/mod_connpool.so'
-	install -m 644 conf/connpool.load '$(available)/connpool.load'
-	$(if $(PGSQL),install -m 644 $(PGSQL) '$(libexecdir)/mod_connpool_pgsql.so')
-	$(if $(PGSQL),install -m 644 conf/connpool_pgsql.load '$(available)/connpool_pgsql.load')
-	@if test -e '$(available)/connpool.conf'; then \
-	    echo 'kept: $(available)/connpool.conf'; \
-	else \
-	    install -m 644 conf/connpool.conf '$(available)/connpool.conf'; \
-	fi
-	@echo 'Now: a2enmod connpool, and restart Apache'
+$(BUILD)/mod_connpool.pc: conf/mod_connpool.pc.in mod_connpool/glue.h Makefile
+	@mkdir -p $(@D)
+	sed 's|@INCLUDEDIR@|$(shell $(APXS) -q INCLUDEDIR)|; s|@VERSION@|$(version)|' $< >$@
 
-uninstall: ## what install has put there, except an edited connpool.conf
-	rm -f '$(libexecdir)/mod_connpool.so' '$(available)/connpool.load' \
-	    '$(libexecdir)/mod_connpool_pgsql.so' '$(available)/connpool_pgsql.load'
-	@if cmp -s conf/connpool.conf '$(available)/connpool.conf'; then \
-	    rm -f '$(available)/connpool.conf'; \
-	fi
+install: $(MODULE) $(PGSQL) $(BUILD)/mod_connpool.pc ## the modules, their configuration for a2enmod, the header
+	BUILD='$(abspath $(BUILD))' APXS='$(APXS)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install.sh install
+
+uninstall: ## what install has put there, except what was edited
+	BUILD='$(abspath $(BUILD))' APXS='$(APXS)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install.sh uninstall
+
+deb: ## Debian packages, in build/deb
+	scripts/install-deps.sh run deb
+	BUILD='$(abspath $(BUILD))' scripts/make-deb.sh
+
+check-deb: deb ## they are installed, used, upgraded and purged in a fresh Debian (root)
+	+BUILD='$(abspath $(BUILD))' tests/deb/check.sh
 
 clean: ## all that was built
 	rm -rf '$(BUILD)'

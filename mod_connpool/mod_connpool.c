@@ -6,11 +6,13 @@
 #include "config/config.h"
 #include "database/sqlite/sqlite.h"
 #include "config/handler.h"
+#include "config/page/page.h"
 #include "lifecycle.h"
 #include "openapi/openapi.h"
 #include "report/report.h"
 #include "request/account.h"
 #include "request/output.h"
+#include "request/param/segment.h"
 #include "serve/serve.h"
 #include "cache/provider.h"
 #include "child/child.h"
@@ -51,10 +53,12 @@ static const connpool_handler_t handlers[] = {
     {NULL, NULL, CONNPOOL_NEEDS_NOTHING, 0, 0},
 };
 
-static int check_handlers(apr_pool_t *pconf, apr_pool_t *plog,
-                          apr_pool_t *ptemp, server_rec *s)
+static int check_rest(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
+                      server_rec *s)
 {
-    return connpool_check_handlers(pconf, handlers);
+    int status = connpool_check_pages(pconf, s);
+
+    return status == OK ? connpool_check_handlers(pconf, handlers) : status;
 }
 
 /* The time of work of ours is recorded. */
@@ -83,7 +87,8 @@ static int handler(request_rec *r)
                       "SetHandler %s: there is no such handler", r->handler);
         return DECLINED;
     }
-    if (!found->takes_path && connpool_has_extra_path(r)) {
+    if (!found->takes_path && connpool_has_extra_path(r)
+        && !connpool_takes_segments(r)) {
         return connpool_problem(r, HTTP_NOT_FOUND,
                                 "Nothing is served at this path.", NULL);
     }
@@ -99,7 +104,7 @@ static void register_hooks(apr_pool_t *p)
                          CP_DATABASE_VERSION, &cp_sqlite_driver);
     ap_hook_pre_config(pre_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_check_config(connpool_check_config, NULL, NULL, APR_HOOK_MIDDLE);
-    ap_hook_check_config(check_handlers, NULL, NULL, APR_HOOK_LAST);
+    ap_hook_check_config(check_rest, NULL, NULL, APR_HOOK_LAST);
     ap_hook_check_config(connpool_provider_check_config, NULL, NULL,
                          APR_HOOK_LAST);
     ap_hook_post_config(connpool_post_config, NULL, NULL, APR_HOOK_MIDDLE);

@@ -67,6 +67,9 @@ APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_call_sql,
                          const char *sql, int mode));
 
 /** Values of parameters, by name without the colon; the last one given counts.
+ * Those with from= or path= are told by the request r when the call is run: the
+ * handler is the time for it, for who asks is not known before. They cannot be
+ * given.
  * Names, texts and blobs are not copied and must outlive the call. */
 APR_DECLARE_OPTIONAL_FN(void, connpool_bind_null, (connpool_call_t *call, const char *name));
 APR_DECLARE_OPTIONAL_FN(void, connpool_bind_int64,

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# install-deps.sh run|pgsql|check|fuzz|browser...: install the Debian packages that are missing
+# install-deps.sh run|pgsql|check|fuzz|deb|browser...: install the Debian packages that are missing
 # to build and run the module, and to check it. Where nothing is missing,
 # nothing is asked of the network and no rights are needed.
 #
@@ -22,6 +22,7 @@ check='check perl libaprutil1-dbd-sqlite3 nghttp2-client apache2-utils curl
 pgsql='libpq-dev postgresql' # for mod_connpool_pgsql.so, and its demo
 
 fuzz='clang llvm libclang-rt-dev' # libFuzzer and its runtimes
+deb='debhelper dpkg-dev fakeroot lintian debootstrap libpq-dev'
 browser='chromium' # 350 MB: for those who change the page, and for CI
 
 wanted=
@@ -35,9 +36,10 @@ for set in "$@"; do
         needs_tools=1
         ;;
     fuzz) wanted="$wanted $fuzz" ;;
+    deb) wanted="$wanted $deb" ;;
     browser) wanted="$wanted $browser" ;;
     *)
-        echo "usage: $0 run|pgsql|check|fuzz|browser..." >&2
+        echo "usage: $0 run|pgsql|check|fuzz|deb|browser..." >&2
         exit 2
         ;;
     esac

@@ -183,7 +183,7 @@ subtest 'flags and choices' => sub {
 
 subtest 'keys and words' => sub {
     refused('ConnPoolDatabase d sqlite:x mxa=1',
-        qr/ConnPoolDatabase d: unknown key 'mxa'; allowed are max, min, acquire/);
+        qr/ConnPoolDatabase d: unknown key 'mxa'; allowed are max, min, server-max, acquire/);
     refused('ConnPoolUpstream u http://127.0.0.1/ timeout=1',
         qr/ConnPoolUpstream u: unknown key 'timeout'; allowed are max, perhost/);
     refused('ConnPoolQuery q events "SELECT 1" rows=1',
@@ -386,7 +386,7 @@ subtest 'parameters' => sub {
     refused("$query\nConnPoolParam q a integer\nConnPoolParam q a text",
         qr/ConnPoolParam q: a: declared twice/, 'twice');
     refused("$query\nConnPoolParam q a number",
-        qr/ConnPoolParam q: a: 'number' is not one of integer, real, text, boolean, date, blob/,
+        qr/ConnPoolParam q: a: 'number' is not one of integer, real, text, boolean, date, blob, json/,
         'an unknown type');
     refused("$query\nConnPoolParam q A integer",
         qr/the SQL has no parameter :A/, 'case counts');
@@ -408,7 +408,7 @@ subtest 'parameters' => sub {
         ['text required default=x', qr/a required parameter needs no default/],
         ['text match',          qr/'match' is not of the form key=value/],
         ['integer match=^1$',   qr/match= is for text and date/],
-        ['boolean maxlen=3',    qr/maxlen= is for text and blob/],
+        ['boolean maxlen=3',    qr/maxlen= is for text, blob and json/],
     );
     for my $case (@cases) {
         my ($words, $pattern) = @$case;

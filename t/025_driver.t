@@ -99,6 +99,8 @@ subtest 'configuration' => sub {
         'the dialect is the driver\'s');
     $check->("ConnPoolDatabase d script:a\nConnPoolQuery q d \"now\" ttl=data",
         qr/ttl=data cannot work: now /, 'and what is volatile');
+    $check->("ConnPoolDatabase d script:a\nConnPoolQuery q d \"list\" page=name",
+        qr/ConnPoolQuery q: page=name: cannot be used with script/, 'and whether it has pages');
     $check->("ConnPoolQuery q d \"SELECT 1\"\nConnPoolDatabase d script:a",
         qr/ConnPoolQuery q: .* not SELECT at /,
         'a query above its database is checked as well');

@@ -28,6 +28,12 @@ ConnPoolQuery add main "INSERT INTO t VALUES(:a, :b)" write=on methods=POST,PUT,
 ConnPoolParam add a integer required
 ConnPoolParam add b text
 ConnPoolQuery back main "INSERT INTO t VALUES(1, 2) RETURNING a" write=on
+ConnPoolQuery note main "SELECT a FROM t WHERE a = :id AND b = :kind AND a = :who AND a = :q" methods=GET,POST
+ConnPoolParam note id integer path=2 max=9
+ConnPoolParam note kind path=1
+ConnPoolParam note who required from="%{REMOTE_USER}"
+ConnPoolParam note q json default=[1]
+ConnPoolQuery pages main "SELECT a FROM t" page=a max-rows=40
 ConnPoolDescription * "What the \"calendar\" offers." title="Calendar" version=2.1
 ConnPoolDescription events "All events of a month: a=b." title="Events of a month"
 ConnPoolDescription events month "The month, as 2026-11 (x=y)"
@@ -39,6 +45,14 @@ DocumentRoot "@DIR@/htdocs"
 <Location "/events">
 SetHandler connpool-query
 ConnPoolServe events
+</Location>
+<Location "/notes">
+SetHandler connpool-query
+ConnPoolServe note
+</Location>
+<Location "/pages">
+SetHandler connpool-query
+ConnPoolServe pages
 </Location>
 <Location "/deep/list">
 SetHandler connpool-query
@@ -130,7 +144,7 @@ subtest 'the document' => sub {
         'title, version and text');
     is_deeply(
         [sort keys %$paths],
-        [sort qw(/events /deep/list /a%20b%7bc%7d /group/add /again /dir /up /all /writes)],
+        [sort qw(/events /deep/list /a%20b%7bc%7d /group/add /again /dir /up /all /writes /notes/{kind}/{id} /pages)],
         'each place whose URL is known'
     );
     my $tag  = $answer->{headers}{etag};
@@ -167,6 +181,30 @@ subtest 'parameters' => sub {
     is_deeply($body->{required}, ['a'], 'required in a body');
     is_deeply($body->{properties}{b}{type}, ['string', 'null'], 'null, where it may be left out');
     is($paths->{'/group/add'}{delete}{parameters}[0]{in}, 'query', 'DELETE has no body');
+};
+
+subtest 'what the request itself tells' => sub {
+    my $url = '/notes/{kind}/{id}';
+    is_deeply([map { "$_->{in} $_->{name}" } @{$paths->{$url}{get}{parameters}}],
+        ['path id', 'path kind', 'query q'], 'segments, and no facts');
+    is_deeply(in_url($url, 'id'), {name => 'id', in => 'path', required => JSON::PP::true,
+        schema => {type => 'integer', format => 'int64', maximum => 9}}, 'a segment');
+    is_deeply([map { "$_->{in} $_->{name}" } @{$paths->{$url}{post}{parameters}}],
+        ['path id', 'path kind'], '... beside a body');
+    is_deeply(in_body($url, 'post')->{properties},
+        {q => {type => ['array', 'object', 'null'], default => [1]}}, 'nested JSON');
+    is_deeply(in_url($url, 'q')->{schema},
+        {type => 'string', contentMediaType => 'application/json', maxLength => 65536, default => '[1]'},
+        '... as text');
+    ok($paths->{$url}{get}{responses}{403}, 'a fact may be missing');
+};
+
+subtest 'pages' => sub {
+    is_deeply(in_url('/pages', 'limit')->{schema},
+        {type => 'integer', format => 'int64', minimum => 1, maximum => 40, default => 40}, 'limit');
+    is(in_url('/pages', 'after')->{schema}{type}, 'string', 'after');
+    ok($paths->{'/pages'}{get}{responses}{200}{headers}{Link}, 'a link');
+    ok(!$paths->{'/events'}{get}{responses}{200}{headers}{Link}, '... of these only');
 };
 
 subtest 'answers' => sub {

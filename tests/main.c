@@ -12,6 +12,7 @@ static const struct {
     const char *name;
     Suite *(*make)(void);
 } suites[] = {
+    /* clang-format off */
     {"number", number_suite},
     {"scan", scan_suite},
     {"value", value_suite},
@@ -43,6 +44,7 @@ static const struct {
     {"gunzip", gunzip_suite},
     {"inherit", inherit_suite},
     {"check", check_suite},
+    {"page", page_suite},
     {"fork", fork_suite},
     {"schema", schema_suite},
     {"sqlite_time", sqlite_time_suite},
@@ -52,6 +54,7 @@ static const struct {
     {"pg_json", pg_json_suite},
     {"pg_state", pg_state_suite},
     {"pg_address", pg_address_suite},
+    /* clang-format on */
 };
 
 #define SUITES ((int)(sizeof(suites) / sizeof(suites[0])))

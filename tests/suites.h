@@ -13,6 +13,7 @@ SUITE(utf8);
 SUITE(option);
 SUITE(scan);
 SUITE(check);
+SUITE(page);
 SUITE(fork);
 SUITE(value);
 SUITE(encode);

@@ -8,6 +8,7 @@
 #include "config/setting.h"
 #include "database/value.h"
 #include "mod_connpool.h"
+#include "request/param/fact.h"
 #include "work/query.h"
 
 #include <apr_hash.h>
@@ -195,7 +196,14 @@ static const char *value_of_param(connpool_call_t *call,
                                   cp_value_t *value)
 {
     const cp_value_t *bound = find_binding(call, param->spec.name);
+    const char *reason = NULL;
 
+    if (param->source) {
+        if (!bound) {
+            connpool_fact_read(call->r, call->query, param, value, &reason);
+        }
+        return bound ? "is not a parameter here" : reason;
+    }
     if (!bound) {
         *value = param->spec.fallback;
         return param->spec.is_required ? "is required" : NULL;
@@ -215,7 +223,7 @@ static apr_status_t values_of_named(connpool_call_t *call, cp_value_t *values)
 {
     int used = 0;
 
-    for (int i = 0; i < call->query->params->nelts; i++) {
+    for (int i = 0; i < connpool_query_bound(call->query); i++) {
         const connpool_param_t *param = APR_ARRAY_IDX(call->query->params, i,
                                                       connpool_param_t *);
         const char *reason = value_of_param(call, param, &values[i]);

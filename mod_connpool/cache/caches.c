@@ -38,7 +38,23 @@ static void begin_key(connpool_query_t *query, apr_pool_t *p)
     cp_key_add_number(&key, (apr_int64_t)query->format);
     cp_key_add_number(&key, query->max_rows);
     cp_key_add_number(&key, query->max_bytes);
+    cp_key_add_text(&key, query->paged_by);
     query->caching.key = key.bytes;
+}
+
+/* Pages are run, counted and kept as the query that they are of. */
+static void begin_page(const connpool_query_t *query, connpool_query_t *page)
+{
+    page->caching.key = query->caching.key;
+    page->entry = query->entry;
+}
+
+static void begin_pages(const connpool_query_t *query)
+{
+    begin_page(query, query->page->first);
+    for (int i = 0; i < 1 << query->page->sort.count; i++) {
+        begin_page(query, query->page->next[i]);
+    }
 }
 
 static void start_query(connpool_query_t *query, void *baton)
@@ -50,6 +66,9 @@ static void start_query(connpool_query_t *query, void *baton)
     }
     start->has_collected = 1;
     begin_key(query, start->p);
+    if (query->page) {
+        begin_pages(query);
+    }
     start->has_data |= query->caching.is_by_data;
 }
 

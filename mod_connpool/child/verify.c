@@ -65,8 +65,9 @@ static void verify_query(connpool_query_t *query, void *baton)
         return;
     }
     set(&connpool_query_stats(query)->is_known, 1);
-    if (look->database->driver->prepare(look->conn, query->sql, &statement,
-                                        &err)
+    if (look->database->driver->prepare(
+            look->conn, query->page ? query->page->next[0]->sql : query->sql,
+            &statement, &err)
         != APR_SUCCESS) {
         note_result(query, &err);
         return;

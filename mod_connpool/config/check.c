@@ -8,6 +8,7 @@
 #include "config/config.h"
 #include "config/database.h"
 #include "config/line/option.h"
+#include "config/param/source.h"
 #include "config/query.h"
 #include "config/setting.h"
 #include "config/upstream.h"
@@ -108,6 +109,10 @@ static const char *complete_query(apr_pool_t *p, connpool_server_t *sc,
                             query->name, query->database_name);
     }
     set_default_time(&query->timeout, query->database->timeout);
+    error = connpool_source_check(p, query->segments);
+    if (error) {
+        return apr_psprintf(p, "ConnPoolQuery %s: %s", query->name, error);
+    }
     for (int i = 0; i < query->shape.names->nelts; i++) {
         const char *name = APR_ARRAY_IDX(query->shape.names, i, const char *);
 

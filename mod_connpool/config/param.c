@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * ConnPoolParam: what a value must be that goes into a query. */
 #include "glue.h"
+#include "answers/json.h"
 #include "base/number.h"
 #include "base/option.h"
 #include "config/config.h"
 #include "config/line/option.h"
+#include "config/param/source.h"
 #include "config/query.h"
 #include "config/setting.h"
 #include "database/value.h"
@@ -12,7 +14,7 @@
 #include <apr_strings.h>
 
 typedef struct param_options_t {
-    const char *fallback, *min, *max, *match;
+    const char *fallback, *min, *max, *match, *from, *path;
     apr_int64_t maxlen;
 } param_options_t;
 
@@ -25,6 +27,8 @@ static const cp_option_t param_options[] = {
     {CP_WORD("max", PARAM(max))},
     {CP_SIZE("maxlen", PARAM(maxlen), CP_UNSET, 1, CP_MIB)},
     {CP_WORD("match", PARAM(match))},
+    {CP_WORD("from", PARAM(from))},
+    {CP_WORD("path", PARAM(path))},
     {NULL},
 };
 
@@ -41,12 +45,48 @@ int connpool_find_param(const connpool_query_t *query, const char *name)
     return -1;
 }
 
+/* An escaped NUL would end a text of the database in its middle. */
+static int has_escaped_nul(const char *data, apr_size_t size)
+{
+    const char *end = data + size;
+
+    while ((data = memchr(data, '\\', (apr_size_t)(end - data)))) {
+        if (end - data >= 6 && memcmp(data, "\\u0000", 6) == 0) {
+            return 1;
+        }
+        data += 2; /* a backslash stands never last in JSON */
+    }
+    return 0;
+}
+
+_Static_assert(CP_JSON_DEPTH_MAX == 128, "as the text says");
+static const char too_deep[] = "is not JSON, or too deep (128 levels)";
+
+static const char *check_json(const char *data, apr_size_t size)
+{
+    apr_size_t blank = 0;
+
+    if (!cp_json_is_valid(data, size)) {
+        return too_deep;
+    }
+    while (strchr(" \t\r\n", data[blank])) {
+        blank++;
+    }
+    if (data[blank] != '[' && data[blank] != '{') {
+        return "is not a JSON array or object";
+    }
+    return has_escaped_nul(data, size) ? "contains a NUL character" : NULL;
+}
+
 const char *connpool_param_parse(apr_pool_t *p, const connpool_param_t *param,
                                  const char *data, apr_size_t size,
                                  cp_value_t *value)
 {
     const char *reason = cp_value_parse(p, &param->spec, data, size, value);
 
+    if (!reason && param->spec.type == CP_TYPE_JSON) {
+        reason = check_json(data, size);
+    }
     if (!reason && param->match
         && ap_regexec_len(param->match, data, size, 0, NULL, 0) != 0) {
         reason = "does not have the form that is asked for";
@@ -64,8 +104,9 @@ static const char *param_bound(cmd_parms *cmd, connpool_param_t *param,
     }
     if (param->spec.type != CP_TYPE_INTEGER && param->spec.type != CP_TYPE_REAL
         && param->spec.type != CP_TYPE_DATE) {
-        return "min and max are for integer, real and date; text and blob have "
-               "maxlen";
+        return "min and max are for integer, real and date; text, blob and "
+               "json "
+               "have maxlen";
     }
     error = cp_value_parse(cmd->pool, &param->spec, text, strlen(text), value);
     if (error) {
@@ -88,8 +129,8 @@ static const char *check_param_keys(const connpool_param_t *param,
         return "match= is empty, which everything matches";
     }
     if (options->maxlen != CP_UNSET && type != CP_TYPE_TEXT
-        && type != CP_TYPE_BLOB) {
-        return "maxlen= is for text and blob";
+        && type != CP_TYPE_BLOB && type != CP_TYPE_JSON) {
+        return "maxlen= is for text, blob and json";
     }
     return NULL;
 }
@@ -138,6 +179,35 @@ static const char *read_default(cmd_parms *cmd, connpool_param_t *param,
     spec->has_default = !error;
     return error ? apr_psprintf(cmd->pool, "the default '%s' %s", text, error)
                  : NULL;
+}
+
+/* Who reads the value, if not the client gives it. */
+static const char *read_source(cmd_parms *cmd, connpool_query_t *query,
+                               connpool_param_t *param,
+                               const param_options_t *options)
+{
+    connpool_source_t *source;
+    const char *error = connpool_source_read(cmd, options->from, options->path,
+                                             &source);
+    unsigned bit;
+
+    if (error || !source) {
+        return error;
+    }
+    param->source = source;
+    if (source->from) {
+        query->has_facts = 1;
+        return NULL;
+    }
+    bit = 1U << (source->segment - 1);
+    if (query->segments & bit) {
+        return apr_psprintf(cmd->pool, "another parameter has path=%s",
+                            options->path);
+    }
+    query->segments |= bit;
+    return options->fallback
+               ? "default= has no effect: without its segments a path is 404"
+               : NULL;
 }
 
 static const char *complete_param(cmd_parms *cmd, connpool_param_t *param,
@@ -245,7 +315,10 @@ const char *connpool_cmd_param(cmd_parms *cmd, void *dummy, const char *line)
     if (error) {
         return error;
     }
-    error = complete_param(cmd, param, &options);
+    error = read_source(cmd, query, param, &options);
+    if (!error) {
+        error = complete_param(cmd, param, &options);
+    }
     if (error) {
         return connpool_complaint(cmd, query->name, param->spec.name, error);
     }

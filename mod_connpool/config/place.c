@@ -6,6 +6,7 @@
 #include "base/option.h"
 #include "config/config.h"
 #include "config/line/option.h"
+#include "config/query.h"
 #include "config/setting.h"
 #include "pool/rate/rate.h"
 
@@ -90,8 +91,9 @@ static connpool_place_kind_t kind_of(const ap_directive_t *section)
 connpool_place_t connpool_place_of(cmd_parms *cmd)
 {
     const ap_directive_t *section = cmd->directive->parent;
-    connpool_place_t place = {CONNPOOL_PLACE_SERVER, NULL};
+    connpool_place_t place = {CONNPOOL_PLACE_SERVER, NULL, NULL};
     const char *args = "", *path, *end;
+    int is_regex;
 
     while (section && !place.kind) {
         place.kind = kind_of(section);
@@ -105,6 +107,7 @@ connpool_place_t connpool_place_of(cmd_parms *cmd)
     args = end ? apr_pstrmemdup(cmd->pool, args, (apr_size_t)(end - args))
                : args;
     path = ap_getword_conf(cmd->pool, &args);
+    is_regex = place.kind == CONNPOOL_PLACE_PATTERN;
     if (*path == '/' && !apr_fnmatch_test(path)
         && (place.kind == CONNPOOL_PLACE_LOCATION
             || place.kind == CONNPOOL_PLACE_DIRECTORY)) {
@@ -112,6 +115,12 @@ connpool_place_t connpool_place_of(cmd_parms *cmd)
     }
     else if (place.kind == CONNPOOL_PLACE_LOCATION) {
         place.kind = CONNPOOL_PLACE_PATTERN;
+        is_regex = strcmp(path, "~") == 0;
+        path = is_regex ? ap_getword_conf(cmd->pool, &args) : path;
+    }
+    if (is_regex) {
+        /* The core has compiled it already, for itself: it is valid. */
+        place.regex = ap_pregcomp(cmd->pool, path, AP_REG_EXTENDED);
     }
     return place;
 }
@@ -360,15 +369,43 @@ static const char *check_batch_size(apr_pool_t *p,
                               dir->serve->nelts, max);
 }
 
+/* Segments of the path are what follows the place of one query. */
+static const char *check_segments(apr_pool_t *p,
+                                  const connpool_serving_t *serving,
+                                  const connpool_query_t *query)
+{
+    const char *handler = serving->handler ? serving->handler : "";
+    int is_glob = serving->place.kind == CONNPOOL_PLACE_PATTERN
+                  && !serving->place.regex;
+
+    if (!query || !query->segments) {
+        return NULL;
+    }
+    if (strcmp(handler, "connpool-batch") == 0) {
+        return apr_psprintf(p,
+                            "ConnPoolServe: '%s' has parameters with path=, "
+                            "which no connpool-batch can give it",
+                            serving->name);
+    }
+    return is_glob ? apr_psprintf(p,
+                                  "ConnPoolServe: '%s' has parameters with "
+                                  "path=, but nothing is behind a <Location> "
+                                  "with wildcards: write <Location \"/path\"> "
+                                  "or <LocationMatch \"^/path\">",
+                                  serving->name)
+                   : NULL;
+}
+
 /* NULL, or what is wrong with a name that is served. */
 static const char *check_serving(apr_pool_t *p,
                                  const connpool_serving_t *serving)
 {
     const connpool_server_t *sc = connpool_server(serving->server);
     const char *handler = serving->handler ? serving->handler : "";
-    int is_query = apr_hash_get(sc->all_queries, serving->name,
-                                APR_HASH_KEY_STRING)
-                   != NULL;
+    const connpool_query_t *query = apr_hash_get(sc->all_queries, serving->name,
+                                                 APR_HASH_KEY_STRING);
+    const char *error;
+    int is_query = query != NULL;
     int is_upstream = apr_hash_get(sc->all_upstreams, serving->name,
                                    APR_HASH_KEY_STRING)
                       != NULL;
@@ -392,7 +429,7 @@ static const char *check_serving(apr_pool_t *p,
                             serving->name);
     }
     if (strcmp(handler, "connpool-batch") != 0) {
-        return NULL;
+        return check_segments(p, serving, query);
     }
     if (is_query && is_upstream) {
         return apr_psprintf(p,
@@ -400,7 +437,8 @@ static const char *check_serving(apr_pool_t *p,
                             "upstream",
                             serving->name);
     }
-    return check_batch_size(p, serving);
+    error = check_segments(p, serving, query);
+    return error ? error : check_batch_size(p, serving);
 }
 
 int connpool_check_servings(apr_pool_t *p)

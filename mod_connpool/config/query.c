@@ -40,6 +40,7 @@ static const cp_option_t query_options[] = {
                  CP_WEEK)},
     {CP_CHOICE("cache", QUERY(caching.is_shared), 0, cache_names)},
     {CP_FLAG("coalesce", QUERY(caching.coalesces), 0)},
+    {CP_WORD("page", QUERY(paged_by))},
     {NULL},
 };
 
@@ -50,7 +51,14 @@ int connpool_query_is_cached(const connpool_query_t *query)
 
 int connpool_query_is_collected(const connpool_query_t *query)
 {
-    return connpool_query_is_cached(query) || query->caching.coalesces;
+    return connpool_query_is_cached(query) || query->caching.coalesces
+           || query->paged_by;
+}
+
+int connpool_query_bound(const connpool_query_t *query)
+{
+    return query->page && !query->limit_place ? query->page->own
+                                              : query->params->nelts;
 }
 
 static const char *read_methods(cmd_parms *cmd, connpool_query_t *query,
@@ -236,7 +244,8 @@ static const char *check_caching(const connpool_query_t *query)
 {
     const connpool_caching_t *caching = &query->caching;
 
-    if (query->is_write && connpool_query_is_collected(query)) {
+    if (query->is_write
+        && (connpool_query_is_cached(query) || caching->coalesces)) {
         return "ttl= and coalesce= are for reads, not with write=on";
     }
     if (!caching->ttl && (caching->stale > 0 || caching->stale_if_error > 0)) {

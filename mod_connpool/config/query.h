@@ -9,13 +9,15 @@
 #include "base/bytes/buffer.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "database/page.h"
 #include "database/shape.h"
 #include "database/value.h"
 
 typedef struct connpool_param_t {
     cp_param_spec_t spec;
-    ap_regex_t *match;   /* NULL: none */
-    const char *pattern; /* its text */
+    ap_regex_t *match;                      /* NULL: none */
+    const char *pattern;                    /* its text */
+    const struct connpool_source_t *source; /* NULL: the client */
 } connpool_param_t;
 
 /** Of a query that does not say max-rows= or max-bytes=. */
@@ -32,6 +34,14 @@ typedef struct connpool_caching_t {
     int coalesces;
     cp_buffer_t key; /* what all its keys begin with; set in the child */
 } connpool_caching_t;
+
+/** A query that is read page by page: config/page/. */
+typedef struct connpool_page_t {
+    cp_page_sort_t sort;
+    int own; /* parameters of the SQL: limit and after are behind them */
+    struct connpool_query_t *first;
+    struct connpool_query_t *next[1 << CP_PAGE_COLUMNS_MAX]; /* by NULLs */
+} connpool_page_t;
 
 typedef struct connpool_query_t {
     const char *name;
@@ -50,7 +60,12 @@ typedef struct connpool_query_t {
     cp_log_limit_t complaints[CP_ERR_CLASSES]; /* of this child */
     cp_log_limit_t slow_log;                   /* likewise */
     apr_array_header_t *params;                /* connpool_param_t * */
+    int has_facts;                             /* a parameter has from= */
+    unsigned segments; /* bits: those of the path that parameters have */
     connpool_caching_t caching;
+    const char *paged_by;  /* what page= says; NULL: it has no pages */
+    connpool_page_t *page; /* from check_config, if it has */
+    int limit_place;       /* of a page: its last parameter, from 1; else 0 */
     int entry;
 } connpool_query_t;
 
@@ -65,8 +80,11 @@ int connpool_query_takes(const connpool_query_t *query, const char *name);
 
 /** With ttl=. */
 int connpool_query_is_cached(const connpool_query_t *query);
-/** With ttl= or coalesce=on: never streams. */
+/** With ttl=, coalesce=on or page=: never streams. */
 int connpool_query_is_collected(const connpool_query_t *query);
+
+/** Parameters that its SQL has: the first ones of the declared. */
+int connpool_query_bound(const connpool_query_t *query);
 
 /** The place of a declared parameter, or -1. */
 int connpool_find_param(const connpool_query_t *query, const char *name);

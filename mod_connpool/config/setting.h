@@ -94,6 +94,7 @@ typedef enum connpool_place_kind_t {
 typedef struct connpool_place_t {
     connpool_place_kind_t kind;
     const char *path; /* of a location or a directory without a pattern */
+    const ap_regex_t *regex; /* of a location that has one; else NULL */
 } connpool_place_t;
 
 typedef struct connpool_dir_t {

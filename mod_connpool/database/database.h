@@ -113,6 +113,8 @@ typedef struct cp_database_driver_t {
                             apr_size_t *psize);
     /** Likewise: does this value make something depend on the time? */
     int (*is_volatile_value)(const cp_value_t *value);
+    /** How pages of an answer are written; NULL: they cannot be. */
+    const struct cp_page_dialect_t *pages;
 
     void (*fork)(cp_fork_step_t step); /**< NULL: it need not know */
 

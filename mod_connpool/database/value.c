@@ -19,13 +19,10 @@ enum {
 };
 
 const char *const cp_type_names[CP_TYPES + 1] = {
-    [CP_TYPE_INTEGER] = "integer",
-    [CP_TYPE_REAL] = "real",
-    [CP_TYPE_TEXT] = "text",
-    [CP_TYPE_BOOLEAN] = "boolean",
-    [CP_TYPE_DATE] = "date",
-    [CP_TYPE_BLOB] = "blob",
-    [CP_TYPES] = NULL,
+    [CP_TYPE_INTEGER] = "integer", [CP_TYPE_REAL] = "real",
+    [CP_TYPE_TEXT] = "text",       [CP_TYPE_BOOLEAN] = "boolean",
+    [CP_TYPE_DATE] = "date",       [CP_TYPE_BLOB] = "blob",
+    [CP_TYPE_JSON] = "json",       [CP_TYPES] = NULL,
 };
 
 static const char not_an_integer[] = "is not an integer";
@@ -498,6 +495,7 @@ const char *cp_value_in_range(apr_pool_t *p, const cp_param_spec_t *spec,
     case CP_TYPE_BOOLEAN:
         return check_boolean(value);
     case CP_TYPE_TEXT:
+    case CP_TYPE_JSON:
         return check_text(p, spec, value);
     case CP_TYPE_DATE:
         return check_date(p, spec, value);
@@ -535,6 +533,7 @@ const char *cp_value_parse(apr_pool_t *p, const cp_param_spec_t *spec,
         break;
     case CP_TYPE_TEXT:
     case CP_TYPE_DATE:
+    case CP_TYPE_JSON:
     case CP_TYPES:
         keep_text(data, size, value);
         break;

@@ -14,6 +14,7 @@ typedef enum cp_type_t {
     CP_TYPE_BOOLEAN,
     CP_TYPE_DATE,
     CP_TYPE_BLOB,
+    CP_TYPE_JSON, /**< an array or an object, bound as its text */
     CP_TYPES
 } cp_type_t;
 
@@ -52,7 +53,8 @@ typedef struct cp_param_spec_t {
     cp_value_t fallback; /**< bound when the request names no value */
     int has_min, has_max;
     cp_value_t min, max; /**< integer, real, or date as text */
-    apr_size_t maxlen;   /**< bytes of text or (decoded) blob; default 64K */
+    apr_size_t
+        maxlen; /**< bytes of text, JSON or (decoded) blob; default 64K */
 } cp_param_spec_t;
 
 /** Turn the request's bytes into a value of the declared type and check its
@@ -61,7 +63,7 @@ typedef struct cp_param_spec_t {
  * 3339 / ISO 8601 date and time (T or space, optional seconds, fraction, Z or
  * offset) that exists in the calendar, kept as the text that came; a blob is
  * standard base64 with padding, decoded into p. Text must be valid UTF-8
- * without NUL.
+ * without NUL; whether that of a JSON parameter is JSON is the caller's to ask.
  * @return NULL, or a short reason for the client ("is not an integer") */
 const char *cp_value_parse(apr_pool_t *p, const cp_param_spec_t *spec,
                            const char *data, apr_size_t size,

@@ -5,6 +5,7 @@
 #include "glue.h"
 #include "answers/encode.h"
 #include "openapi/description.h"
+#include "config/param/source.h"
 #include "config/query.h"
 #include "config/setting.h"
 #include "config/upstream.h"
@@ -93,10 +94,12 @@ static json_t *url_param(const connpool_openapi_t *doc,
 {
     const connpool_description_t *said = connpool_find_description(
         doc->server, query->name, param->spec.name);
-    json_t *described = json_pack("{s:s,s:s,s:b,s:o}", "name", param->spec.name,
-                                  "in", "query", "required",
-                                  param->spec.is_required, "schema",
-                                  connpool_openapi_value(doc->p, param, 0));
+    int is_segment = param->source != NULL;
+    json_t *described = json_pack(
+        "{s:s,s:s,s:b,s:o}", "name", param->spec.name, "in",
+        is_segment ? "path" : "query", "required",
+        is_segment || param->spec.is_required, "schema",
+        connpool_openapi_value(doc->p, param, 0));
 
     if (said) {
         json_object_set_new(described, "description", json_string(said->text));
@@ -104,15 +107,56 @@ static json_t *url_param(const connpool_openapi_t *doc,
     return described;
 }
 
-static void add_url_params(const connpool_openapi_t *doc, json_t *list,
-                           const connpool_query_t *query)
+/* Segments of the path, and with is_query what the client gives in the URL. */
+static json_t *url_params(const connpool_openapi_t *doc,
+                          const connpool_query_t *query, int is_query)
+{
+    json_t *list = json_array();
+
+    for (int i = 0; i < query->params->nelts; i++) {
+        const connpool_param_t *param = APR_ARRAY_IDX(query->params, i,
+                                                      connpool_param_t *);
+
+        if (param->source ? !param->source->from : is_query) {
+            json_array_append_new(list, url_param(doc, query, param));
+        }
+    }
+    return list;
+}
+
+static int has_own_params(const connpool_query_t *query)
 {
     for (int i = 0; i < query->params->nelts; i++) {
-        json_array_append_new(
-            list,
-            url_param(doc, query,
-                      APR_ARRAY_IDX(query->params, i, connpool_param_t *)));
+        if (!APR_ARRAY_IDX(query->params, i, connpool_param_t *)->source) {
+            return 1;
+        }
     }
+    return 0;
+}
+
+/* "/notes/{id}" */
+static const char *url_of(apr_pool_t *p, const char *place,
+                          const connpool_query_t *query)
+{
+    int count = connpool_source_count(query->segments);
+    const char **names = apr_pcalloc(p, (size_t)(count + 1) * sizeof(*names));
+    apr_size_t n = strlen(place);
+    const char *url = count > 0 && n > 0 && place[n - 1] == '/'
+                          ? apr_pstrmemdup(p, place, n - 1)
+                          : place;
+
+    for (int i = 0; i < query->params->nelts; i++) {
+        const connpool_param_t *param = APR_ARRAY_IDX(query->params, i,
+                                                      connpool_param_t *);
+
+        if (param->source && !param->source->from) {
+            names[param->source->segment - 1] = param->spec.name;
+        }
+    }
+    for (int i = 0; i < count; i++) {
+        url = apr_pstrcat(p, url, "/{", names[i], "}", NULL);
+    }
+    return url;
 }
 
 static json_t *query_body(const connpool_openapi_t *doc,
@@ -152,11 +196,17 @@ static json_t *query_responses(const connpool_query_t *query)
                       connpool_openapi_ref("headers", "ETag"),
                       "ConnPool-Truncated",
                       connpool_openapi_ref("headers", "ConnPool-Truncated")));
+        if (query->page) {
+            json_object_set_new(json_object_get(done, "headers"), "Link",
+                                connpool_openapi_ref("headers", "Link"));
+        }
         json_object_set_new(
             responses, "304",
             json_pack("{s:s}", "description", "It is as If-None-Match says."));
     }
     connpool_openapi_problems(responses, reading);
+    connpool_openapi_problems(
+        responses, query->has_facts ? (const int[]){403, 0} : (const int[]){0});
     connpool_openapi_problems(responses,
                               query->is_write ? writing : (const int[]){0});
     return responses;
@@ -166,25 +216,28 @@ static void add_query(connpool_openapi_t *doc,
                       const connpool_endpoint_t *endpoint,
                       const connpool_query_t *query)
 {
+    connpool_endpoint_t at = *endpoint;
+
+    at.url = url_of(doc->p, endpoint->url, query);
     for (size_t i = 0; i < VERBS; i++) {
-        json_t *operation;
+        int has_body = methods[i].has_body && has_own_params(query);
+        json_t *operation, *list;
 
         if (!(query->methods & BIT(methods[i].number))) {
             continue;
         }
         operation = begin_operation(doc, methods[i].key, query->name);
-        if (methods[i].has_body && query->params->nelts > 0) {
+        if (has_body) {
             json_object_set_new(operation, "requestBody",
                                 query_body(doc, query));
         }
-        else if (query->params->nelts > 0) {
-            json_t *list = json_array();
-
-            add_url_params(doc, list, query);
-            json_object_set_new(operation, "parameters", list);
+        list = url_params(doc, query, !has_body);
+        if (json_array_size(list) > 0) {
+            json_object_set(operation, "parameters", list);
         }
+        json_decref(list);
         json_object_set_new(operation, "responses", query_responses(query));
-        finish_operation(doc, endpoint, methods[i].key, operation);
+        finish_operation(doc, &at, methods[i].key, operation);
     }
 }
 
@@ -287,7 +340,7 @@ static json_t *batch_params(const connpool_openapi_t *doc,
                                                           connpool_param_t *);
             json_t *described;
 
-            if (has_param(list, param->spec.name)) {
+            if (param->source || has_param(list, param->spec.name)) {
                 continue;
             }
             described = url_param(doc, query, param);

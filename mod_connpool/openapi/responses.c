@@ -85,10 +85,13 @@ static json_t *header(const char *text, const char *type)
 json_t *connpool_openapi_headers(void)
 {
     return json_pack(
-        "{s:o,s:o,s:o}", "ETag",
+        "{s:o,s:o,s:o,s:o}", "ETag",
         header("The answer's tag, for If-None-Match.", "string"),
         "ConnPool-Truncated",
         header("rows or bytes: there is more than the query may answer.",
+               "string"),
+        "Link",
+        header("The next page, with rel=\"next\"; none on the last one.",
                "string"),
         "Retry-After", header("Seconds until it may be otherwise.", "integer"));
 }

@@ -22,6 +22,7 @@ static const struct {
     [CP_TYPE_BOOLEAN] = {"boolean", NULL},
     [CP_TYPE_DATE] = {"string", NULL},
     [CP_TYPE_BLOB] = {"string", NULL},
+    [CP_TYPE_JSON] = {"string", NULL}, /* in URLs; see add_nested */
 };
 
 static json_t *value_of(const cp_value_t *value)
@@ -87,6 +88,33 @@ static void add_length(json_t *schema, const cp_param_spec_t *spec)
     }
 }
 
+/* An array or an object: text of it in a URL or a form, itself in a JSON body.
+ */
+static void add_nested(json_t *schema, const cp_param_spec_t *spec, int is_json)
+{
+    if (spec->type != CP_TYPE_JSON) {
+        return;
+    }
+    if (is_json) {
+        json_object_set_new(
+            schema, "type",
+            spec->is_required
+                ? json_pack("[s,s]", "array", "object")
+                : json_pack("[s,s,s]", "array", "object", "null"));
+        if (spec->has_default) {
+            json_object_set_new(schema, "default",
+                                json_loadb(spec->fallback.as.bytes.data,
+                                           spec->fallback.as.bytes.size, 0,
+                                           NULL));
+        }
+        return;
+    }
+    json_object_set_new(schema, "contentMediaType",
+                        json_string("application/json"));
+    json_object_set_new(schema, "maxLength",
+                        json_integer((json_int_t)spec->maxlen));
+}
+
 json_t *connpool_openapi_value(apr_pool_t *p, const connpool_param_t *param,
                                int is_json)
 {
@@ -113,6 +141,7 @@ json_t *connpool_openapi_value(apr_pool_t *p, const connpool_param_t *param,
     if (spec->has_default) {
         json_object_set_new(schema, "default", default_of(p, spec));
     }
+    add_nested(schema, spec, is_json);
     return schema;
 }
 
@@ -129,8 +158,12 @@ json_t *connpool_openapi_params(const connpool_openapi_t *doc,
                                                       connpool_param_t *);
         const connpool_description_t *said = connpool_find_description(
             doc->server, query->name, param->spec.name);
-        json_t *value = connpool_openapi_value(doc->p, param, is_json);
+        json_t *value;
 
+        if (param->source) {
+            continue; /* not the client's to give, or in the path */
+        }
+        value = connpool_openapi_value(doc->p, param, is_json);
         if (said) {
             json_object_set_new(value, "description", json_string(said->text));
         }

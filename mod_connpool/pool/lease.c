@@ -95,7 +95,7 @@ static int try_gates(cp_pool_t *pool)
 /* Whoever waits for one is the first of this child's line. */
 typedef struct asking_t {
     cp_pool_t *pool;
-    cp_connection_t *conn;
+    cp_connection_t conn; /* what it has so far */
     int has_turn;
 } asking_t;
 
@@ -110,8 +110,8 @@ static int look_for_idle(void *baton)
         && !cp_connection_adopt(asking->pool, &found, 0)) {
         return 0;
     }
-    cp_connection_let_go(asking->pool, asking->conn);
-    *asking->conn = found;
+    cp_connection_let_go(asking->pool, &asking->conn);
+    asking->conn = found;
     return 1;
 }
 
@@ -149,7 +149,7 @@ static apr_status_t wait_for_permit(asking_t *asking, cp_clock_t deadline)
         rv = cp_share_take(pool->config.share, look_for_idle, asking, deadline);
     }
     cp_stats_add(&pool->stats->waiting, -1);
-    asking->conn->has_permit |= rv == APR_SUCCESS;
+    asking->conn.has_permit |= rv == APR_SUCCESS;
     return rv;
 }
 
@@ -161,7 +161,7 @@ static apr_status_t open_new(asking_t *asking, cp_clock_t deadline,
                              cp_error_t *err)
 {
     cp_pool_t *pool = asking->pool;
-    cp_connection_t *conn = asking->conn;
+    cp_connection_t *conn = &asking->conn;
     apr_status_t rv = cp_connection_try_permit(pool, conn)
                           ? APR_SUCCESS
                           : wait_for_permit(asking, deadline);
@@ -182,7 +182,7 @@ static apr_status_t obtain(asking_t *asking, cp_clock_t deadline,
                            cp_error_t *err)
 {
     cp_pool_t *pool = asking->pool;
-    cp_connection_t *conn = asking->conn;
+    cp_connection_t *conn = &asking->conn;
     apr_status_t rv;
 
     for (;;) {
@@ -227,8 +227,8 @@ static apr_status_t borrow_slot(asking_t *asking, cp_lease_t *lease,
                                 cp_error_t *err)
 {
     cp_pool_t *pool = asking->pool;
+    cp_connection_t *conn = &asking->conn;
     cp_slot_t *slot;
-    cp_connection_t conn = {0};
     apr_status_t rv = cp_slots_take(pool, &slot);
 
     if (rv != APR_SUCCESS) {
@@ -238,15 +238,14 @@ static apr_status_t borrow_slot(asking_t *asking, cp_lease_t *lease,
     }
     cp_slot_occupy(slot, holder, cp_clock_now());
     if (slot->conn.handle) {
-        conn = cp_connection_take(pool, slot);
+        *conn = cp_connection_take(pool, slot);
     }
-    asking->conn = &conn;
     rv = obtain(asking, deadline, err);
     if (rv != APR_SUCCESS) {
-        return_slot(pool, slot, &conn);
+        return_slot(pool, slot, conn);
         return rv;
     }
-    slot->conn = conn;
+    slot->conn = *conn;
     lease->pool = pool;
     lease->slot = slot;
     cp_stats_add(&pool->stats->acquired, 1);

@@ -7,6 +7,9 @@
 #include "base/bytes/utf8.h"
 #include "config/query.h"
 #include "database/value.h"
+#include "request/account.h"
+#include "request/param/fact.h"
+#include "request/param/nested.h"
 
 #include <jansson.h>
 
@@ -35,13 +38,45 @@ typedef struct input_t {
     const char *detail;
 } input_t;
 
-static void add_error(input_t *in, const char *param, const char *reason)
+static void add_error_of(input_t *in, const char *param, const char *reason,
+                         int status)
 {
     if (in->errors->nelts < ERRORS_MAX) {
         APR_ARRAY_PUSH(in->errors,
                        connpool_input_error_t) = (connpool_input_error_t){
-            param, reason};
+            param, reason, status};
     }
+}
+
+static void add_error(input_t *in, const char *param, const char *reason)
+{
+    add_error_of(in, param, reason, HTTP_BAD_REQUEST);
+}
+
+int connpool_input_status(const apr_array_header_t *errors,
+                          const char **pdetail)
+{
+    static const struct {
+        int status;
+        const char *detail;
+    } grave[] = {
+        {HTTP_INTERNAL_SERVER_ERROR,
+         "The query's parameters cannot be evaluated."},
+        {HTTP_NOT_FOUND, "Nothing is served at this path."},
+        {HTTP_FORBIDDEN, "The request lacks what this query needs to know."},
+    };
+
+    for (size_t i = 0; i < sizeof(grave) / sizeof(grave[0]); i++) {
+        for (int j = 0; j < errors->nelts; j++) {
+            if (APR_ARRAY_IDX(errors, j, connpool_input_error_t).status
+                == grave[i].status) {
+                *pdetail = grave[i].detail;
+                return grave[i].status;
+            }
+        }
+    }
+    *pdetail = "The request's parameters are not valid.";
+    return HTTP_BAD_REQUEST;
 }
 
 const char *connpool_shown_name(request_rec *r, const char *name)
@@ -197,6 +232,11 @@ static const char *parse_json(apr_pool_t *p, const connpool_param_t *param,
     cp_type_t type = param->spec.type;
     const json_t *base64;
 
+    if (type == CP_TYPE_JSON && !json_is_null(json)) {
+        return json_is_object(json) || json_is_array(json)
+                   ? connpool_nested_parse(p, param, json, value)
+                   : "is not a JSON array or object";
+    }
     switch (json_typeof(json)) {
     case JSON_NULL:
         value->storage = CP_NULL;
@@ -288,6 +328,10 @@ static void convert(input_t *in, const connpool_raw_t *raw, cp_value_t *values,
     const connpool_param_t *param;
     const char *reason;
 
+    if (i >= 0) {
+        param = APR_ARRAY_IDX(in->query->params, i, connpool_param_t *);
+        i = param->source ? -1 : i; /* no client's */
+    }
     if (i < 0 && in->is_shared) {
         return;
     }
@@ -300,7 +344,6 @@ static void convert(input_t *in, const connpool_raw_t *raw, cp_value_t *values,
         add_error(in, raw->name, "is given more than once");
         return;
     }
-    param = APR_ARRAY_IDX(in->query->params, i, connpool_param_t *);
     if (is_left_empty(param, raw)) {
         seen[i] = SEEN_EMPTY;
         return;
@@ -313,6 +356,17 @@ static void convert(input_t *in, const connpool_raw_t *raw, cp_value_t *values,
     }
 }
 
+static void fill_fact(input_t *in, const connpool_param_t *param,
+                      cp_value_t *value)
+{
+    const char *reason;
+    int status = connpool_fact_read(in->r, in->query, param, value, &reason);
+
+    if (status != OK) {
+        add_error_of(in, param->spec.name, reason, status);
+    }
+}
+
 static void fill_absent(input_t *in, cp_value_t *values, const char *seen)
 {
     for (int i = 0; i < in->query->params->nelts; i++) {
@@ -322,7 +376,10 @@ static void fill_absent(input_t *in, cp_value_t *values, const char *seen)
         if (seen[i] == SEEN) {
             continue;
         }
-        if (param->spec.is_required) {
+        if (param->source) {
+            fill_fact(in, param, &values[i]);
+        }
+        else if (param->spec.is_required) {
             add_error(in, param->spec.name, "is required");
         }
         else if (param->spec.has_default) {
@@ -350,6 +407,9 @@ static cp_value_t *values_of(input_t *in)
         convert(in, &APR_ARRAY_IDX(in->raws, i, connpool_raw_t), values, seen);
     }
     fill_absent(in, values, seen);
+    if (in->query->has_facts) {
+        connpool_state(in->r)->is_private = 1;
+    }
     return values;
 }
 
@@ -368,11 +428,8 @@ int connpool_params_read(request_rec *r, const connpool_query_t *query,
         return status;
     }
     *pvalues = values_of(&in);
-    if (in.errors->nelts > 0) {
-        *pdetail = "The request's parameters are not valid.";
-        return HTTP_BAD_REQUEST;
-    }
-    return OK;
+    return in.errors->nelts > 0 ? connpool_input_status(in.errors, pdetail)
+                                : OK;
 }
 
 apr_array_header_t *connpool_params_split(request_rec *r, const char *args,

@@ -10,12 +10,17 @@
 typedef struct connpool_input_error_t {
     const char *param;
     const char *reason;
+    int status; /* 0: 400 */
 } connpool_input_error_t;
+
+/** What to answer for these errors: the gravest, and the sentence for it. */
+int connpool_input_status(const apr_array_header_t *errors,
+                          const char **pdetail);
 
 /** Read the request's parameters (query string; form or JSON body) for the
  * query's declared ones: one cp_value_t each, in r->pool.
- * @return OK, or the HTTP status to answer: 400 with entries in errors, 413,
- * 415, with *pdetail set */
+ * @return OK, or the HTTP status to answer: 400, or 403, 404, 500 for what the
+ * request itself tells, with entries in errors, 413, 415, with *pdetail set */
 int connpool_params_read(request_rec *r, const connpool_query_t *query,
                          cp_value_t **pvalues, apr_array_header_t **perrors,
                          const char **pdetail);

@@ -40,6 +40,10 @@ void connpool_set_body_headers(request_rec *r, const char *content_type,
 {
     ap_set_content_type(r, content_type);
     apr_table_setn(r->headers_out, "X-Content-Type-Options", "nosniff");
+    if (connpool_state(r)->is_private
+        && strncmp(cache_control, "private", 7) != 0) {
+        cache_control = apr_pstrcat(r->pool, "private, ", cache_control, NULL);
+    }
     apr_table_setn(r->headers_out, "Cache-Control", cache_control);
     connpool_add_server_timing(r);
 }

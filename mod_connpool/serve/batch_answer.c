@@ -11,6 +11,7 @@
 #include "request/output.h"
 #include "serve/serve.h"
 #include "work/batch.h"
+#include "work/rows.h"
 
 #include <apr_strings.h>
 
@@ -67,7 +68,7 @@ static void replace_body(cp_buffer_t *buf, connpool_item_t *item, int status,
 static void write_outcome(cp_buffer_t *buf, connpool_item_t *item,
                           apr_size_t room)
 {
-    const char *truncated;
+    const char *truncated, *next;
 
     if (!has_body(item)) {
         connpool_json_key(buf, ",", "error");
@@ -78,8 +79,12 @@ static void write_outcome(cp_buffer_t *buf, connpool_item_t *item,
         return;
     }
     truncated = cp_answer_header(item->answer, "ConnPool-Truncated");
+    next = cp_answer_header(item->answer, CONNPOOL_NEXT);
     if (truncated) {
         connpool_json_text(buf, ",", "truncated", truncated);
+    }
+    if (item->query && next) {
+        connpool_json_text(buf, ",", "next", next);
     }
     connpool_json_key(buf, ",", "body");
     write_body(buf, item);

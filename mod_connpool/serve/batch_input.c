@@ -7,6 +7,7 @@
 #include "database/value.h"
 #include "request/input.h"
 #include "request/output.h"
+#include "request/page/turn.h"
 #include "serve/serve.h"
 #include "work/batch.h"
 
@@ -39,7 +40,7 @@ static void add_error(input_t *in, const char *param, const char *reason)
     if (in->errors->nelts < ERRORS_MAX) {
         APR_ARRAY_PUSH(in->errors,
                        connpool_input_error_t) = (connpool_input_error_t){
-            param, reason};
+            param, reason, 0};
     }
 }
 
@@ -82,8 +83,33 @@ static connpool_item_t *add_item(input_t *in, const char *name)
 
 static void refuse_values(connpool_item_t *item, apr_array_header_t *errors)
 {
-    connpool_item_refuse(item, HTTP_BAD_REQUEST, APR_EINVAL,
-                         "The item's parameters are not valid.", errors);
+    const char *detail;
+    int status = connpool_input_status(errors, &detail);
+
+    connpool_item_refuse(item, status, APR_EINVAL,
+                         status == HTTP_BAD_REQUEST
+                             ? "The item's parameters are not valid."
+                             : detail,
+                         errors);
+}
+
+/* Of a query with page= the page that the values name is what runs. */
+static void turn_page(input_t *in, connpool_item_t *item)
+{
+    connpool_query_t *page;
+    apr_array_header_t *errors;
+
+    if (item->is_done || !item->query || !item->query->page) {
+        return;
+    }
+    page = connpool_page_turn(in->r, item->query, &item->values);
+    if (page) {
+        item->query = page;
+        return;
+    }
+    errors = apr_array_make(in->r->pool, 1, sizeof(connpool_input_error_t));
+    APR_ARRAY_PUSH(errors, connpool_input_error_t) = connpool_cursor_error;
+    refuse_values(item, errors);
 }
 
 /* --- GET --- */
@@ -93,8 +119,11 @@ static int is_wanted(const input_t *in, const char *name)
     for (int i = 0; i < connpool_batch_size(in->batch); i++) {
         const connpool_query_t *query = connpool_batch_item(in->batch, i)
                                             ->query;
+        int place = query ? connpool_find_param(query, name) : -1;
 
-        if (query && connpool_find_param(query, name) >= 0) {
+        if (place >= 0
+            && !APR_ARRAY_IDX(query->params, place, connpool_param_t *)
+                    ->source) {
             return 1;
         }
     }
@@ -150,7 +179,11 @@ static int read_get(input_t *in)
         status = share_values(
             in, add_item(in, APR_ARRAY_IDX(in->served, i, const char *)));
     }
-    return status == OK ? check_shared(in) : status;
+    status = status == OK ? check_shared(in) : status;
+    for (int i = 0; status == OK && i < connpool_batch_size(in->batch); i++) {
+        turn_page(in, connpool_batch_item(in->batch, i));
+    }
+    return status;
 }
 
 /* --- POST --- */
@@ -184,9 +217,9 @@ static const char *text_of(const json_t *json, apr_array_header_t *errors,
     const char *reason = check_text(json);
 
     if (reason) {
-        APR_ARRAY_PUSH(
-            errors, connpool_input_error_t) = (connpool_input_error_t){key,
-                                                                       reason};
+        APR_ARRAY_PUSH(errors,
+                       connpool_input_error_t) = (connpool_input_error_t){
+            key, reason, 0};
         return NULL;
     }
     return json_string_value(json);
@@ -211,7 +244,7 @@ static apr_array_header_t *take_path(input_t *in, connpool_item_t *item,
         else {
             APR_ARRAY_PUSH(errors,
                            connpool_input_error_t) = (connpool_input_error_t){
-                connpool_shown_name(in->r, key), "is not a parameter here"};
+                connpool_shown_name(in->r, key), "is not a parameter here", 0};
         }
     }
     return errors;
@@ -232,6 +265,7 @@ static void take_values(input_t *in, connpool_item_t *item, json_t *params)
     if (errors->nelts > 0) {
         refuse_values(item, errors);
     }
+    turn_page(in, item);
 }
 
 /* May this query run for a POST? */

@@ -11,7 +11,7 @@
 #include "http/job/fetch.h"
 #include "request/account.h"
 #include "request/output.h"
-#include "serve/path.h"
+#include "request/param/path.h"
 #include "serve/serve.h"
 #include "work/fetch.h"
 

@@ -6,6 +6,7 @@
  * HTTP/2, where a write may block for as long as mod_http2 likes, it is
  * collected from the beginning. */
 #include "glue.h"
+#include "answers/answer.h"
 #include "answers/encode.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -15,6 +16,7 @@
 #include "database/value.h"
 #include "request/input.h"
 #include "request/output.h"
+#include "request/page/turn.h"
 #include "serve/serve.h"
 #include "work/cache.h"
 #include "work/rows.h"
@@ -355,6 +357,40 @@ static int serve_query(request_rec *r, connpool_query_t *query,
     return connpool_send_served(r, query, &served);
 }
 
+static int refuse_cursor(request_rec *r)
+{
+    apr_array_header_t *errors = apr_array_make(r->pool, 1,
+                                                sizeof(connpool_input_error_t));
+
+    APR_ARRAY_PUSH(errors, connpool_input_error_t) = connpool_cursor_error;
+    return connpool_problem(r, HTTP_BAD_REQUEST,
+                            "The request's parameters are not valid.", errors);
+}
+
+static int serve_page(request_rec *r, connpool_query_t *query,
+                      const cp_value_t *values)
+{
+    const cp_value_t *turned = values;
+    connpool_query_t *page = connpool_page_turn(r, query, &turned);
+    connpool_served_t served;
+    cp_error_t err;
+    const char *next;
+
+    if (!page) {
+        return refuse_cursor(r);
+    }
+    if (connpool_serve_query(r, page, turned, &served, &err) != APR_SUCCESS) {
+        return connpool_problem_of(
+            r, apr_psprintf(r->pool, "query '%s'", query->name), &err,
+            query->complaints);
+    }
+    next = cp_answer_header(served.answer, CONNPOOL_NEXT);
+    if (next) {
+        connpool_page_link(r, query, values, next);
+    }
+    return connpool_send_served(r, page, &served);
+}
+
 int connpool_query_handler(request_rec *r)
 {
     connpool_query_t *query = served_query(r);
@@ -379,6 +415,9 @@ int connpool_query_handler(request_rec *r)
     status = connpool_params_read(r, query, &values, &errors, &detail);
     if (status != OK) {
         return connpool_problem(r, status, detail, errors);
+    }
+    if (query->page) {
+        return serve_page(r, query, values);
     }
     return connpool_query_is_collected(query) ? serve_query(r, query, values)
                                               : run_query(r, query, values);

@@ -80,7 +80,10 @@ int connpool_send_served(request_rec *r, const connpool_query_t *query,
     const char *truncated = cp_answer_header(answer, "ConnPool-Truncated");
     int status;
 
-    apr_table_setn(r->notes, "connpool-cache", outcome_names[served->outcome]);
+    if (connpool_query_is_cached(query) || query->caching.coalesces) {
+        apr_table_setn(r->notes, "connpool-cache",
+                       outcome_names[served->outcome]);
+    }
     if (connpool_query_is_cached(query)) {
         apr_table_mergen(r->headers_out, "Vary",
                          query->caching.is_shared ? "Authorization"

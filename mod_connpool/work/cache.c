@@ -185,14 +185,23 @@ static void keep(visit_t *v, cp_answer_t *answer)
     cp_stats_add(&stats->stores, is_stored);
 }
 
+/* The last page stays the same while another comes behind it. */
+static const char *etag_of(request_rec *r, const cp_answer_t *answer)
+{
+    const char *next = cp_answer_header(answer, CONNPOOL_NEXT);
+    apr_uint64_t hash = connpool_hash(0, answer->body.data, answer->body.size);
+
+    return connpool_etag(r->pool, "",
+                         next ? connpool_hash(hash, next, strlen(next)) : hash);
+}
+
 static apr_status_t run(visit_t *v, cp_answer_t **panswer, int *pis_lasting)
 {
     apr_status_t rv = connpool_collect_lasting(v->r, v->query, v->values,
                                                panswer, pis_lasting, v->err);
 
     if (rv == APR_SUCCESS) {
-        cp_answer_add(*panswer, "ETag",
-                      connpool_body_etag(v->r->pool, &(*panswer)->body));
+        cp_answer_add(*panswer, "ETag", etag_of(v->r, *panswer));
         if (cp_answer_has_failed(*panswer)) {
             cp_answer_unref(*panswer);
             *panswer = NULL;

@@ -32,7 +32,7 @@ static apr_status_t bind_all(connpool_run_t *run, const cp_value_t *values,
     const connpool_query_t *query = run->query;
     apr_status_t rv = APR_SUCCESS;
 
-    for (int i = 0; i < query->params->nelts && rv == APR_SUCCESS; i++) {
+    for (int i = 0; i < connpool_query_bound(query) && rv == APR_SUCCESS; i++) {
         const connpool_param_t *param = APR_ARRAY_IDX(query->params, i,
                                                       connpool_param_t *);
 

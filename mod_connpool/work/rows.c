@@ -36,6 +36,9 @@ static void begin_rows(connpool_rows_t *rows)
     for (int i = 0; i < columns; i++) {
         names[i] = driver->column_name(st, i);
     }
+    if (rows->query->limit_place) {
+        connpool_edge_begin(&rows->edge, rows->r, rows->query, names, columns);
+    }
     rows->encoder = cp_encoder_create(p, rows->query->format, columns, names);
     rows->row = apr_palloc(p, (apr_size_t)columns * sizeof(*rows->row));
     cp_encode_begin(rows->encoder, &rows->buf);
@@ -64,10 +67,14 @@ static apr_status_t add_row(connpool_rows_t *rows)
         return cp_error_memory(&rows->err, "the answer");
     }
     if (rows->passed + (apr_int64_t)rows->buf.size <= rows->query->max_bytes) {
+        if (rows->query->limit_place) {
+            connpool_edge_keep(&rows->edge, rows->row);
+        }
         return make_room(rows);
     }
     rows->buf.size = before;
-    if (is_single_row(rows->query->format)) {
+    if (is_single_row(rows->query->format)
+        || (rows->query->limit_place && rows->run.rows == 1)) {
         return cp_error_set(&rows->err, CP_ERR_SIZE, APR_SUCCESS,
                             "the answer is too large",
                             "the row is larger than max-bytes");
@@ -82,12 +89,36 @@ static apr_status_t add_row(connpool_rows_t *rows)
     return APR_EOF;
 }
 
+/* A page asks for one row more than it shows. */
+static apr_int64_t row_limit(const connpool_rows_t *rows)
+{
+    const connpool_query_t *query = rows->query;
+
+    if (query->limit_place) {
+        return rows->run.values[query->limit_place - 1].as.integer - 1;
+    }
+    return is_single_row(query->format) ? 1 : query->max_rows;
+}
+
+/* The statement stands on the row that did not come in. What is cut off a page
+ * is on the next one: nothing is missing. */
+static apr_status_t end_page(connpool_rows_t *rows)
+{
+    apr_status_t rv;
+
+    rows->run.driver->row(rows->run.statement, rows->row);
+    rv = connpool_edge_end(&rows->edge, rows->run.values, rows->row,
+                           &rows->next, &rows->err);
+    rows->truncated = NULL;
+    return rv == APR_SUCCESS ? APR_EOF : rv;
+}
+
 /* Read all rows, or the first `max-rows` of them: one more is asked for to
  * know whether something is left. A write's statement must run to its end. */
 static apr_status_t read_all(connpool_rows_t *rows)
 {
     int is_single = is_single_row(rows->query->format);
-    apr_int64_t limit = is_single ? 1 : rows->query->max_rows;
+    apr_int64_t limit = row_limit(rows);
     apr_status_t rv;
 
     while ((rv = connpool_run_next(&rows->run, &rows->err)) == APR_SUCCESS) {
@@ -152,6 +183,9 @@ static apr_status_t read_once(connpool_rows_t *rows, const cp_value_t *values)
                            &rows->err);
     if (rv == APR_SUCCESS) {
         rv = read_all(rows);
+        if (rv == APR_EOF && rows->truncated && rows->query->limit_place) {
+            rv = end_page(rows);
+        }
         if (rv == APR_EOF && !rows->encoder
             && rows->run.driver->columns(rows->run.statement) > 0) {
             begin_rows(rows);
@@ -266,6 +300,9 @@ apr_status_t connpool_collect_lasting(request_rec *r, connpool_query_t *query,
     cp_answer_add(answer, "Content-Type", rows.content_type);
     if (rows.truncated) {
         cp_answer_add(answer, "ConnPool-Truncated", rows.truncated);
+    }
+    if (rows.next) {
+        cp_answer_add(answer, CONNPOOL_NEXT, rows.next);
     }
     answer->body = cp_buffer_take(&rows.buf);
     connpool_rows_free(&rows);

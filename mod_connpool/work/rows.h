@@ -8,6 +8,7 @@
 #include "base/bytes/buffer.h"
 #include "base/error.h"
 #include "database/value.h"
+#include "work/edge.h"
 #include "work/query.h"
 
 struct connpool_query_t;
@@ -30,6 +31,8 @@ typedef struct connpool_rows_t {
     int status; /* 200, or 404 without a body: a single row that is not there */
     const char *content_type;
     const char *truncated; /* "rows", "bytes", NULL */
+    connpool_edge_t edge;  /* of a page */
+    const char *next;      /* cursor of the page behind it; NULL: none */
 } connpool_rows_t;
 
 /** Run the query to its end; the connection is given back.
@@ -41,6 +44,9 @@ apr_status_t connpool_rows_read(connpool_rows_t *rows, request_rec *r,
 
 /** Free buf. */
 void connpool_rows_free(connpool_rows_t *rows);
+
+/** The header of an answer that holds the cursor of the page behind it. */
+#define CONNPOOL_NEXT "ConnPool-Next"
 
 /** Run the query, its whole answer in memory (at most max-bytes): status 200
  * with Content-Type, and ConnPool-Truncated if it is cut, or 404 without body.

@@ -4,7 +4,9 @@
  * httpd is played by some functions below. */
 #include "base/bytes/utf8.h"
 #include "child/memory.h"
+#include "request/account.h"
 #include "request/input.h"
+#include "request/param/fact.h"
 
 #include "fuzz.h"
 
@@ -93,6 +95,29 @@ void connpool_memory_lacks(request_rec *r, const char *what)
     MUST(!"memory ends");
 }
 
+/* --- what the request itself tells: nothing --- */
+
+int connpool_fact_read(request_rec *r, const connpool_query_t *query,
+                       const connpool_param_t *param, cp_value_t *value,
+                       const char **preason)
+{
+    (void)r;
+    (void)query;
+    (void)param;
+    (void)value;
+    (void)preason;
+    MUST(!"a parameter has a source");
+    return OK;
+}
+
+connpool_state_t *connpool_state(request_rec *r)
+{
+    static connpool_state_t state;
+
+    (void)r;
+    return &state;
+}
+
 /* --- the query --- */
 
 int connpool_find_param(const connpool_query_t *query, const char *name)
@@ -148,7 +173,8 @@ static void check_value(const cp_value_t *value, cp_type_t type)
         MUST(type == CP_TYPE_REAL);
         return;
     case CP_TEXT:
-        MUST(type == CP_TYPE_TEXT || type == CP_TYPE_DATE);
+        MUST(type == CP_TYPE_TEXT || type == CP_TYPE_DATE
+             || type == CP_TYPE_JSON);
         MUST(cp_utf8_is_valid(value->as.bytes.data, value->as.bytes.size));
         break;
     case CP_BLOB:

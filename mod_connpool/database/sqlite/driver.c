@@ -7,6 +7,7 @@
 #include "base/option.h"
 #include "database/database.h"
 #include "database/limit.h"
+#include "database/page.h"
 #include "database/sqlite/connection.h"
 #include "database/sqlite/guard/fork.h"
 #include "database/sqlite/sqlite.h"
@@ -247,6 +248,9 @@ static apr_status_t version(cp_database_t *db, cp_clock_t deadline,
     return cp_sentinel_version(db->sentinel, v, err);
 }
 
+/* No backquote makes a text of a name that is not there. */
+static const cp_page_dialect_t page_dialect = {'`', 1};
+
 const cp_database_driver_t cp_sqlite_driver = {
     .abi = CP_DATABASE_ABI,
     .scheme = "sqlite",
@@ -267,6 +271,7 @@ const cp_database_driver_t cp_sqlite_driver = {
     .is_volatile = cp_sql_is_volatile,
     .nameless = cp_sql_nameless,
     .is_volatile_value = is_now,
+    .pages = &page_dialect,
     .fork = cp_sqlite_fork,
     .library = library,
     .risk = cp_sqlite_version_risk,

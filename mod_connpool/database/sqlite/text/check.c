@@ -5,6 +5,8 @@
  * that no table and no column could mend. */
 #include "database/sqlite/text/check.h"
 
+#include "database/page.h"
+
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
@@ -239,6 +241,16 @@ static int is_about_function(const char *message)
            || behind(message, "no such collation sequence");
 }
 
+/* No table could give a page the column that its SQL leaves out. */
+static const char *missing_of_page(check_t *check, const char *message)
+{
+    const char *column = behind(message, "no such column: " CP_PAGE_TABLE ".");
+
+    return column ? apr_psprintf(
+               check->p, "the answer of the SQL has no column '%s'", column)
+                  : NULL;
+}
+
 static const char *find_error(check_t *check, const char *sql)
 {
     for (int tries = 0; tries < TRIES_MAX; tries++) {
@@ -257,7 +269,7 @@ static const char *find_error(check_t *check, const char *sql)
                                "SQLite cannot read the SQL: ", message, NULL);
         }
         if (!mend(check, message)) {
-            return NULL;
+            return missing_of_page(check, message);
         }
     }
     return NULL;

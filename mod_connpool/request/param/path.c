@@ -2,7 +2,7 @@
  * A part of a request's path in the encoding that it came in. httpd decodes
  * r->uri, and no encoding of that is the client's again: "%2F" is not "/", and
  * what AllowEncodedSlashes NoDecode keeps looks like "%252F" decoded. */
-#include "serve/path.h"
+#include "request/param/path.h"
 
 #include "glue.h"
 
@@ -121,14 +121,43 @@ static const char *encode_anew(request_rec *r, const char *tail)
     return encoded;
 }
 
-const char *connpool_encoded_tail(request_rec *r, const char *tail)
+/* As the client has sent it; NULL: somebody has rewritten the path. */
+static const char *sent_tail(request_rec *r, const char *tail)
 {
     apr_size_t size = strlen(r->uri), rest = strlen(tail);
     const char *encoded = encoded_path(r);
-    const char *found = NULL;
 
-    if (encoded && rest <= size && strcmp(r->uri + size - rest, tail) == 0) {
-        found = find_tail(encoded, r->uri, r->uri + size - rest);
-    }
+    return encoded && rest <= size && strcmp(r->uri + size - rest, tail) == 0
+               ? find_tail(encoded, r->uri, r->uri + size - rest)
+               : NULL;
+}
+
+const char *connpool_encoded_tail(request_rec *r, const char *tail)
+{
+    const char *found = sent_tail(r, tail);
+
     return found ? encode_rest(r, found) : encode_anew(r, tail);
+}
+
+/* "%2F", or what becomes it. */
+static int has_encoded_slash(const char *path)
+{
+    for (; *path && *path != '?'; path++) {
+        if (strncasecmp(path, "%2F", 3) == 0
+            || strncasecmp(path, "%252F", 5) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+const char *connpool_raw_tail(request_rec *r, const char *tail)
+{
+    const char *found = sent_tail(r, tail);
+
+    if (!found && slash_config(r)->allow_encoded_slashes && r->unparsed_uri
+        && has_encoded_slash(r->unparsed_uri)) {
+        return NULL;
+    }
+    return found ? found : encode_anew(r, tail);
 }
