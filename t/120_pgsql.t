@@ -56,6 +56,9 @@ my %QUERIES = (
     since  => [q{SELECT count(*) FROM item WHERE made >= :d}, 'format=value', 'd date required'],
     cheap  => [q{SELECT id FROM item WHERE price <= :max ORDER BY id}, 'format=arrays', 'max real'],
     holds  => [q{SELECT id FROM item WHERE data @> :j::jsonb ORDER BY id}, 'format=arrays', 'j text'],
+    has    => [q{SELECT id FROM item WHERE (:j IS NULL OR data @> :j) ORDER BY id}, 'format=arrays', 'j json'],
+    list   => [q{SELECT id FROM item WHERE id IN (SELECT value::int FROM json_array_elements_text(:ids)) ORDER BY id},
+        'format=arrays', 'ids json'],
     any    => [q{SELECT id FROM item WHERE id = ANY(string_to_array(:ids, ',')::bigint[]) ORDER BY id},
         'format=arrays', 'ids text'],
     slice  => [q{SELECT (array[1,2,3,4])[2:3] AS s, (array[5,6])[:n] AS t, $$:no$$ AS u},
@@ -89,6 +92,7 @@ my %QUERIES = (
     lost   => ['SELECT id FROM missing'],
     secret => ['SELECT id FROM item', 'format=arrays'],
     many   => ['SELECT i FROM generate_series(1, 100000) i', 'format=arrays max-rows=3'],
+    pages  => [q{SELECT id, made, price FROM item}, 'page=made:desc,price,id format=arrays max-rows=2'],
     none   => ['SELECT id FROM item WHERE false', 'format=csv'],
 );
 my %DATABASE = (secret => 'guest');
@@ -195,6 +199,19 @@ subtest 'values' => sub {
     is($cut->{headers}{'connpool-truncated'}, 'rows', 'and told');
 };
 
+# By a time, an exact number that is NULL in a row, and a key.
+subtest 'pages' => sub {
+    my $first = $server->get('/pages?limit=2');
+    is($first->{status}, 200, 'the first');
+    my ($link) = ($first->{headers}{link} // '') =~ /<([^>]+)>; rel="next"/;
+    ok($link, 'has a next one') || return;
+    like($first->{content}, qr/^\[\[1,[^\]]*\],\[2,[^\]]*\]\]$/, 'two rows');
+    my $second = $server->get($link =~ s{^https?://[^/]+}{}r);
+    is($second->{status}, 200, 'the second') || diag($second->{content});
+    like($second->{content}, qr/^\[\[3,"[^"]+",null\]\]$/, 'the row that is left');
+    unlike($second->{headers}{link} // '', qr/next/, 'and no more');
+};
+
 subtest 'parameters' => sub {
     answers('/params?i=9007199254740993&r=0.1&t=it%27s&b=true&d=2026-01-31T10:00:00Z&x=AP8=',
         '{"i":9007199254740993,"r":0.1,"t":"it\'s","b":true,"d":"2026-01-31T10:00:00Z'
@@ -207,6 +224,9 @@ subtest 'parameters' => sub {
     answers('/cheap?max=1.75', '[[1]]', 'a real against a numeric');
     answers('/cheap?max=2', '[[1],[2]]', 'a whole one');
     answers('/holds?j=%7B%22k%22:%5B1%5D%7D', '[[1]]', 'JSON with a cast');
+    answers('/has?j=%7B%22k%22:%5B1%5D%7D', '[[1]]', 'declared as JSON');
+    answers('/has', '[[1],[2],[3]]', '... or NULL');
+    answers('/list?ids=%5B1,3%5D', '[[1],[3]]', 'a list as JSON');
     answers('/any?ids=1,3', '[[1],[3]]', 'a list');
     answers('/slice?n=1', '{"s":[2,3],"t":5,"u":":no"}', 'slices and dollar quotes');
     answers('/whole?a=41', '42', 'arithmetic');

@@ -15,6 +15,13 @@
 
 #define CLEAN_PATIENCE apr_time_from_msec(500)
 
+static int connections; /* atomic */
+
+int cp_pg_connections(void)
+{
+    return __atomic_load_n(&connections, __ATOMIC_RELAXED);
+}
+
 static apr_status_t open_any(cp_database_t *db, int is_writer,
                              cp_clock_t deadline, void **pconn, cp_error_t *err)
 {
@@ -34,7 +41,7 @@ static apr_status_t open_any(cp_database_t *db, int is_writer,
         free(conn);
         return rv;
     }
-    __atomic_add_fetch(&db->connections, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&connections, 1, __ATOMIC_RELAXED);
     *pconn = conn;
     return APR_SUCCESS;
 }
@@ -134,7 +141,7 @@ static void close_any(void *ctx, void *connection)
     cp_pg_forget_all(conn);
     cp_pg_bury(db, conn->pg);
     free(conn);
-    __atomic_sub_fetch(&db->connections, 1, __ATOMIC_RELAXED);
+    __atomic_sub_fetch(&connections, 1, __ATOMIC_RELAXED);
 }
 
 const cp_driver_t cp_pg_reader = {

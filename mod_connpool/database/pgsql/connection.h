@@ -9,4 +9,7 @@
 extern const cp_driver_t cp_pg_reader;
 extern const cp_driver_t cp_pg_writer;
 
+/** How many are open in this process. */
+int cp_pg_connections(void);
+
 #endif

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "database/database.h"
+#include "database/page.h"
 #include "database/pgsql/session/address.h"
 #include "database/pgsql/statement/bind.h"
 #include "database/pgsql/connection.h"
@@ -18,15 +19,18 @@
 
 #include <apr_strings.h>
 
-#define WRITERS       2 /* of max=, with read=standby */
-#define SENTINEL_IDLE apr_time_from_sec(60)
+#define WRITERS          2 /* of max=, with read=standby */
+#define CONNECTION_BYTES (sizeof(cp_connection_t) + 48 * 1024) /* with libpq   \
+                                                                */
+#define SENTINEL_IDLE    apr_time_from_sec(60)
 
 /* SELECT may call what writes. */
 static const char *const reads[] = {"SELECT", "VALUES", "TABLE", NULL};
 static const char *const writes[] = {"INSERT", "UPDATE", "DELETE",
                                      "MERGE",  "SELECT", NULL};
 
-static int connections; /* atomic: structs of them in this process */
+/* Of ascending columns NULLs come last. */
+static const cp_page_dialect_t page_dialect = {'"', 0};
 
 /* --- what is configured --- */
 
@@ -138,8 +142,7 @@ static void shrink(cp_connection_t *conn)
 
 static uint64_t memory(void)
 {
-    return (uint64_t)__atomic_load_n(&connections, __ATOMIC_RELAXED)
-           * sizeof(cp_connection_t);
+    return (uint64_t)cp_pg_connections() * CONNECTION_BYTES;
 }
 
 /* --- connections --- */
@@ -196,6 +199,7 @@ const cp_database_driver_t cp_pg_driver = {
     .scan = cp_pg_scan,
     .is_volatile = cp_pg_is_volatile,
     .is_volatile_value = is_volatile_value,
+    .pages = &page_dialect,
     .library = library,
 
     .create = create,

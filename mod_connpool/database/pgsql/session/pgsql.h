@@ -29,7 +29,6 @@ struct cp_database_t {
     int last_good[2];      /* atomic: server that was taken, by is_writer */
     int has_old_servers; /* atomic: without client_connection_check_interval */
     cp_log_limit_t notices;
-    int connections; /* atomic: open ones */
     struct cp_pg_sentinel_t *sentinel;
     uint64_t identity; /* atomic: of the server that versions are of; 0: of
                           none */

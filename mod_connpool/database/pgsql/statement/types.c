@@ -21,6 +21,7 @@ enum {
     TEXT = 25,
     DOUBLE = 701,
     TIMESTAMPTZ = 1184,
+    JSONB = 3802,
 };
 
 /* What was found out of a text, for all connections of this child. */
@@ -110,6 +111,8 @@ static unsigned oid_of(cp_type_t type)
         return TIMESTAMPTZ;
     case CP_TYPE_BLOB:
         return BYTES;
+    case CP_TYPE_JSON:
+        return JSONB;
     default:
         return TEXT;
     }
