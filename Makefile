@@ -251,9 +251,10 @@ lint: ## format, shell scripts, cppcheck
 	tests/guards/lint/check_shell.sh
 	tests/guards/lint/check_cppcheck.sh mod_connpool
 
-bench: $(MODULE) $(BUILD)/t/mod_bench.so ## figures of this machine, as ratios
+bench: $(MODULE) $(PGSQL) $(BUILD)/t/mod_bench.so ## figures of this machine, as ratios
 	CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench/bench.pl
 	CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench/beside.pl
+	$(if $(PGSQL),CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench/pgsql.pl)
 
 asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined \
         -fno-omit-frame-pointer
