@@ -19,10 +19,11 @@
 
 #include <apr_strings.h>
 
-#define WRITERS          2 /* of max=, with read=standby */
-#define CONNECTION_BYTES (sizeof(cp_connection_t) + 48 * 1024) /* with libpq   \
-                                                                */
-#define SENTINEL_IDLE    apr_time_from_sec(60)
+#define WRITERS       2 /* of max=, with read=standby */
+#define SENTINEL_IDLE apr_time_from_sec(60)
+
+/* What a connection takes, with what libpq has of it. */
+#define CONNECTION_BYTES (sizeof(cp_connection_t) + (size_t)48 * 1024)
 
 /* SELECT may call what writes. */
 static const char *const reads[] = {"SELECT", "VALUES", "TABLE", NULL};
