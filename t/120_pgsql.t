@@ -112,6 +112,8 @@ for my $name (sort keys %QUERIES) {
         . "<Location \"/$name\">\nSetHandler connpool-query\nConnPoolServe $name\n</Location>\n";
 }
 
+$conf .= "<Location \"/atomic\">\nSetHandler connpool-batch\nConnPoolBatchAtomic On\n"
+    . "ConnPoolServe add put part late count\n</Location>\n";
 my $server = ConnPoolTest->new(conf => $conf, load => {pgsql_module()});
 $server->allow_log(qr/ConnPoolQuery (?:lost|secret) at .* cannot be prepared/,
     qr/query '(?:lost|secret|sleep|zero|step|late|more)'/);
@@ -181,6 +183,33 @@ subtest 'configuration' => sub {
     $check->($query->('WITH x AS (DELETE FROM t RETURNING 1) SELECT * FROM x', ''), qr/not DELETE/,
         'a write in a SELECT');
     done_testing;
+};
+
+subtest 'a dry run' => sub {
+    $pg->sql('CREATE TABLE big(id int PRIMARY KEY, n int); INSERT INTO big SELECT i, i FROM generate_series(1, 20000) i;'
+        . ' ANALYZE big');
+    my $dry = sub {
+        my ($lines, $what) = @_;
+        my $it = ConnPoolTest->new(load => {pgsql_module()}, conf => "ConnPoolDatabase app \"postgresql:@{[$pg->dsn]}\"\n"
+            . $lines);
+        my $file = $it->_write_conf('dry.conf', $it->conf);
+        local %ENV = ($it->_environment);
+        my ($status, $text) = command($it->httpd, '-t', '-d', $it->dir, '-f', $file, '-D', 'DUMP_CONNPOOL');
+        $it->dismiss;
+        return ($status, $text);
+    };
+    my ($status, $text) = $dry->("ConnPoolQuery by_key app \"SELECT n FROM big WHERE id = :id\"\n"
+        . "ConnPoolParam by_key id integer\nConnPoolQuery by_n app \"SELECT id FROM big WHERE n = :n\"\n"
+        . "ConnPoolParam by_n n integer\n");
+    is($status, 0, 'all is well') || diag($text);
+    like($text, qr/server\s+PostgreSQL \d+/, 'the server');
+    like($text, qr/role\s+a primary/,         'its role');
+    like($text, qr/Index Scan using big_pkey on big/, 'a plan');
+    like($text, qr/all 20000 rows of big are read each time/, 'a warning');
+    ($status, $text) = $dry->("ConnPoolQuery lost app \"SELECT id FROM missing\"\n");
+    isnt($status, 0, 'a query that could not serve');
+    like($text, qr/relation "missing" does not exist/, 'is told');
+    $pg->sql('DROP TABLE big');
 };
 
 subtest 'values' => sub {
@@ -281,6 +310,25 @@ subtest 'errors of writes' => sub {
     is($problem->{constraint}, 'trigger', '... constraint');
     answers('/count', '3', 'nothing of it is there');
     is($pg->sql('SELECT count(*) FROM late'), '1', 'of none');
+};
+
+subtest 'several writes as one' => sub {
+    my $send = sub {
+        my $answer = $server->post('/atomic', json => [@_]);
+        my $items  = ConnPoolTest::decode($answer);
+        return ref $items eq 'ARRAY' ? [map { $_->{status} } @$items] : $answer;
+    };
+    my $add = sub { return {name => 'add', params => {id => $_[0], name => "n$_[1]"}} };
+    is_deeply($send->($add->(60, 60), $add->(61, 61), {name => 'part', params => {id => 1, item => 60}}),
+        [200, 200, 200], 'all of them');
+    is($pg->sql('SELECT count(*) FROM item WHERE id >= 60'), '2', 'are kept');
+    my $statuses = $send->($add->(62, 62), $add->(63, 60), $add->(64, 64));
+    is($statuses->[1], 409, 'one that fails');
+    is($pg->sql('SELECT count(*) FROM item WHERE id >= 60'), '2', 'takes all with it');
+    $statuses = $send->($add->(65, 65), {name => 'late', params => {}});
+    ok(scalar(grep { $_ == 409 } @$statuses), 'one that fails at the end');
+    is($pg->sql('SELECT count(*) FROM item WHERE id >= 60'), '2', 'too');
+    $pg->sql('DELETE FROM part; DELETE FROM item WHERE id >= 60');
 };
 
 subtest 'altered under prepared statements' => sub {

@@ -14,6 +14,7 @@
 #include "config/query.h"
 #include "database/database.h"
 #include "database/value.h"
+#include "request/hold.h"
 #include "request/output.h"
 #include "stats/cell.h"
 #include "stats/stats.h"
@@ -210,8 +211,9 @@ static int may_begin_anew(connpool_rows_t *rows, int tries)
     apr_interval_time_t pause;
     cp_clock_t until;
 
-    if (!rows->err.is_transient || rows->passed > 0 || tries >= TRIES) {
-        return 0;
+    if (!rows->err.is_transient || rows->passed > 0 || tries >= TRIES
+        || !connpool_transaction_has(rows->r, NULL)) {
+        return 0; /* one of several writes goes down with the others */
     }
     pause = pauses[tries - 1] / 2;
     until = cp_clock_after(pause + cp_clock_jitter(pause * 2, rows));

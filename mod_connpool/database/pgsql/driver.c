@@ -8,6 +8,7 @@
 #include "database/pgsql/statement/bind.h"
 #include "database/pgsql/connection.h"
 #include "database/pgsql/depends.h"
+#include "database/pgsql/inspect.h"
 #include "database/pgsql/sentinel.h"
 #include "database/pgsql/session/pgsql.h"
 #include "database/pgsql/statement/statement.h"
@@ -241,4 +242,7 @@ const cp_database_driver_t cp_pg_driver = {
     .version = cp_pg_version,
     .is_current = cp_pg_is_current,
     .depends = cp_pg_depends,
+
+    .inspect = cp_pg_inspect,
+    .explain = cp_pg_explain,
 };
