@@ -356,7 +356,7 @@ subtest 'a connection cut without a word' => sub {
     syswrite($orders, 'c');
     sleep 0.3;
     my ($answer, $took) = timed(sub { $server->get('/far') });
-    is($answer->{status}, 504, '504');
+    is($answer->{status}, 504, 'no answer');
     cmp_ok($took, '<', 1 + 0.5 * slowness(), 'at the deadline');
     ($answer, $took) = timed(sub { $server->get('/far') });
     is($answer->{status}, 503, 'no new connection: 503');
