@@ -21,6 +21,7 @@
 #include "pool/pool.h"
 #include "pool/rate/rate.h"
 #include "pool/wait/permits.h"
+#include "stats/recent/room.h"
 #include "stats/segment.h"
 #include "stats/stats.h"
 
@@ -44,7 +45,7 @@
 typedef struct fingerprint_t {
     char version[16];
     size_t pool, query, upstream, loop, process, batch, sample;
-    size_t condition, standing;
+    size_t condition, standing, rooms;
 } fingerprint_t;
 
 typedef struct retained_t {
@@ -89,7 +90,7 @@ static int most_processes(void)
 
 static cp_segment_layout_t wanted_layout(void)
 {
-    cp_segment_layout_t layout = {{0}, 0};
+    cp_segment_layout_t layout = {{0}, 0, {0}};
 
     connpool_each_database(count_database, &layout);
     connpool_each_upstream(count_upstream, &layout);
@@ -97,8 +98,21 @@ static cp_segment_layout_t wanted_layout(void)
     for (int i = 0; i < CP_ENTRY_KINDS; i++) {
         layout.entries[i] += SPARE_ENTRIES;
     }
+    cp_room_lay_out(&layout);
     layout.children = most_processes();
     return layout;
+}
+
+static size_t rooms_size(void)
+{
+    cp_segment_layout_t layout;
+    size_t size = 0;
+
+    cp_room_lay_out(&layout);
+    for (int i = 0; i < CP_ROOM_KINDS; i++) {
+        size += layout.rooms[i];
+    }
+    return size;
 }
 
 static fingerprint_t own_fingerprint(void)
@@ -116,6 +130,7 @@ static fingerprint_t own_fingerprint(void)
     own.sample = sizeof(cp_sample_t);
     own.condition = sizeof(cp_condition_t);
     own.standing = sizeof(cp_standing_t);
+    own.rooms = rooms_size();
     return own;
 }
 

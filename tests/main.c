@@ -29,6 +29,7 @@ static const struct {
     {"loop", loop_suite},
     {"transfer", transfer_suite},
     {"condition", condition_suite},
+    {"recent", recent_suite},
     {"hash", hash_suite},
     {"flight", flight_suite},
     {"key", key_suite},

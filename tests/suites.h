@@ -28,6 +28,7 @@ SUITE(permits);
 SUITE(stats);
 SUITE(segment);
 SUITE(condition);
+SUITE(recent);
 SUITE(state);
 SUITE(standing);
 SUITE(breaker);

@@ -56,6 +56,11 @@ static const cp_option_t upstream_options[] = {
     {NULL},
 };
 
+const cp_option_t *connpool_upstream_keys(void)
+{
+    return upstream_options;
+}
+
 /* Headers that a request may hand on: names the client cannot misuse to break
  * the framing or to choose the host. */
 static const char *read_header_list(cmd_parms *cmd, connpool_upstream_t *up,

@@ -29,4 +29,7 @@ typedef struct connpool_upstream_t {
     struct connpool_up_child_t *child;
 } connpool_upstream_t;
 
+/** The table of its keys. Beside the struct there is what was read of words. */
+const struct cp_option_t *connpool_upstream_keys(void);
+
 #endif

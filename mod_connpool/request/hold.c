@@ -147,6 +147,7 @@ static apr_status_t hold_pool(request_rec *r, cp_pool_t *pool, int is_database,
     hold->is_awaited = 0;
     state->account.wait += cp_clock_now() - asked;
     if (rv == APR_SUCCESS) {
+        cp_lease_tell(&hold->lease, top->method, top->uri);
         state->account.fallbacks += cp_lease_is_overflow(&hold->lease);
         hold->pool = pool;
         hold->shares = 1;

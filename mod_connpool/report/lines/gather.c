@@ -19,6 +19,7 @@
 #include "stats/tables.h"
 
 #include <limits.h>
+#include <stdlib.h>
 
 #include <apr_hash.h>
 #include <apr_strings.h>
@@ -94,40 +95,57 @@ const char *connpool_status_word(const connpool_pool_line_t *line)
                                                     : cp_level_name(level);
 }
 
-static void add_leaks(apr_array_header_t *leaks, const cp_pool_stats_t *stats,
-                      pid_t child, apr_pool_t *p)
+static void add_holders(apr_array_header_t *holders,
+                        const cp_pool_stats_t *stats, pid_t child,
+                        apr_pool_t *p)
 {
     uint64_t now = (uint64_t)cp_clock_now();
-    cp_leak_t leak;
+    cp_holder_t holder;
 
     for (int part = 0; part < CP_POOL_PARTS; part++) {
-        for (int i = 0; i < CP_LEAKS_LISTED; i++) {
-            if (cp_leak_read(&stats->leaks[part][i], &leak)) {
-                connpool_leak_line_t *line = apr_array_push(leaks);
+        for (int i = 0; i < CP_HOLDERS_LISTED; i++) {
+            if (cp_holder_read(&stats->holders[part][i], &holder)) {
+                connpool_holder_line_t *line = apr_array_push(holders);
 
-                line->holder = apr_pstrdup(p, leak.holder);
-                line->held_us = now > leak.since ? now - leak.since : 0;
+                line->holder = apr_pstrdup(p, holder.holder);
+                line->request = apr_pstrdup(p, holder.request);
+                line->is_leak = holder.is_leak != 0;
+                line->held_us = now > holder.since ? now - holder.since : 0;
                 line->child = child;
             }
         }
     }
 }
 
-static apr_array_header_t *gather_leaks(const connpool_status_t *report,
-                                        int entry)
+static int by_age(const void *a, const void *b)
+{
+    const connpool_holder_line_t *first = a, *second = b;
+
+    return (first->held_us < second->held_us)
+           - (first->held_us > second->held_us);
+}
+
+static apr_array_header_t *gather_holders(const connpool_status_t *report,
+                                          int entry)
 {
     cp_segment_t *seg = connpool_child.segment;
-    apr_array_header_t *leaks = apr_array_make(report->p, 0,
-                                               sizeof(connpool_leak_line_t));
+    apr_array_header_t *holders = apr_array_make(
+        report->p, 0, sizeof(connpool_holder_line_t));
 
-    for (int i = 0; entry >= 0 && i < cp_segment_slots(seg); i++) {
+    for (int i = 0;
+         !report->is_glance && entry >= 0 && i < cp_segment_slots(seg); i++) {
         pid_t child = cp_segment_owner(seg, i);
 
         if (child != 0) {
-            add_leaks(leaks, cp_segment_pool(seg, i, entry), child, report->p);
+            add_holders(holders, cp_segment_pool(seg, i, entry), child,
+                        report->p);
         }
     }
-    return leaks;
+    if (holders->nelts > 1) {
+        qsort(holders->elts, (size_t)holders->nelts, (size_t)holders->elt_size,
+              by_age);
+    }
+    return holders;
 }
 
 static void sum_up(const connpool_status_t *report, cp_entry_kind_t kind,
@@ -163,7 +181,7 @@ static connpool_pool_line_t *add_pool(connpool_status_t *report,
     line->name = name;
     line->server = server_label(report, server);
     line->owner = connpool_server(server);
-    line->leaks = gather_leaks(report, entry);
+    line->holders = gather_holders(report, entry);
     for (int i = 0; i < CP_POOL_PARTS; i++) {
         uint64_t since = sum->waiting_since[i];
 
@@ -202,6 +220,7 @@ static void add_upstream(connpool_status_t *report,
     connpool_upstream_line_t *line = apr_array_push(report->upstreams);
     cp_upstream_stats_t *sum = apr_palloc(report->p, sizeof(*sum));
 
+    pool->upstream = up;
     pool->kind = "http";
     pool->max = up->pool.max;
     pool->max_together = pool->owner->http_max;
@@ -225,6 +244,7 @@ static void add_query(connpool_status_t *report, const connpool_query_t *query)
     line->name = query->name;
     line->server = server_label(report, query->server);
     line->database = query->database_name;
+    line->query = query;
     line->entry = query->entry;
 }
 
