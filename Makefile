@@ -17,8 +17,8 @@ FUZZ_SECONDS ?= 60
 # The core links without httpd: the unit tests are made of it.
 CORE_FOLDERS := base base/bytes base/origin stats stats/state stats/recent pool pool/rate \
                 pool/wait database database/sqlite database/sqlite/text \
-                database/sqlite/guard database/sqlite/inspect \
-                http http/upstream http/job answers answers/shared
+                database/sqlite/guard database/sqlite/inspect http http/upstream \
+                http/upload http/job answers answers/shared
 # PostgreSQL's driver, a module of its own: made where libpq is, of its folders
 # and what it uses of base/. The unit tests have it, too.
 PGSQL_FOLDERS := database/pgsql database/pgsql/text database/pgsql/session database/pgsql/statement

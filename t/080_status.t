@@ -189,8 +189,8 @@ subtest 'shape of the JSON' => sub {
         for @{$report->{queries}};
     has_exactly(
         $_,
-        'name state cause since count errors reused retries rate_refused coalesced breaker breaker_opened '
-            . 'breaker_refused handshakes bytes statuses queue_us '
+        'name state cause since count errors reused retries rate_refused coalesced breaker transport breaker_opened '
+            . 'breaker_refused handshakes bytes sent failovers statuses queue_us '
             . 'lookup_us connect_us tls_us first_byte_us us',
         "upstream $_->{name}"
         )

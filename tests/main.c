@@ -44,6 +44,7 @@ static const struct {
     {"permits", permits_suite},
     {"seam", seam_suite},
     {"gunzip", gunzip_suite},
+    {"upload", upload_suite},
     {"inherit", inherit_suite},
     {"check", check_suite},
     {"page", page_suite},

@@ -38,6 +38,7 @@ SUITE(http);
 SUITE(loop);
 SUITE(transfer);
 SUITE(gunzip);
+SUITE(upload);
 SUITE(inherit);
 SUITE(hash);
 SUITE(flight);

@@ -294,6 +294,8 @@ static void json_upstreams(cp_buffer_t *buf, const connpool_status_t *report)
                    offsetof(cp_upstream_stats_t, breaker_until));
         connpool_json_text(buf, ",", "breaker",
                            cp_breaker_state_name(line->breaker));
+        connpool_json_text(buf, ",", "transport",
+                           line->is_socket ? "unix" : "tcp");
         json_until(buf, ",", &members, ALL);
         connpool_json_put(buf, "}");
     }

@@ -217,10 +217,11 @@ int connpool_problem_of(request_rec *r, const char *what, const cp_error_t *err,
 /* "GET, HEAD, POST" */
 static const char *list_methods(apr_pool_t *p, apr_int64_t methods)
 {
-    static const char *const names[] = {"GET", "POST", "PUT", "DELETE"};
+    static const char *const names[] = {"GET", "POST", "PUT", "PATCH",
+                                        "DELETE"};
     const char *list = "";
 
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5; i++) {
         if (methods & (AP_METHOD_BIT << ap_method_number_of(names[i]))) {
             list = apr_pstrcat(p, list, *list ? ", " : "", names[i],
                                i == 0 ? ", HEAD" : "", NULL);

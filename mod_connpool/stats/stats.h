@@ -144,6 +144,8 @@ typedef struct cp_upstream_stats_t {
     uint64_t breaker_refused; /**< fetches, at once, while it was open */
     uint64_t handshakes;      /**< of TLS */
     uint64_t bytes;           /**< of bodies, decompressed */
+    uint64_t sent;            /**< of requests' bodies */
+    uint64_t failovers;       /**< attempts at another of its URLs */
     uint64_t statuses[6];     /**< [1] is 1xx ... [5] is 5xx; [0]: no answer */
     cp_histogram_t span_us[CP_SPANS];
     cp_histogram_t us;    /**< all together */

@@ -8,7 +8,7 @@
 #include "base/bytes/buffer.h"
 #include "base/error.h"
 #include "database/value.h"
-#include "work/edge.h"
+#include "request/page/edge.h"
 #include "work/query.h"
 
 struct connpool_query_t;

@@ -167,13 +167,25 @@ static void sum_up(const connpool_status_t *report, cp_entry_kind_t kind,
     }
 }
 
+static void note_oldest_wait(connpool_pool_line_t *line)
+{
+    uint64_t now = (uint64_t)cp_clock_now();
+
+    for (int i = 0; i < CP_POOL_PARTS; i++) {
+        uint64_t since = line->sum->waiting_since[i];
+
+        if (since != 0 && now > since && now - since > line->oldest_wait_us) {
+            line->oldest_wait_us = now - since;
+        }
+    }
+}
+
 static connpool_pool_line_t *add_pool(connpool_status_t *report,
                                       const char *name, server_rec *server,
                                       int entry)
 {
     connpool_pool_line_t *line = apr_array_push(report->pools);
     cp_pool_stats_t *sum = apr_palloc(report->p, sizeof(*sum));
-    cp_clock_t now = cp_clock_now();
 
     sum_up(report, CP_ENTRY_POOL, entry, sum);
     line->sum = sum;
@@ -182,14 +194,7 @@ static connpool_pool_line_t *add_pool(connpool_status_t *report,
     line->server = server_label(report, server);
     line->owner = connpool_server(server);
     line->holders = gather_holders(report, entry);
-    for (int i = 0; i < CP_POOL_PARTS; i++) {
-        uint64_t since = sum->waiting_since[i];
-
-        if (since != 0 && (uint64_t)now > since
-            && (uint64_t)now - since > line->oldest_wait_us) {
-            line->oldest_wait_us = (uint64_t)now - since;
-        }
-    }
+    note_oldest_wait(line);
     return line;
 }
 
@@ -211,27 +216,81 @@ static void add_database(connpool_status_t *report,
     line->is_pooled = flags->engine && flags->db_pool;
 }
 
+/* The connections of an upstream's other URLs are its own. */
+static void add_to_pool(connpool_status_t *report, connpool_pool_line_t *line,
+                        int entry)
+{
+    cp_pool_stats_t *sum = (cp_pool_stats_t *)line->sum;
+    cp_pool_stats_t *more = apr_palloc(report->p, sizeof(*more));
+
+    sum_up(report, CP_ENTRY_POOL, entry, more);
+    if (report->is_glance) {
+        cp_metrics_merge_numbers(&cp_pool_metrics, sum, more);
+    }
+    else {
+        cp_metrics_merge(&cp_pool_metrics, sum, more);
+    }
+    apr_array_cat(line->holders, gather_holders(report, entry));
+    note_oldest_wait(line);
+}
+
+static cp_upstream_stats_t *add_upstream_line(connpool_status_t *report,
+                                              const connpool_upstream_t *up,
+                                              const char *name, int entry)
+{
+    connpool_upstream_line_t *line = apr_array_push(report->upstreams);
+    cp_upstream_stats_t *sum = apr_palloc(report->p, sizeof(*sum));
+
+    sum_up(report, CP_ENTRY_UPSTREAM, entry, sum);
+    line->sum = sum;
+    line->name = name;
+    line->server = server_label(report, up->server);
+    line->is_socket = up->http.socket != NULL;
+    line->entry = entry;
+    line->breaker = cp_breaker_state(sum, cp_clock_now());
+    return sum;
+}
+
+/* A line for each URL behind the upstream's own, which is left alone only when
+ * all of them are. */
+static void add_bases(connpool_status_t *report, const connpool_upstream_t *up,
+                      int own, cp_upstream_stats_t *sum)
+{
+    cp_breaker_state_t best = CP_BREAKER_OPEN;
+
+    for (int i = 0; i < up->base_count; i++) {
+        const cp_upstream_stats_t *part = add_upstream_line(
+            report, up, up->bases[i].name, up->bases[i].entry);
+        cp_breaker_state_t state = cp_breaker_state(part, cp_clock_now());
+
+        best = state < best ? state : best;
+        sum->breaker_opened += part->breaker_opened;
+        sum->breaker_probes += part->breaker_probes;
+    }
+    APR_ARRAY_IDX(report->upstreams, own, connpool_upstream_line_t)
+        .breaker = best;
+}
+
 static void add_upstream(connpool_status_t *report,
                          const connpool_upstream_t *up)
 {
     connpool_pool_line_t *pool = add_pool(report, up->name, up->server,
-                                          up->pool_entry);
+                                          up->bases[0].pool_entry);
     const connpool_server_t *flags = flags_for(report, up->server);
-    connpool_upstream_line_t *line = apr_array_push(report->upstreams);
-    cp_upstream_stats_t *sum = apr_palloc(report->p, sizeof(*sum));
+    cp_upstream_stats_t *sum;
 
     pool->upstream = up;
     pool->kind = "http";
-    pool->max = up->pool.max;
+    pool->max = up->pool.max * up->base_count;
     pool->max_together = pool->owner->http_max;
     pool->is_pooled = flags->engine && flags->http_pool;
-
-    sum_up(report, CP_ENTRY_UPSTREAM, up->entry, sum);
-    line->sum = sum;
-    line->name = up->name;
-    line->server = pool->server;
-    line->entry = up->entry;
-    line->breaker = cp_breaker_state(sum, cp_clock_now());
+    for (int i = 1; i < up->base_count; i++) {
+        add_to_pool(report, pool, up->bases[i].pool_entry);
+    }
+    sum = add_upstream_line(report, up, up->name, up->entry);
+    if (up->base_count > 1) {
+        add_bases(report, up, report->upstreams->nelts - 1, sum);
+    }
 }
 
 static void add_query(connpool_status_t *report, const connpool_query_t *query)

@@ -62,7 +62,8 @@ typedef struct connpool_query_line_t {
 typedef struct connpool_upstream_line_t {
     const char *name;
     const char *server;
-    cp_breaker_state_t breaker;
+    cp_breaker_state_t breaker; /* of several URLs the best one's */
+    int is_socket;              /* not over TCP */
     int entry;
     connpool_verdict_t verdict;
     const cp_upstream_stats_t *sum;

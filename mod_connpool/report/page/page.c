@@ -402,7 +402,11 @@ static void html_upstreams(cp_buffer_t *buf, const connpool_status_t *report)
     {
         connpool_whose_t whose = {CP_ENTRY_UPSTREAM, line->entry, line->sum};
 
-        connpool_html_begin_row(buf, p, line->name, line->server);
+        connpool_html_begin_row(
+            buf, p,
+            line->is_socket ? apr_pstrcat(p, line->name, " (Unix socket)", NULL)
+                            : line->name,
+            line->server);
         connpool_status_write_state(buf,
                                     cp_level_name(line->verdict.state.level));
         html_breaker(buf, p, line);
