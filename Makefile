@@ -18,7 +18,7 @@ FUZZ_SECONDS ?= 60
 CORE_FOLDERS := base base/bytes base/origin stats stats/state stats/recent pool pool/rate \
                 pool/wait database database/sqlite database/sqlite/text \
                 database/sqlite/guard database/sqlite/inspect http http/upstream \
-                http/upload http/job answers answers/shared
+                http/upload http/job answers answers/shared answers/web
 # PostgreSQL's driver, a module of its own: made where libpq is, of its folders
 # and what it uses of base/. The unit tests have it, too.
 PGSQL_FOLDERS := database/pgsql database/pgsql/text database/pgsql/session database/pgsql/statement
