@@ -56,6 +56,10 @@ static const struct {
     {"sqlite_time", sqlite_time_suite},
     {"state", state_suite},
     {"standing", standing_suite},
+    {"pg_sql", pg_sql_suite},
+    {"pg_json", pg_json_suite},
+    {"pg_state", pg_state_suite},
+    {"pg_address", pg_address_suite},
     /* clang-format on */
 };
 

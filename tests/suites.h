@@ -51,6 +51,10 @@ SUITE(store);
 SUITE(sentinel);
 SUITE(schema);
 SUITE(seam);
+SUITE(pg_sql);
+SUITE(pg_json);
+SUITE(pg_state);
+SUITE(pg_address);
 
 #undef SUITE
 

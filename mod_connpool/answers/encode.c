@@ -313,7 +313,6 @@ static void encode_csv_text(cp_buffer_t *buf, const char *data, apr_size_t size)
 }
 
 /*** Blobs ***/
-
 static void encode_base64(cp_buffer_t *buf, const char *data, apr_size_t size)
 {
     while (size > 0) {
@@ -359,6 +358,9 @@ static inline void encode_json(cp_buffer_t *buf, const cp_value_t *value)
     case CP_BLOB:
         cp_encode_json_blob(buf, value->as.bytes.data, value->as.bytes.size);
         return;
+    case CP_JSON:
+        cp_buffer_append(buf, value->as.bytes.data, value->as.bytes.size);
+        return;
     case CP_NULL:
         break;
     }
@@ -380,6 +382,7 @@ static void encode_csv(cp_buffer_t *buf, const cp_value_t *value)
         }
         break;
     case CP_TEXT:
+    case CP_JSON:
         encode_csv_text(buf, value->as.bytes.data, value->as.bytes.size);
         break;
     case CP_BLOB:

@@ -157,8 +157,9 @@ static const char *check_sql(apr_pool_t *p, const connpool_query_t *query,
 }
 
 static const char *check_by_data(apr_pool_t *p, const connpool_query_t *query,
-                                 const cp_database_driver_t *driver)
+                                 const connpool_database_t *db)
 {
+    const cp_database_driver_t *driver = db->driver;
     const char *word;
 
     if (!query->caching.is_by_data) {
@@ -167,6 +168,10 @@ static const char *check_by_data(apr_pool_t *p, const connpool_query_t *query,
     if (!(driver->can & CP_CAN_VERSION)) {
         return apr_psprintf(p, "ttl=data cannot work with %s: use ttl=DURATION",
                             driver->scheme);
+    }
+    if (db->facts.no_version) {
+        return apr_psprintf(p, "ttl=data cannot work: %s; use ttl=DURATION",
+                            db->facts.no_version);
     }
     return driver->is_volatile(query->sql, &word)
                ? apr_psprintf(p,
@@ -219,7 +224,7 @@ const char *connpool_query_resolve(apr_pool_t *p, connpool_query_t *query,
         error = check_sql(p, query, db);
     }
     if (!error) {
-        error = check_by_data(p, query, db->driver);
+        error = check_by_data(p, query, db);
     }
     if (!error) {
         error = check_params(p, query);
@@ -304,7 +309,7 @@ static const char *complete_query(cmd_parms *cmd, query_options_t *options)
     }
     error = check_caching(query);
     if (!error && driver) {
-        error = check_by_data(cmd->pool, query, driver);
+        error = check_by_data(cmd->pool, query, query->database);
     }
     return error ? connpool_complaint(cmd, query->name, NULL, error) : NULL;
 }

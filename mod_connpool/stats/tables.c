@@ -138,6 +138,10 @@ static const cp_metric_t query_rows[] = {
                 "their wait for a connection."),
     ROW(query, rows, COUNTER, .json = "rows", .family = "connpool_query_rows",
         .help = "Rows that queries returned."),
+    ROW(query, retries, COUNTER, .json = "retries",
+        .family = "connpool_query_retries",
+        .help = "Queries that were begun anew after a failure that had done "
+                "nothing."),
     ROW(query, slow, COUNTER, .json = "slow", .family = "connpool_query_slow",
         .help = "Queries that took longer than ConnPoolSlowLog."),
     ROW(query, failures, COUNTER, .json = "failures",

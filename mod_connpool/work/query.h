@@ -25,6 +25,7 @@ typedef struct connpool_run_t {
     const struct cp_value_t *values; /* of the declared parameters */
     cp_clock_t asked;                /* for a connection */
     cp_clock_t started;              /* with the connection */
+    cp_clock_t latest;               /* 0, or when it must be done at last */
     cp_limit_t limit;
     int in_transaction;
     int is_nested; /* its transaction lies within that of another */

@@ -7,11 +7,17 @@
 #include "answers/answer.h"
 #include "answers/encode.h"
 #include "base/bytes/buffer.h"
+#include "base/clock.h"
 #include "base/error.h"
+#include "base/meanwhile.h"
+#include "child/child.h"
 #include "config/query.h"
 #include "database/database.h"
 #include "database/value.h"
+#include "request/hold.h"
 #include "request/output.h"
+#include "stats/cell.h"
+#include "stats/stats.h"
 #include "work/query.h"
 #include "work/reply.h"
 
@@ -19,6 +25,7 @@
 
 #define END_BYTES    128 /* of what ends an answer, or is all of a write's */
 #define HEADER_BYTES 512 /* of those that a kept answer has */
+#define TRIES        4   /* of what did nothing when it failed */
 
 static apr_status_t begin_rows(connpool_rows_t *rows)
 {
@@ -183,19 +190,14 @@ static apr_status_t begin_without_rows(connpool_rows_t *rows, apr_status_t rv)
     return begun == APR_SUCCESS ? rv : begun;
 }
 
-apr_status_t connpool_rows_read(connpool_rows_t *rows, request_rec *r,
-                                connpool_query_t *query,
-                                const cp_value_t *values)
+static apr_status_t read_once(connpool_rows_t *rows, const cp_value_t *values)
 {
     apr_status_t rv;
 
-    rows->r = r;
-    rows->query = query;
-    rows->status = HTTP_OK;
-    rows->content_type = cp_format_content_type(query->format);
     rows->buf = CP_BUFFER_MAY_FAIL;
     cp_error_clear(&rows->err);
-    rv = connpool_run_open(&rows->run, r, query, values, &rows->err);
+    rv = connpool_run_open(&rows->run, rows->r, rows->query, values,
+                           &rows->err);
     if (rv == APR_SUCCESS) {
         rv = read_all(rows);
         if (rv == APR_EOF && rows->truncated && rows->query->limit_place) {
@@ -211,6 +213,50 @@ apr_status_t connpool_rows_read(connpool_rows_t *rows, request_rec *r,
     }
     if (rv != APR_EOF) {
         connpool_rows_free(rows);
+    }
+    return rv;
+}
+
+/* Nothing has happened, nothing has gone out, and there is time for a pause and
+ * another try. */
+static int may_begin_anew(connpool_rows_t *rows, int tries)
+{
+    static const apr_interval_time_t pauses[TRIES - 1] = {5000, 20000, 80000};
+    apr_interval_time_t pause;
+    cp_clock_t until;
+
+    if (!rows->err.is_transient || rows->passed > 0 || tries >= TRIES
+        || !connpool_transaction_has(rows->r, NULL)) {
+        return 0; /* one of several writes goes down with the others */
+    }
+    pause = pauses[tries - 1] / 2;
+    until = cp_clock_after(pause + cp_clock_jitter(pause * 2, rows));
+    if (until >= rows->run.limit.deadline) {
+        return 0;
+    }
+    cp_meanwhile_sleep(until);
+    cp_stats_add(&connpool_query_stats(rows->query)->retries, 1);
+    rows->run = (connpool_run_t){.latest = rows->run.limit.deadline};
+    rows->encoder = NULL;
+    rows->truncated = NULL;
+    return 1;
+}
+
+apr_status_t connpool_rows_read(connpool_rows_t *rows, request_rec *r,
+                                connpool_query_t *query,
+                                const cp_value_t *values)
+{
+    int tries = 0;
+    apr_status_t rv;
+
+    rows->r = r;
+    rows->query = query;
+    rows->status = HTTP_OK;
+    rows->content_type = cp_format_content_type(query->format);
+    do {
+        rv = read_once(rows, values);
+    } while (rv != APR_EOF && may_begin_anew(rows, ++tries));
+    if (rv != APR_EOF) {
         return rv;
     }
     end_rows(rows);

@@ -616,6 +616,36 @@ START_TEST(deadline_ends_what_runs)
 }
 END_TEST
 
+static int is_gone(void *baton)
+{
+    ++*(int *)baton;
+    return 1;
+}
+
+START_TEST(what_nobody_waits_for_ends)
+{
+    int asked = 0;
+    cp_limit_t limit = {.is_gone = is_gone, .gone_baton = &asked};
+    cp_error_t err = {0};
+    cp_connection_t *conn;
+    cp_statement_t *st;
+
+    begin_kind(_i);
+    conn = reader();
+    st = prepare(conn, kind->endless);
+    limit.deadline = cp_clock_after(MS(10000));
+    driver->limit(conn, &limit);
+    ck_assert_int_ne(driver->step(st, &err), APR_SUCCESS);
+    is_proper(&err, CP_ERR_CANCELLED);
+    ck_assert_int_eq(asked, 1);
+    ck_assert_int_gt(cp_clock_left(limit.deadline), 0);
+    driver->finish(st);
+    driver->limit(conn, CP_NO_LIMIT);
+    ck_assert_str_eq(list(conn), "");
+    leave(conn);
+}
+END_TEST
+
 START_TEST(limit_ends_with_the_release)
 {
     cp_limit_t limit = {.deadline = cp_clock_now()};
@@ -1016,6 +1046,7 @@ Suite *seam_suite(void)
                         KINDS);
     tcase_add_loop_test(tc, reader_cannot_write, 0, KINDS);
     tcase_add_loop_test(tc, deadline_ends_what_runs, 0, KINDS);
+    tcase_add_loop_test(tc, what_nobody_waits_for_ends, 0, KINDS);
     tcase_add_loop_test(tc, limit_ends_with_the_release, 0, KINDS);
     tcase_add_loop_test(tc, stop_cancels_what_runs, 0, KINDS);
     tcase_add_loop_test(tc, columns_have_their_declared_types_once_prepared, 0,

@@ -191,6 +191,10 @@ static apr_status_t pass_time(cp_statement_t *st, cp_error_t *err)
                           "the query took longer than its limit", st->verb,
                           err);
         }
+        if (st->sleep_ms > 0 && l->is_gone && l->is_gone(l->gone_baton)) {
+            return refuse(st->conn, CP_ERR_CANCELLED,
+                          "nobody waits for the answer", st->verb, err);
+        }
         if (st->sleep_ms > 0 && l->meanwhile) {
             l->meanwhile(l->baton);
         }

@@ -217,6 +217,7 @@ static void limit(cp_connection_t *conn, const cp_limit_t *l)
 {
     cp_guard_set_deadline(&conn->guard, l->deadline);
     conn->guard.meanwhile = (cp_meanwhile_t){l->meanwhile, l->baton};
+    cp_guard_set_gone(&conn->guard, l->is_gone, l->gone_baton);
 }
 
 static void *native(cp_connection_t *conn)

@@ -242,6 +242,7 @@ apr_status_t cp_statement_bind(cp_statement_t *st, const char *name,
         rc = sqlite3_bind_double(st->stmt, i, value->as.real);
         break;
     case CP_TEXT:
+    case CP_JSON:
         rc = sqlite3_bind_text64(st->stmt, i, some(value), value->as.bytes.size,
                                  SQLITE_STATIC, SQLITE_UTF8);
         break;

@@ -162,8 +162,9 @@ static apr_status_t begin(transaction_t *t, cp_clock_t deadline,
     if (rv != APR_SUCCESS) {
         return rv;
     }
-    run->limit = (cp_limit_t){end_of(t, deadline), meanwhile.fn,
-                              meanwhile.baton};
+    run->limit = (cp_limit_t){.deadline = end_of(t, deadline),
+                              .meanwhile = meanwhile.fn,
+                              .baton = meanwhile.baton};
     conn = connpool_hold_connection(run->hold);
     run->driver->limit(conn, &run->limit);
     rv = connpool_run_begin_write(run, conn, err);
