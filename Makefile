@@ -8,6 +8,7 @@ CC      := gcc
 endif
 BUILD   ?= build
 PORT    ?= 8080
+EXAMPLE ?= calendar
 DESTDIR ?=
 PROVE   ?= prove
 JOBS    ?= 2
@@ -175,10 +176,10 @@ deps: ## install what the targets run and check need (Debian, Raspberry Pi OS)
 
 # --- running ----------------------------------------------------------------
 
-run: ## install what is missing, build, serve the demo on 127.0.0.1:PORT
+run: ## install what is missing, build, serve conf/examples/EXAMPLE on 127.0.0.1:PORT
 	scripts/install-deps.sh run
 	+$(MAKE) all
-	BUILD='$(abspath $(BUILD))' PORT='$(PORT)' exec scripts/run-demo.sh
+	BUILD='$(abspath $(BUILD))' PORT='$(PORT)' EXAMPLE='$(EXAMPLE)' exec scripts/run-demo.sh
 
 # --- checking ---------------------------------------------------------------
 
