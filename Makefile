@@ -77,7 +77,7 @@ FUZZ_LIBS    = -lapr-1 -laprutil-1 $(LIBS) -lm
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all run check check-unit check-fuzz check-e2e guards faults fuzz fuzzers lint bench check-asan \
-        check-tsan check-valgrind analyze format install uninstall help clean \
+        check-tsan check-valgrind analyze format install uninstall deb check-deb help clean \
         toolchain deps test-programs
 
 all: $(MODULE) ## build/mod_connpool.so (the default)
@@ -227,7 +227,7 @@ guards: $(MODULE) ## rules of the source tree that no compiler checks
 	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' tests/guards/run.sh
 
 lint: ## format, shell scripts, cppcheck
-	tests/guards/lint/check_format.sh $(FORMATTED)
+	@tests/guards/lint/check_format.sh $(FORMATTED)
 	tests/guards/lint/check_shell.sh
 	tests/guards/lint/check_cppcheck.sh mod_connpool
 
@@ -265,26 +265,26 @@ format: ## clang-format over all C files
 
 # --- installing -------------------------------------------------------------
 
-libexecdir = $(DESTDIR)$(shell $(APXS) -q LIBEXECDIR)
-available  = $(DESTDIR)$(shell $(APXS) -q SYSCONFDIR)/mods-available
+PREFIX    ?= /usr
+version    = $(shell sed -n 's/^.define CONNPOOL_VERSION "\(.*\)"/\1/p' mod_connpool/glue.h)
+sysconfdir = $(DESTDIR)$(shell $(APXS) -q SYSCONFDIR)
 
-# A configuration that is there may have been edited: it is never replaced.
-install: $(MODULE) ## the module, connpool.load and connpool.conf for a2enmod
-	install -d '$(libexecdir)' '$(available)'
-	install -m 644 $(MODULE) '$(libexecdir)/mod_connpool.so'
-	install -m 644 conf/connpool.load '$(available)/connpool.load'
-	@if test -e '$(available)/connpool.conf'; then \
-	    echo 'kept: $(available)/connpool.conf'; \
-	else \
-	    install -m 644 conf/connpool.conf '$(available)/connpool.conf'; \
-	fi
-	@echo 'Now: a2enmod connpool, and restart Apache'
+$(BUILD)/mod_connpool.pc: conf/mod_connpool.pc.in mod_connpool/glue.h Makefile
+	@mkdir -p $(@D)
+	sed 's|@INCLUDEDIR@|$(shell $(APXS) -q INCLUDEDIR)|; s|@VERSION@|$(version)|' $< >$@
 
-uninstall: ## what install has put there, except an edited connpool.conf
-	rm -f '$(libexecdir)/mod_connpool.so' '$(available)/connpool.load'
-	@if cmp -s conf/connpool.conf '$(available)/connpool.conf'; then \
-	    rm -f '$(available)/connpool.conf'; \
-	fi
+install: $(MODULE) $(BUILD)/mod_connpool.pc ## the module, its configuration for a2enmod, the header
+	BUILD='$(abspath $(BUILD))' APXS='$(APXS)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install.sh install
+
+uninstall: ## what install has put there, except what was edited
+	BUILD='$(abspath $(BUILD))' APXS='$(APXS)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install.sh uninstall
+
+deb: ## Debian packages, in build/deb
+	scripts/install-deps.sh run deb
+	BUILD='$(abspath $(BUILD))' scripts/make-deb.sh
+
+check-deb: deb ## they are installed, used, upgraded and purged in a fresh Debian (root)
+	+BUILD='$(abspath $(BUILD))' tests/deb/check.sh
 
 clean: ## all that was built
 	rm -rf '$(BUILD)'

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# install-deps.sh run|check|fuzz|browser...: install the Debian packages that are missing
+# install-deps.sh run|check|fuzz|deb|browser...: install the Debian packages that are missing
 # to build and run the module, and to check it. Where nothing is missing,
 # nothing is asked of the network and no rights are needed.
 #
@@ -19,6 +19,7 @@ check='check perl libaprutil1-dbd-sqlite3 nghttp2-client apache2-utils curl
     libevent-2.1-7'
 
 fuzz='clang llvm libclang-rt-dev' # libFuzzer and its runtimes
+deb='debhelper dpkg-dev fakeroot lintian debootstrap'
 browser='chromium' # 350 MB: for those who change the page, and for CI
 
 wanted=
@@ -31,9 +32,10 @@ for set in "$@"; do
         needs_tools=1
         ;;
     fuzz) wanted="$wanted $fuzz" ;;
+    deb) wanted="$wanted $deb" ;;
     browser) wanted="$wanted $browser" ;;
     *)
-        echo "usage: $0 run|check|fuzz|browser..." >&2
+        echo "usage: $0 run|check|fuzz|deb|browser..." >&2
         exit 2
         ;;
     esac
