@@ -183,7 +183,7 @@ function prepare(form, lines) {
 async function start() {
     const response = await fetch('/httpd.conf');
     const lines = response.ok ? readConfiguration(await response.text()) : [];
-    const forms = [...document.querySelectorAll('main form')].map(
+    const forms = [...document.querySelectorAll('main form[action]')].map(
         (form) => [form, prepare(form, lines)]);
     for (const [form, send] of forms) {
         const method = form.dataset.method ?? form.method;
