@@ -18,7 +18,7 @@ FUZZ_SECONDS ?= 60
 # The core links without httpd: the unit tests are made of it.
 CORE_FOLDERS := base base/bytes stats stats/state pool pool/rate pool/wait database database/sqlite \
                 database/sqlite/text database/sqlite/guard http http/upstream http/job \
-                answers answers/shared
+                answers answers/shared answers/web
 SOURCES      := $(sort $(shell find mod_connpool -name '*.c'))
 CORE         := $(sort $(wildcard $(CORE_FOLDERS:%=mod_connpool/%/*.c)))
 TEST_SOURCES := $(wildcard tests/*.c) $(sort $(wildcard $(CORE_FOLDERS:%=tests/%/*.c))) \

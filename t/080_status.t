@@ -178,7 +178,7 @@ subtest 'shape of the JSON' => sub {
         has_exactly($pool->{$_}, $spread, "$_ of $name")
             for qw(acquire_us hold_us create_us);
     }
-    has_exactly($_, "name database state cause since count errors failures rows slow cache us", "query $_->{name}")
+    has_exactly($_, "name database state cause since count errors failures rows slow misfits cache us", "query $_->{name}")
         for @{$report->{queries}};
     has_exactly($_->{cache},
         'lookups hits misses stale coalesced stores bypassed', "cache of $_->{name}")

@@ -450,6 +450,7 @@ sub expected_series {
         my @labels = (query => $query->{name}, server => $query->{server});
         $put->('connpool_query_rows_total', $query->{rows}, @labels);
         $put->('connpool_query_slow_total', $query->{slow}, @labels);
+        $put->('connpool_query_misfits_total', $query->{misfits}, @labels);
         $put->('connpool_query_errors_total', $query->{failures}{$_}, @labels,
             class => $_)
             for keys %{$query->{failures}};

@@ -18,6 +18,8 @@ static const struct {
     {"value", value_suite},
     {"encode", encode_suite},
     {"json", json_suite},
+    {"column", column_suite},
+    {"web", web_suite},
     {"address", address_suite},
     {"clock", clock_suite},
     {"gate", gate_suite},

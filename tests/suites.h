@@ -18,6 +18,8 @@ SUITE(fork);
 SUITE(value);
 SUITE(encode);
 SUITE(json);
+SUITE(column);
+SUITE(web);
 SUITE(address);
 SUITE(clock);
 SUITE(gate);

@@ -17,6 +17,7 @@
 
 typedef struct query_options_t {
     connpool_query_t query;
+    connpool_reply_options_t reply;
     const char *methods;
     const char *ttl;
     int format;
@@ -64,11 +65,12 @@ int connpool_query_bound(const connpool_query_t *query)
 static const char *read_methods(cmd_parms *cmd, connpool_query_t *query,
                                 const char *list)
 {
-    static const char *const allowed[] = {"GET", "POST", "PUT", "DELETE", NULL};
+    static const char *const allowed[] = {"GET",   "POST",   "PUT",
+                                          "PATCH", "DELETE", NULL};
     char *names, *name, *state;
 
     if (!list) {
-        list = query->is_write ? "POST,PUT,DELETE" : "GET";
+        list = query->is_write ? "POST,PUT,PATCH,DELETE" : "GET";
     }
     names = apr_pstrdup(cmd->pool, list);
     for (name = apr_strtok(names, ",", &state); name;
@@ -139,6 +141,10 @@ static const char *check_sql(apr_pool_t *p, const connpool_query_t *query,
 
     if (!error) {
         error = check_verb(p, query, driver);
+    }
+    if (!error) {
+        error = connpool_reply_check(p, &query->reply, &query->shape,
+                                     driver->can);
     }
     return error || !driver->check_sql
                ? error
@@ -253,6 +259,20 @@ static const char *check_caching(const connpool_query_t *query)
     return NULL;
 }
 
+static const char *read_reply(cmd_parms *cmd, query_options_t *options)
+{
+    connpool_query_t *query = &options->query;
+    const char *key;
+    const char *error;
+
+    query->format = options->format;
+    query->reply.format = query->format;
+    query->reply.is_write = query->is_write;
+    error = connpool_reply_read(cmd->pool, &options->reply, &query->reply,
+                                &key);
+    return error ? connpool_complaint(cmd, query->name, key, error) : NULL;
+}
+
 /* What follows from the options, once all are read. */
 static const char *complete_query(cmd_parms *cmd, query_options_t *options)
 {
@@ -260,10 +280,12 @@ static const char *complete_query(cmd_parms *cmd, query_options_t *options)
     const cp_database_driver_t *driver = query->database
                                              ? query->database->driver
                                              : NULL;
-    const char *error = driver ? check_sql(cmd->pool, query, query->database)
-                               : NULL;
+    const char *error = read_reply(cmd, options);
 
-    query->format = options->format;
+    if (error) {
+        return error;
+    }
+    error = driver ? check_sql(cmd->pool, query, query->database) : NULL;
     if (error) {
         return connpool_complaint(cmd, query->name, NULL, error);
     }
@@ -285,7 +307,9 @@ static const char *complete_query(cmd_parms *cmd, query_options_t *options)
 const char *connpool_cmd_query(cmd_parms *cmd, void *dummy, const char *line)
 {
     query_options_t *target = apr_pcalloc(cmd->pool, sizeof(*target));
-    const connpool_keys_t keys[] = {{query_options, target}, {NULL}};
+    const connpool_keys_t keys[] = {{query_options, target},
+                                    {connpool_reply_options, &target->reply},
+                                    {NULL}};
     connpool_query_t *query = &target->query;
     const char **words;
     const char *error = connpool_read_words(
@@ -296,6 +320,8 @@ const char *connpool_cmd_query(cmd_parms *cmd, void *dummy, const char *line)
     }
     cp_options_clear(query_options, target);
     cp_options_complete(query_options, target);
+    cp_options_clear(connpool_reply_options, &target->reply);
+    cp_options_complete(connpool_reply_options, &target->reply);
     query->name = words[0];
     query->database_name = words[1];
     query->sql = words[2];

@@ -197,9 +197,14 @@ typedef struct cp_database_driver_t {
                          const cp_value_t *value, cp_error_t *err);
     /** APR_SUCCESS: a row. APR_EOF: no more, and a write is done. Else err. */
     apr_status_t (*step)(cp_statement_t *st, cp_error_t *err);
-    /** 0: it has no rows. Valid after the first step. */
+    /** 0: it has no rows. Valid once prepared; the first step may change it,
+     * where the schema has changed. So with both below. */
     int (*columns)(cp_statement_t *st);
     const char *(*column_name)(cp_statement_t *st, int i);
+    /** The type that the column is declared with where its values are stored,
+     * as it is written there ("BOOLEAN", "JSON"); NULL: none is, as of an
+     * expression. May be left out. */
+    const char *(*column_type)(cp_statement_t *st, int i);
     /** The current row, a value per column. */
     void (*row)(cp_statement_t *st, cp_value_t *values);
     /** Would it write? */

@@ -176,17 +176,47 @@ static json_t *query_body(const connpool_openapi_t *doc,
     return body;
 }
 
+static const char *type_of(const connpool_query_t *query)
+{
+    if (query->is_write && !query->shape.has_returning) {
+        return "application/json";
+    }
+    if (query->format == CP_FORMAT_RAW) {
+        return query->reply.type ? query->reply.type : "*/*";
+    }
+    return cp_format_content_type(query->format);
+}
+
+/* What a success may be beside 200. */
+static void add_successes(json_t *responses, const connpool_query_t *query)
+{
+    json_t *created;
+
+    if (query->format == CP_FORMAT_RAW && !query->is_write) {
+        json_object_set_new(
+            responses, "206",
+            json_pack("{s:s}", "description", "The bytes that Range names."));
+        connpool_openapi_problems(responses, (const int[]){416, 0});
+    }
+    if (query->reply.created) {
+        created = json_deep_copy(json_object_get(responses, "200"));
+        json_object_set_new(created, "description", json_string("It is made."));
+        json_object_set_new(
+            created, "headers",
+            json_pack("{s:o}", "Location",
+                      connpool_openapi_ref("headers", "Location")));
+        json_object_set_new(responses, "201", created);
+    }
+}
+
 static json_t *query_responses(const connpool_query_t *query)
 {
     static const int reading[] = {400, 404, 405, 412, 413, 500, 503, 504, 0};
     static const int writing[] = {403, 409, 415, 0};
-    int is_counted = query->is_write && !query->shape.has_returning;
     json_t *done = json_pack(
         "{s:s,s:o}", "description",
         query->is_write ? "It is done." : "What was found.", "content",
-        media(is_counted ? "application/json"
-                         : cp_format_content_type(query->format),
-              connpool_openapi_result(query)));
+        media(type_of(query), connpool_openapi_result(query)));
     json_t *responses = json_pack("{s:o}", "200", done);
 
     if (!query->is_write) {
@@ -204,6 +234,7 @@ static json_t *query_responses(const connpool_query_t *query)
             responses, "304",
             json_pack("{s:s}", "description", "It is as If-None-Match says."));
     }
+    add_successes(responses, query);
     connpool_openapi_problems(responses, reading);
     connpool_openapi_problems(
         responses, query->has_facts ? (const int[]){403, 0} : (const int[]){0});

@@ -132,6 +132,9 @@ static int send_problem(request_rec *r, int status, const char *detail,
     connpool_json_put(&buf, "\n");
     r->status = status;
     r->status_line = NULL;
+    /* What was to be sent instead. */
+    apr_table_unset(r->headers_out, "Content-Encoding");
+    apr_table_unset(r->headers_out, "Content-Disposition");
     connpool_add_server_timing(r);
     if (status == HTTP_SERVICE_UNAVAILABLE) {
         apr_table_setn(r->headers_out, "Retry-After", RETRY_AFTER);
@@ -217,10 +220,11 @@ int connpool_problem_of(request_rec *r, const char *what, const cp_error_t *err,
 /* "GET, HEAD, POST" */
 static const char *list_methods(apr_pool_t *p, apr_int64_t methods)
 {
-    static const char *const names[] = {"GET", "POST", "PUT", "DELETE"};
+    static const char *const names[] = {"GET", "POST", "PUT", "PATCH",
+                                        "DELETE"};
     const char *list = "";
 
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5; i++) {
         if (methods & (AP_METHOD_BIT << ap_method_number_of(names[i]))) {
             list = apr_pstrcat(p, list, *list ? ", " : "", names[i],
                                i == 0 ? ", HEAD" : "", NULL);

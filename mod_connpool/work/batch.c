@@ -22,6 +22,7 @@
 #include "stats/stats.h"
 #include "work/cache.h"
 #include "work/fetch.h"
+#include "work/reply.h"
 
 #include <apr_strings.h>
 
@@ -423,6 +424,17 @@ static void tend_fetches(void *baton)
     start_free(batch);
 }
 
+/* An item's body is in no coding. */
+static apr_status_t decode(connpool_item_t *item, cp_error_t *err)
+{
+    cp_answer_t *stored = item->answer;
+
+    item->answer = connpool_reply_decode(item->batch->r, item->query, stored,
+                                         err);
+    cp_answer_unref(stored);
+    return item->answer ? APR_SUCCESS : APR_EGENERAL;
+}
+
 static void run_query(connpool_item_t *item)
 {
     connpool_batch_t *batch = item->batch;
@@ -439,6 +451,9 @@ static void run_query(connpool_item_t *item)
                                &item->answer, &err);
     account->query_deadline = 0;
     cp_meanwhile_set(before);
+    if (rv == APR_SUCCESS) {
+        rv = decode(item, &err);
+    }
     if (rv != APR_SUCCESS) {
         fail(item, &err);
     }

@@ -192,6 +192,13 @@ static int is_success(apr_status_t rv)
     return rv == APR_SUCCESS || rv == APR_EOF;
 }
 
+/* Its answer will say that nothing was done: then nothing is, by triggers
+ * neither. */
+static int is_given_up(const connpool_run_t *run)
+{
+    return run->is_idle && run->query->reply.none >= 400;
+}
+
 static apr_status_t end_transaction(connpool_run_t *run, apr_status_t rv,
                                     cp_error_t *err)
 {
@@ -201,7 +208,7 @@ static apr_status_t end_transaction(connpool_run_t *run, apr_status_t rv,
     cp_error_t ignored;
 
     driver->limit(conn, &run->limit);
-    if (!is_success(rv)) {
+    if (!is_success(rv) || is_given_up(run)) {
         if (run->is_nested) {
             driver->unnest(conn, 0, &ignored);
         }
@@ -308,6 +315,7 @@ apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
                           && !run->driver->depends(run->statement);
         if (run->query->is_write && rv == APR_EOF) {
             run->driver->result(run->statement, &run->result);
+            run->is_idle = run->rows == 0 && run->result.changes == 0;
         }
         run->driver->finish(run->statement);
         run->statement = NULL;

@@ -30,7 +30,8 @@ typedef struct connpool_run_t {
     int is_nested; /* its transaction lies within that of another */
     apr_int64_t rows;
     int is_lasting;     /* with ttl=data: good until the data change */
-    cp_result_t result; /* after close, of a write */
+    int is_idle;        /* after close: a write that changed nothing */
+    cp_result_t result; /* likewise, of a write */
 } connpool_run_t;
 
 /** Acquire, prepare, bind; begin a transaction for a write. values has one

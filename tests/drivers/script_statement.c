@@ -302,6 +302,16 @@ const char *script_column_name(cp_statement_t *st, int i)
     return script_columns(st) == 1 ? "name" : names[i];
 }
 
+/* Of echo: a parameter's name says it, flag_ and doc_. */
+const char *script_column_type(cp_statement_t *st, int i)
+{
+    const char *name = script_column_name(st, i);
+
+    return strncmp(name, "flag_", 5) == 0  ? "boolean"
+           : strncmp(name, "doc_", 4) == 0 ? "json"
+                                           : NULL;
+}
+
 void script_row(cp_statement_t *st, cp_value_t *values)
 {
     cp_value_t text = {.storage = CP_TEXT,

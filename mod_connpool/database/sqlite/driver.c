@@ -305,6 +305,7 @@ const cp_database_driver_t cp_sqlite_driver = {
     .step = cp_statement_step,
     .columns = cp_statement_columns,
     .column_name = cp_statement_column_name,
+    .column_type = cp_statement_column_type,
     .row = cp_statement_row,
     .writes = is_writing,
     .result = result,
