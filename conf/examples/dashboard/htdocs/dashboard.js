@@ -2,7 +2,7 @@
 // One request, four tiles: what each part answers, or why it did not.
 'use strict';
 
-function textOf(value) {
+function valuesOf(value) {
     const rows = Array.isArray(value) ? value : [value];
     return rows.map((row) => Object.values(row).join(' ')).join('\n');
 }
@@ -13,7 +13,7 @@ function tileOf({ name, status, ms, body, error }) {
     const text = document.createElement('pre');
     const time = document.createElement('p');
     heading.textContent = name;
-    text.textContent = status < 400 ? textOf(body) : (error ?? body).detail ?? '';
+    text.textContent = status < 400 ? valuesOf(body) : (error ?? body).detail ?? '';
     time.textContent = `${status} in ${ms} ms`;
     time.className = status < 400 ? 'good' : 'bad';
     tile.append(heading, text, time);

@@ -39,6 +39,7 @@ document.getElementById('window-form').addEventListener('answered', async (event
     picture.setAttribute('viewBox', `${west} ${-north} ${east - west} ${north - south}`);
     // Areas first, so that nothing hides behind them.
     const features = (await response.json()).reverse();
-    picture.replaceChildren(...features.map(({ geometry, properties }) =>
+    const known = features.filter(({ geometry }) => geometry.type in drawings);
+    picture.replaceChildren(...known.map(({ geometry, properties }) =>
         drawings[geometry.type](geometry.coordinates, properties.name ?? '')));
 });
