@@ -234,6 +234,7 @@ lint: ## format, shell scripts, cppcheck
 bench: $(MODULE) $(BUILD)/t/mod_bench.so ## figures of this machine, as ratios
 	CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench/bench.pl
 	CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench/beside.pl
+	CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench/tiles.pl
 
 asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined \
         -fno-omit-frame-pointer
