@@ -9,12 +9,13 @@ use warnings;
 
 use FindBin;
 use lib "$FindBin::Bin/lib";
-use ConnPoolTest qw(await build_dir command free_port root_dir);
-use Digest::SHA  qw(sha256_hex);
-use IO::Select   ();
+use ConnPoolTest qw(build_dir command free_port root_dir);
+use File::Temp   ();
+use HTTP::Tiny   ();
 use IO::Socket::INET;
 use JSON::PP     ();
 use MIME::Base64 qw(encode_base64);
+use POSIX        ();
 use Test::More;
 
 my $EXAMPLES = root_dir() . '/conf/examples';
@@ -444,6 +445,10 @@ subtest 'make run' => sub {
         is($get->("/common/$_")->{status}, 200, "$name: $_") for qw(page.css page.js);
         is($get->($_)->{status}, 404, "$name: not $_") for '/schema.sql', '/README.md', '/common/../notes/schema.sql';
         is(JSON::PP->new->decode($get->('/connpool-health')->{content})->{status}, 'ok', "$name: healthy");
+        if ($name eq 'sensors') {
+            my %workers = $get->('/server-status?auto')->{content} =~ /^(Busy|Idle)Workers: (\d+)/mg;
+            cmp_ok($workers{Busy} + $workers{Idle}, '<=', 25, 'no more threads than a board of 512 MB has');
+        }
         browse($name, $port, $build);
         kill 'TERM', $pid;
         close $out;
