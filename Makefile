@@ -16,9 +16,9 @@ FUZZ_CC ?= clang
 FUZZ_SECONDS ?= 60
 
 # The core links without httpd: the unit tests are made of it.
-CORE_FOLDERS := base base/bytes stats stats/state pool pool/rate pool/wait database database/sqlite \
-                database/sqlite/text database/sqlite/guard http http/upstream http/job \
-                answers answers/shared answers/web
+CORE_FOLDERS := base base/bytes base/origin stats stats/state pool pool/rate pool/wait \
+                database database/sqlite database/sqlite/text database/sqlite/guard database/sqlite/inspect \
+                http http/upstream http/job answers answers/shared answers/web
 SOURCES      := $(sort $(shell find mod_connpool -name '*.c'))
 CORE         := $(sort $(wildcard $(CORE_FOLDERS:%=mod_connpool/%/*.c)))
 TEST_SOURCES := $(wildcard tests/*.c) $(sort $(wildcard $(CORE_FOLDERS:%=tests/%/*.c))) \
@@ -58,7 +58,7 @@ TEST_LIBS    = $(check_libs) -lapr-1 -laprutil-1 $(LIBS) -lm
 MODULE    := $(BUILD)/mod_connpool.so
 TESTING   := $(BUILD)/testing/mod_connpool.so
 UNIT      := $(BUILD)/unit
-CONSUMING := $(CONSUMERS:t/handler/%.c=$(BUILD)/t/%.so)
+CONSUMING := $(CONSUMERS:t/handler/%.c=$(BUILD)/t/%.so) $(BUILD)/t/first/mod_cptest.so
 DRIVING   := $(BUILD)/t/mod_connpool_script.so
 FAULTLAB  := $(BUILD)/lab/faultlab.so
 
@@ -126,6 +126,12 @@ $(BUILD)/t/include/mod_connpool.h: mod_connpool/mod_connpool.h
 $(BUILD)/t/%.so: t/handler/%.c $(BUILD)/t/include/mod_connpool.h Makefile | toolchain
 	$(say) CC $@
 	$(Q)$(CC) $(CPPFLAGS_ALL) -I$(BUILD)/t/include $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@ $< -lsqlite3 -lcurl
+
+# As one that was built long ago: with the first header.
+$(BUILD)/t/first/%.so: t/handler/%.c t/handler/first/mod_connpool.h Makefile | toolchain
+	$(say) CC $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS_ALL) -It/handler/first $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@ $< -lsqlite3 -lcurl
 
 $(DRIVING): $(DRIVER:%.c=$(BUILD)/testing/%.o)
 	$(say) LD $@
@@ -256,7 +262,7 @@ check-valgrind: $(UNIT) ## unit tests under valgrind; definite leaks are errors
 	CONNPOOL_STRESS=300 CP_TEST_DAMAGED=50 CP_TEST_WRITES=5 CP_TEST_KILLS=2 \
 	CK_FORK=no CK_TIMEOUT_MULTIPLIER=20 valgrind --quiet --leak-check=full --track-origins=yes \
 	    --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=99 $(UNIT) \
-	    address clock condition encode entry flight gate hash json key number option pool scan seam segment sentinel sqlite standing state stats store value http
+	    address clock condition encode entry flight gate hash json key number option origin pool scan seam segment sentinel sqlite standing state stats store value http
 
 analyze: ## gcc -fanalyzer, cppcheck, clang-tidy
 	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' scripts/analyze.sh $(SOURCES)

@@ -88,6 +88,11 @@ ConnPoolQuery patch_only main "UPDATE event SET title = 'x' WHERE id = 1" write=
 SetHandler connpool-batch
 ConnPoolServe none404 none412 create ignore409 edit patch_only one default many lock
 </Location>
+<Location "/together">
+SetHandler connpool-batch
+ConnPoolServe none404 create upsert
+ConnPoolBatchAtomic On
+</Location>
 CONF
 for my $name (sort keys %QUERIES) {
     my ($sql, $options, @params) = @{$QUERIES{$name}};
@@ -370,6 +375,24 @@ subtest 'in batches' => sub {
     is($items->[0]{location}, undef, '... or nowhere');
     is($server->post('/batch?strict=1', json => [{name => 'none404',
             params => {id => 99, title => 'x'}}])->{status}, 502, 'strict');
+};
+
+subtest 'in batches that are one transaction' => sub {
+    my $count = count_of('event');
+    my $items = ConnPoolTest::decode($server->post('/together', json => [
+        {name => 'create',  params => {title => 'undone'}},
+        {name => 'none404', params => {id => 99, title => 'x'}},
+    ]));
+    is_deeply([map { $_->{status} } @$items], [424, 404], 'nothing changed: nothing is done');
+    is(count_of('event'), $count, '... at all');
+    $items = ConnPoolTest::decode($server->post('/together', json => [
+        {name => 'create', params => {title => 'done'}},
+        {name => 'upsert', params => {id => 1, title => 'updated'}},
+    ]));
+    is_deeply([map { $_->{status} } @$items], [201, 200], 'each says what it did');
+    is($items->[0]{location}, "/events/$items->[0]{body}{last_insert_rowid}", '... where');
+    is($items->[1]{location}, undef, "... and not where another's row is");
+    is($items->[1]{body}{last_insert_rowid}, 0, '... nor its number');
 };
 
 subtest 'configtest' => sub {

@@ -303,6 +303,22 @@ subtest 'a public validator' => sub {
     }
 };
 
+subtest 'DUMP_CONNPOOL_OPENAPI' => sub {
+    my $file = $server->_write_conf('dump.conf', $server->conf);
+    my ($status, $text) = command('sh', '-c', 'exec "$@" 2>/dev/null', 'sh', $server->httpd,
+        '-t', '-d', $server->{dir}, '-f', $file, '-D', 'DUMP_CONNPOOL_OPENAPI');
+    is($status, 0, 'at configtest');
+    my $reader = JSON::PP->new;
+    $reader->incr_parse($text);
+    my @documents;
+    while (my $document = $reader->incr_parse) {
+        push @documents, $document;
+    }
+    is(scalar @documents, 2, 'one each for those that serve something of their own');
+    is_deeply($documents[0], $doc, 'the same');
+    is_deeply($documents[1], JSON::PP->new->decode($other->{content}), 'of each');
+};
+
 $server->done;
 
 subtest 'configtest' => sub {

@@ -39,6 +39,7 @@ static const struct {
     {"sentinel", sentinel_suite},
     {"breaker", breaker_suite},
     {"option", option_suite},
+    {"origin", origin_suite},
     {"utf8", utf8_suite},
     {"rate", rate_suite},
     {"permits", permits_suite},

@@ -11,6 +11,7 @@
 SUITE(number);
 SUITE(utf8);
 SUITE(option);
+SUITE(origin);
 SUITE(scan);
 SUITE(check);
 SUITE(page);

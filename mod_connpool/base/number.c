@@ -180,7 +180,7 @@ static const char *show_with_unit(apr_pool_t *p, apr_int64_t value,
                         best->name);
 }
 
-static const char *show_duration(apr_pool_t *p, apr_interval_time_t value)
+const char *cp_params_show_duration(apr_pool_t *p, apr_interval_time_t value)
 {
     return show_with_unit(p, value, duration_units, "0s");
 }
@@ -201,8 +201,8 @@ const char *cp_params_duration(apr_pool_t *p, const char *word,
                       apr_psprintf(p,
                                    "a duration from %s to %s "
                                    "(units ms, s, min, h)",
-                                   show_duration(p, min),
-                                   show_duration(p, max)));
+                                   cp_params_show_duration(p, min),
+                                   cp_params_show_duration(p, max)));
     }
     *pvalue = value;
     return NULL;

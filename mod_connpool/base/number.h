@@ -51,4 +51,7 @@ const char *cp_params_option(apr_pool_t *p, const char *word, const char **pkey,
 /** "512K", "8M": a size as an administrator would write it. */
 const char *cp_params_show_size(apr_pool_t *p, apr_int64_t value);
 
+/** "250ms", "1h", likewise. */
+const char *cp_params_show_duration(apr_pool_t *p, apr_interval_time_t value);
+
 #endif

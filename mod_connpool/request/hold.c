@@ -257,6 +257,16 @@ int connpool_holds_database(request_rec *r, const connpool_database_t *db)
     return 0;
 }
 
+void connpool_transaction_set(request_rec *r, const connpool_hold_t *hold)
+{
+    connpool_state(r)->transaction = hold;
+}
+
+int connpool_transaction_has(request_rec *r, const connpool_hold_t *hold)
+{
+    return connpool_state(r)->transaction == hold;
+}
+
 int connpool_hold_is_inherited(const connpool_hold_t *hold)
 {
     return is_inherited(hold);

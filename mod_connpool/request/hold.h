@@ -45,6 +45,11 @@ int connpool_holds_any(request_rec *r);
 int connpool_holds_database(request_rec *r,
                             const struct connpool_database_t *db);
 
+/** Whoever writes with this hold neither begins nor commits: somebody of the
+ * same request does, for several at once. NULL: each for himself again. */
+void connpool_transaction_set(request_rec *r, const connpool_hold_t *hold);
+int connpool_transaction_has(request_rec *r, const connpool_hold_t *hold);
+
 /** Give back; releasing twice is logged and harmless. */
 void connpool_hold_release(connpool_hold_t *hold);
 /** Give back broken: it is closed once nobody shares it any more. */

@@ -243,7 +243,10 @@ int connpool_answer_method(request_rec *r, apr_int64_t methods)
     list = list_methods(r->pool, methods);
     apr_table_setn(r->headers_out, "Allow",
                    apr_pstrcat(r->pool, list, ", OPTIONS", NULL));
-    if (r->method_number != M_OPTIONS) {
+    if (connpool_origin_is_preflight(r)) {
+        connpool_origin_allow(r, list);
+    }
+    else if (r->method_number != M_OPTIONS) {
         connpool_problem(r, HTTP_METHOD_NOT_ALLOWED,
                          apr_psprintf(r->pool, "Use %s.", list), NULL);
     }

@@ -95,6 +95,9 @@ static void pass_on(const fetch_t *fetch, int status,
     request_rec *r = fetch->r;
     const char *name = header->name;
 
+    if (connpool_origin_owns(r, name)) {
+        return;
+    }
     if (!is_among(passed_on, name)) {
         /* As many lines as there are: no challenge or cookie can be told from
          * another in a list. */

@@ -17,8 +17,6 @@
 static apr_status_t choose_coding(request_rec *r, const connpool_query_t *query,
                                   connpool_served_t *served, cp_error_t *err)
 {
-    cp_answer_t *plain;
-
     if (!query->reply.is_gzip) {
         return APR_SUCCESS;
     }
@@ -27,13 +25,7 @@ static apr_status_t choose_coding(request_rec *r, const connpool_query_t *query,
             apr_table_get(r->headers_in, "Accept-Encoding"))) {
         return APR_SUCCESS;
     }
-    plain = connpool_reply_decode(r, query, served->answer, err);
-    if (!plain) {
-        return APR_EGENERAL;
-    }
-    cp_answer_unref(served->answer);
-    served->answer = plain;
-    return APR_SUCCESS;
+    return connpool_reply_decode(query, &served->answer, err);
 }
 
 int connpool_send_raw(request_rec *r, connpool_query_t *query,

@@ -300,5 +300,11 @@ static const cp_metric_t batch_rows[] = {
         .family = "connpool_batch_sequential",
         .help = "Batches whose fetches ran one after another, for lack of a "
                 "loop."),
+    ROW(batch, transactions, COUNTER, .json = "transactions",
+        .family = "connpool_batch_transactions",
+        .help = "Transactions of several writes that were committed."),
+    ROW(batch, undone, COUNTER, .json = "undone",
+        .family = "connpool_batch_undone",
+        .help = "Transactions of several writes that were undone."),
 };
 TABLE(batch);

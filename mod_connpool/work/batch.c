@@ -42,7 +42,8 @@ struct connpool_batch_t {
     int most_under_way;
     int has_run;
     int is_dropped;
-    int forks; /* connpool_child.forks of whose it is */
+    connpool_writes_fn run_writes; /* NULL: they were, or each is by itself */
+    int forks;                     /* connpool_child.forks of whose it is */
 };
 
 static apr_status_t drop_cleanup(void *data)
@@ -95,26 +96,14 @@ connpool_item_t *connpool_batch_item(const connpool_batch_t *batch, int i)
     return APR_ARRAY_IDX(batch->items, i, connpool_item_t *);
 }
 
-static apr_interval_time_t time_of(const connpool_item_t *item)
+void connpool_batch_begin_with(connpool_batch_t *batch, connpool_writes_fn run)
 {
-    if (item->query) {
-        return item->query->database->pool.acquire + item->query->timeout;
-    }
-    return item->upstream
-               ? item->upstream->pool.acquire + item->upstream->http.total
-               : 0;
+    batch->run_writes = run;
 }
 
-void connpool_batch_limit(connpool_batch_t *batch)
+void connpool_batch_limit(connpool_batch_t *batch, cp_clock_t deadline)
 {
-    apr_interval_time_t longest = 0;
-
-    for (int i = 0; i < batch->items->nelts; i++) {
-        apr_interval_time_t time = time_of(connpool_batch_item(batch, i));
-
-        longest = time > longest ? time : longest;
-    }
-    batch->deadline = cp_clock_after(longest);
+    batch->deadline = deadline;
 }
 
 /* --- the end of an item --- */
@@ -168,6 +157,7 @@ static void fail(connpool_item_t *item, const cp_error_t *err)
                       item->query ? item->query->complaints
                                   : item->upstream->complaints);
     item->reason = apr_pstrdup(p, err->detail);
+    item->failure = cp_error_class_name(err->cls);
     item->retry_after = err->retry_after;
     item->violation.constraint = err->constraint;
     item->violation.subject = apr_pstrdup(p, err->subject);
@@ -260,6 +250,7 @@ static void end_fetch(connpool_item_t *item, apr_status_t rv, cp_error_t *err)
         fail(item, err);
     }
     else {
+        cp_answer_terminate(item->answer);
         item->status = item->answer->status;
         finish(item);
     }
@@ -424,35 +415,21 @@ static void tend_fetches(void *baton)
     start_free(batch);
 }
 
-/* An item's body is in no coding. */
-static apr_status_t decode(connpool_item_t *item, cp_error_t *err)
-{
-    cp_answer_t *stored = item->answer;
-
-    item->answer = connpool_reply_decode(item->batch->r, item->query, stored,
-                                         err);
-    cp_answer_unref(stored);
-    return item->answer ? APR_SUCCESS : APR_EGENERAL;
-}
-
-static void run_query(connpool_item_t *item)
+void connpool_item_run(connpool_item_t *item, cp_clock_t deadline)
 {
     connpool_batch_t *batch = item->batch;
     connpool_account_t *account = connpool_account(batch->r);
-    cp_meanwhile_t before;
     cp_error_t err;
     apr_status_t rv;
 
     item->began = cp_clock_now();
     cp_error_clear(&err);
-    account->query_deadline = batch->deadline;
-    before = cp_meanwhile_set((cp_meanwhile_t){tend_fetches, batch});
+    account->query_deadline = deadline;
     rv = connpool_answer_query(batch->r, item->query, item->values,
                                &item->answer, &err);
     account->query_deadline = 0;
-    cp_meanwhile_set(before);
     if (rv == APR_SUCCESS) {
-        rv = decode(item, &err);
+        rv = connpool_reply_decode(item->query, &item->answer, &err);
     }
     if (rv != APR_SUCCESS) {
         fail(item, &err);
@@ -464,6 +441,23 @@ static void run_query(connpool_item_t *item)
         item->status = item->answer->status;
         finish(item);
     }
+}
+
+static void run_query(connpool_item_t *item)
+{
+    connpool_batch_t *batch = item->batch;
+    connpool_writes_fn run_writes = batch->run_writes;
+    cp_meanwhile_t before = cp_meanwhile_set(
+        (cp_meanwhile_t){tend_fetches, batch});
+
+    batch->run_writes = NULL;
+    if (run_writes) {
+        run_writes(batch, batch->deadline);
+    }
+    else {
+        connpool_item_run(item, batch->deadline);
+    }
+    cp_meanwhile_set(before);
 }
 
 /* --- the batch --- */
@@ -492,13 +486,16 @@ static void cancel(connpool_item_t *item)
                          "Nobody waits for it any more.", NULL);
 }
 
-static int is_abandoned(connpool_batch_t *batch, cp_clock_t now)
+int connpool_batch_is_abandoned(connpool_batch_t *batch, cp_clock_t now)
 {
+    int is_gone;
+
     if (now < batch->ask_at) {
         return 0;
     }
-    batch->ask_at = now + SLICE;
-    return connpool_client_is_gone(batch->r);
+    is_gone = connpool_client_is_gone(batch->r);
+    batch->ask_at = is_gone ? 0 : now + SLICE; /* who is gone stays so */
+    return is_gone;
 }
 
 /* One round: begin what can begin, take what has come, run a query, or wait for
@@ -543,7 +540,7 @@ apr_status_t connpool_batch_run(connpool_batch_t *batch, cp_clock_t until,
         cp_clock_t now = cp_clock_now();
         cp_clock_t next = until;
 
-        if (is_abandoned(batch, now)) {
+        if (connpool_batch_is_abandoned(batch, now)) {
             end_rest(batch, cancel);
             return APR_EOF;
         }

@@ -33,6 +33,7 @@ typedef struct connpool_item_t {
     apr_status_t rv;     /**< so, */
     const char *detail;  /**< because of this; for the client */
     const char *reason;  /**< and this; for the log. NULL: nothing more */
+    const char *failure; /**< of this class. NULL: the status tells it */
     int retry_after;     /**< seconds until it may be otherwise, 0: not known */
     apr_array_header_t *errors; /**< connpool_input_error_t; NULL: none */
     connpool_violation_t violation;
@@ -59,13 +60,27 @@ request_rec *connpool_batch_request(const connpool_batch_t *batch);
 int connpool_batch_size(const connpool_batch_t *batch);
 connpool_item_t *connpool_batch_item(const connpool_batch_t *batch, int i);
 
-/** From now on the batch has as much time as its slowest item may take. What is
- * not done then fails. */
-void connpool_batch_limit(connpool_batch_t *batch);
+/** Runs all items that write; done by the deadline. */
+typedef void (*connpool_writes_fn)(struct connpool_batch_t *batch,
+                                   cp_clock_t deadline);
+
+/** Writes are run so, before any other query: what was read must not be undone
+ * later. */
+void connpool_batch_begin_with(struct connpool_batch_t *batch,
+                               connpool_writes_fn run);
+
+/** What is not done then fails. */
+void connpool_batch_limit(connpool_batch_t *batch, cp_clock_t deadline);
 
 /** The item ends without having run. */
 void connpool_item_refuse(connpool_item_t *item, int status, apr_status_t rv,
                           const char *detail, apr_array_header_t *errors);
+
+/** Run the item's query, which ends by the deadline. */
+void connpool_item_run(connpool_item_t *item, cp_clock_t deadline);
+
+/** Does nobody wait for the answer any more? Asks now and then. */
+int connpool_batch_is_abandoned(connpool_batch_t *batch, cp_clock_t now);
 
 /** Work on the batch until all is done, or, with is_first, until one more item
  * is. When `until` has come, take what is there, but begin no query.

@@ -44,8 +44,8 @@ static apr_status_t bind_all(connpool_run_t *run, const cp_value_t *values,
 
 /* A write of its own, or one within the transaction that somebody of the same
  * request has begun on the connection that they share. */
-static apr_status_t begin_write(connpool_run_t *run, void *conn,
-                                cp_error_t *err)
+apr_status_t connpool_run_begin_write(connpool_run_t *run, void *conn,
+                                      cp_error_t *err)
 {
     const cp_database_driver_t *driver = run->driver;
     apr_status_t rv;
@@ -71,7 +71,9 @@ static apr_status_t begin_run(connpool_run_t *run, const cp_value_t *values,
 
     run->driver->limit(conn, &run->limit);
     if (run->query->is_write) {
-        rv = begin_write(run, conn, err);
+        rv = connpool_transaction_has(run->r, run->hold)
+                 ? APR_SUCCESS
+                 : connpool_run_begin_write(run, conn, err);
     }
     if (rv == APR_SUCCESS) {
         rv = run->driver->prepare(conn, run->query->sql, &run->statement, err);
@@ -199,7 +201,7 @@ static int is_given_up(const connpool_run_t *run)
     return run->is_idle && run->query->reply.none >= 400;
 }
 
-static apr_status_t end_transaction(connpool_run_t *run, apr_status_t rv,
+apr_status_t connpool_run_end_write(connpool_run_t *run, apr_status_t rv,
                                     cp_error_t *err)
 {
     void *conn = connpool_hold_connection(run->hold);
@@ -324,7 +326,7 @@ apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
         void *conn = connpool_hold_connection(run->hold);
 
         if (run->in_transaction) {
-            rv = end_transaction(run, rv, err);
+            rv = connpool_run_end_write(run, rv, err);
         }
         run->driver->limit(conn, CP_NO_LIMIT);
         connpool_hold_release(run->hold);

@@ -308,18 +308,11 @@ static void copy_header(const char *name, const char *value, void *baton)
     }
 }
 
-cp_answer_t *connpool_reply_decode(request_rec *r,
-                                   const connpool_query_t *query,
-                                   cp_answer_t *answer, cp_error_t *err)
+static cp_answer_t *decoded(const connpool_query_t *query,
+                            const cp_answer_t *answer, cp_error_t *err)
 {
-    cp_answer_t *plain;
+    cp_answer_t *plain = cp_answer_create(answer->status);
 
-    if (!query->reply.is_gzip
-        || !cp_answer_header(answer, "Content-Encoding")) {
-        cp_answer_ref(answer);
-        return answer;
-    }
-    plain = cp_answer_create(answer->status);
     if (!plain) {
         cp_error_memory(err, "the decoded answer");
         return NULL;
@@ -337,4 +330,18 @@ cp_answer_t *connpool_reply_decode(request_rec *r,
         return NULL;
     }
     return plain;
+}
+
+apr_status_t connpool_reply_decode(const connpool_query_t *query,
+                                   cp_answer_t **panswer, cp_error_t *err)
+{
+    cp_answer_t *stored = *panswer;
+
+    if (!query->reply.is_gzip
+        || !cp_answer_header(stored, "Content-Encoding")) {
+        return APR_SUCCESS;
+    }
+    *panswer = decoded(query, stored, err);
+    cp_answer_unref(stored);
+    return *panswer ? APR_SUCCESS : APR_EGENERAL;
 }

@@ -28,14 +28,13 @@ void connpool_reply_judge(const struct connpool_rows_t *rows);
 /** Why an answer of that status has no body, for the client. */
 const char *connpool_reply_absence(const struct connpool_query_t *query);
 
-/** Put an answer that is stored in gzip into another one, decoded, with a tag
- * of its own; the old one keeps its reference. An answer in no coding is
- * itself, with one more reference.
- * @return NULL with err: it is not gzip, or larger than the query's max-bytes,
- * or there is no memory */
-struct cp_answer_t *connpool_reply_decode(request_rec *r,
-                                          const struct connpool_query_t *query,
-                                          struct cp_answer_t *answer,
-                                          cp_error_t *err);
+/** Put an answer that decodes what is stored in gzip, with a tag of its own,
+ * into the place of this one, whose reference it takes over. What is in no
+ * coding stays.
+ * @return APR_SUCCESS, or err, with NULL in its place: it is not gzip, or
+ * larger than the query's max-bytes, or there is no memory */
+apr_status_t connpool_reply_decode(const struct connpool_query_t *query,
+                                   struct cp_answer_t **panswer,
+                                   cp_error_t *err);
 
 #endif

@@ -284,6 +284,7 @@ apr_status_t connpool_collect_lasting(request_rec *r, connpool_query_t *query,
         cp_answer_add(answer, CONNPOOL_NEXT, rows.next);
     }
     answer->body = cp_buffer_take(&rows.buf);
+    cp_answer_terminate(answer);
     connpool_rows_free(&rows);
     *panswer = answer;
     return APR_SUCCESS;

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "config/reply/columns.h"
 #include "database/value.h"
-#include "work/edge.h"
+#include "request/page/edge.h"
 #include "work/query.h"
 
 struct connpool_query_t;

@@ -904,6 +904,96 @@ START_TEST(statement_knows_what_else_decides_its_rows)
 }
 END_TEST
 
+/* --- before anybody is served --- */
+
+/* "info plan: SCAN t\n..." */
+typedef struct heard_t {
+    char text[4096];
+    int count[CP_SEVERITIES];
+} heard_t;
+
+static void hear(void *baton, cp_severity_t severity, const char *name,
+                 const char *value)
+{
+    heard_t *heard = baton;
+    size_t size = strlen(heard->text);
+
+    heard->count[severity]++;
+    snprintf(heard->text + size, sizeof(heard->text) - size, "%s: %s\n", name,
+             value);
+}
+
+static heard_t explain(cp_connection_t *conn, const char *sql)
+{
+    heard_t heard = {"", {0}};
+    cp_findings_t to = {hear, &heard};
+
+    driver->explain(conn, sql, &to);
+    return heard;
+}
+
+START_TEST(plan_is_told_without_running)
+{
+    cp_connection_t *conn;
+    heard_t heard;
+
+    begin_kind(_i);
+    if (!driver->explain) {
+        return;
+    }
+    conn = writer();
+    heard = explain(conn, kind->list);
+    ck_assert_int_gt(heard.count[CP_SEVERITY_INFO], 0);
+    ck_assert_int_eq(heard.count[CP_SEVERITY_ERROR], 0);
+    ck_assert_ptr_nonnull(strstr(heard.text, "plan: "));
+    heard = explain(conn, kind->add);
+    ck_assert_int_eq(heard.count[CP_SEVERITY_ERROR], 0);
+    ck_assert_str_eq(list(conn), "");
+    heard = explain(conn, kind->unknown);
+    ck_assert_int_eq(heard.count[CP_SEVERITY_ERROR], 1);
+    ck_assert_ptr_nonnull(strstr(heard.text, "prepare: "));
+    ck_assert_int_eq(explain(conn, kind->list).count[CP_SEVERITY_ERROR], 0);
+    leave(conn);
+}
+END_TEST
+
+START_TEST(inspection_opens_a_connection)
+{
+    heard_t heard = {"", {0}};
+    cp_findings_t to = {hear, &heard};
+    cp_connection_t *conn = NULL;
+
+    begin_kind(_i);
+    if (!driver->inspect) {
+        return;
+    }
+    driver->inspect(db, soon(), &to, &conn);
+    ck_assert_ptr_nonnull(conn);
+    ck_assert_int_gt(heard.count[CP_SEVERITY_INFO], 0);
+    ck_assert_int_eq(heard.count[CP_SEVERITY_ERROR], 0);
+    ck_assert_int_eq(explain(conn, kind->add).count[CP_SEVERITY_ERROR], 0);
+    leave(conn);
+}
+END_TEST
+
+START_TEST(inspection_tells_what_is_gone)
+{
+    heard_t heard = {"", {0}};
+    cp_findings_t to = {hear, &heard};
+    cp_connection_t *conn = NULL;
+
+    begin_kind(_i);
+    if (!driver->inspect) {
+        return;
+    }
+    kind->take_away();
+    driver->inspect(db, soon(), &to, &conn);
+    ck_assert_ptr_null(conn);
+    ck_assert_int_eq(heard.count[CP_SEVERITY_ERROR], 1);
+    ck_assert_ptr_nonnull(strstr(heard.text, "open: "));
+}
+END_TEST
+
 Suite *seam_suite(void)
 {
     Suite *s = suite_create("seam");
@@ -942,6 +1032,9 @@ Suite *seam_suite(void)
                         KINDS);
     tcase_add_loop_test(tc, statement_knows_what_else_decides_its_rows, 0,
                         KINDS);
+    tcase_add_loop_test(tc, plan_is_told_without_running, 0, KINDS);
+    tcase_add_loop_test(tc, inspection_opens_a_connection, 0, KINDS);
+    tcase_add_loop_test(tc, inspection_tells_what_is_gone, 0, KINDS);
     suite_add_tcase(s, tc);
     return s;
 }

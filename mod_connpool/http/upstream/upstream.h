@@ -55,6 +55,18 @@ const char *cp_upstream_warning(apr_pool_t *p,
                                 const cp_upstream_config_t *config,
                                 const char *origin);
 
+/** Each address that its name has: `refusal` is NULL, or why a fetch would not
+ * connect to it. */
+typedef void (*cp_upstream_address_fn)(void *baton, const char *address,
+                                       const char *refusal);
+
+/** Look its name up, as a fetch would, for as long as that takes.
+ * @return NULL, or a sentence: it has none */
+const char *cp_upstream_resolve(apr_pool_t *p,
+                                const cp_upstream_config_t *config,
+                                const char *origin, cp_upstream_address_fn tell,
+                                void *baton);
+
 apr_status_t cp_upstream_create(cp_upstream_t **pupstream,
                                 const cp_upstream_config_t *config,
                                 apr_pool_t *p);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What is kept of a page's last row. */
-#include "work/edge.h"
+#include "request/page/edge.h"
 
 #include "glue.h"
 #include "config/query.h"
