@@ -225,6 +225,13 @@ subtest notes => sub {
     problem($server->request('DELETE', $place, headers => $alice), 404, "another's is not deleted");
     is($server->request('DELETE', $place, headers => $bob)->{status}, 200, 'deleted');
     problem($server->request('DELETE', $place, headers => $bob), 404, 'once');
+    for my $origin ('https://elsewhere.example', 'null') {
+        problem($server->request($_->[0], $_->[1], content => 'title=x', headers => {%$bob, Origin => $origin,
+            'If-Match' => '"1"', 'Content-Type' => 'application/x-www-form-urlencoded'}), 403, "$_->[0] by a page of $origin")
+            for ['POST', '/api/notes'], ['PATCH', '/api/note/3'], ['DELETE', '/api/note/3'];
+    }
+    is($server->post('/api/notes', content => 'title=x', headers => {%$bob, Origin => $server->url,
+        'Content-Type' => 'application/x-www-form-urlencoded'})->{status}, 201, 'but by our own');
     my $page = $server->get('/api/notes?limit=1', headers => $alice);
     like($page->{headers}{link} // '', qr/rel="next"/, 'pages');
     is(problem($server->get('/api/notes?owner=bob', headers => $alice), 400, 'an owner that is said')
