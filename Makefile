@@ -16,9 +16,10 @@ FUZZ_CC ?= clang
 FUZZ_SECONDS ?= 60
 
 # The core links without httpd: the unit tests are made of it.
-CORE_FOLDERS := base base/bytes base/origin stats stats/state pool pool/rate pool/wait \
-                database database/sqlite database/sqlite/text database/sqlite/guard database/sqlite/inspect \
-                http http/upstream http/job answers answers/shared answers/web
+CORE_FOLDERS := base base/bytes base/origin stats stats/state stats/recent pool pool/rate \
+                pool/wait database database/sqlite database/sqlite/text \
+                database/sqlite/guard database/sqlite/inspect http http/upstream \
+                http/upload http/job answers answers/shared answers/web
 SOURCES      := $(sort $(shell find mod_connpool -name '*.c'))
 CORE         := $(sort $(wildcard $(CORE_FOLDERS:%=mod_connpool/%/*.c)))
 TEST_SOURCES := $(wildcard tests/*.c) $(sort $(wildcard $(CORE_FOLDERS:%=tests/%/*.c))) \
@@ -76,7 +77,7 @@ FUZZ_LIBS    = -lapr-1 -laprutil-1 $(LIBS) -lm
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all run check check-unit check-fuzz check-e2e guards faults fuzz fuzzers lint bench check-asan \
+.PHONY: all run check check-unit check-fuzz check-e2e check-a11y guards faults fuzz fuzzers lint bench check-asan \
         check-tsan check-valgrind analyze format install uninstall deb check-deb help clean \
         toolchain deps test-programs
 
@@ -229,6 +230,10 @@ faults: test-programs ## tests/FAULTS.md anew: what was broken on purpose, and s
 	CONNPOOL_MPM=event $(prove) $$(perl tests/lab/faults.pl list)
 	perl tests/lab/faults.pl write '$(BUILD)/faults'
 
+check-a11y: $(MODULE) $(CONSUMING) ## the status page before axe-core (from npm) in chromium
+	tests/a11y/fetch-axe.sh '$(BUILD)/tools/axe-core'
+	CONNPOOL_MPM=event $(prove) -v tests/a11y/axe.t
+
 guards: $(MODULE) ## rules of the source tree that no compiler checks
 	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' tests/guards/run.sh
 
@@ -262,7 +267,7 @@ check-valgrind: $(UNIT) ## unit tests under valgrind; definite leaks are errors
 	CONNPOOL_STRESS=300 CP_TEST_DAMAGED=50 CP_TEST_WRITES=5 CP_TEST_KILLS=2 \
 	CK_FORK=no CK_TIMEOUT_MULTIPLIER=20 valgrind --quiet --leak-check=full --track-origins=yes \
 	    --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=99 $(UNIT) \
-	    address clock condition encode entry flight gate hash json key number option origin pool scan seam segment sentinel sqlite standing state stats store value http
+	    address clock condition encode entry flight gate hash json key number option origin pool recent scan seam segment sentinel sqlite standing state stats store value http
 
 analyze: ## gcc -fanalyzer, cppcheck, clang-tidy
 	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' scripts/analyze.sh $(SOURCES)

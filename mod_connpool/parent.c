@@ -20,7 +20,7 @@
 #include "lifecycle.h"
 #include "pool/pool.h"
 #include "pool/rate/rate.h"
-#include "pool/wait/permits.h"
+#include "stats/recent/room.h"
 #include "stats/segment.h"
 #include "stats/stats.h"
 
@@ -44,7 +44,7 @@
 typedef struct fingerprint_t {
     char version[16];
     size_t pool, query, upstream, loop, process, batch, sample;
-    size_t condition, standing;
+    size_t condition, standing, rooms;
 } fingerprint_t;
 
 typedef struct retained_t {
@@ -70,8 +70,10 @@ static void count_database(connpool_database_t *db, void *baton)
 
 static void count_upstream(connpool_upstream_t *up, void *baton)
 {
-    ((cp_segment_layout_t *)baton)->entries[CP_ENTRY_POOL]++;
-    ((cp_segment_layout_t *)baton)->entries[CP_ENTRY_UPSTREAM]++;
+    cp_segment_layout_t *layout = baton;
+
+    layout->entries[CP_ENTRY_POOL] += up->base_count;
+    layout->entries[CP_ENTRY_UPSTREAM] += up->base_count + (up->base_count > 1);
 }
 
 static void count_query(connpool_query_t *query, void *baton)
@@ -89,7 +91,7 @@ static int most_processes(void)
 
 static cp_segment_layout_t wanted_layout(void)
 {
-    cp_segment_layout_t layout = {{0}, 0};
+    cp_segment_layout_t layout = {{0}, 0, {0}};
 
     connpool_each_database(count_database, &layout);
     connpool_each_upstream(count_upstream, &layout);
@@ -97,8 +99,21 @@ static cp_segment_layout_t wanted_layout(void)
     for (int i = 0; i < CP_ENTRY_KINDS; i++) {
         layout.entries[i] += SPARE_ENTRIES;
     }
+    cp_room_lay_out(&layout);
     layout.children = most_processes();
     return layout;
+}
+
+static size_t rooms_size(void)
+{
+    cp_segment_layout_t layout;
+    size_t size = 0;
+
+    cp_room_lay_out(&layout);
+    for (int i = 0; i < CP_ROOM_KINDS; i++) {
+        size += layout.rooms[i];
+    }
+    return size;
 }
 
 static fingerprint_t own_fingerprint(void)
@@ -116,6 +131,7 @@ static fingerprint_t own_fingerprint(void)
     own.sample = sizeof(cp_sample_t);
     own.condition = sizeof(cp_condition_t);
     own.standing = sizeof(cp_standing_t);
+    own.rooms = rooms_size();
     return own;
 }
 
@@ -151,12 +167,21 @@ static void enter_database(connpool_database_t *db, void *baton)
 static void enter_upstream(connpool_upstream_t *up, void *baton)
 {
     int *pfull = baton;
+    const char *server = server_key(up->server);
 
-    up->pool_entry = cp_segment_entry(connpool_child.segment, CP_ENTRY_POOL,
-                                      server_key(up->server), up->name);
     up->entry = cp_segment_entry(connpool_child.segment, CP_ENTRY_UPSTREAM,
-                                 server_key(up->server), up->name);
-    *pfull |= up->pool_entry < 0 || up->entry < 0;
+                                 server, up->name);
+    *pfull |= up->entry < 0;
+    for (int i = 0; i < up->base_count; i++) {
+        connpool_base_t *base = &up->bases[i];
+
+        base->pool_entry = cp_segment_entry(connpool_child.segment,
+                                            CP_ENTRY_POOL, server,
+                                            i == 0 ? up->name : base->name);
+        base->entry = cp_segment_entry(connpool_child.segment,
+                                       CP_ENTRY_UPSTREAM, server, base->name);
+        *pfull |= base->pool_entry < 0 || base->entry < 0;
+    }
 }
 
 static void enter_query(connpool_query_t *query, void *baton)
@@ -252,74 +277,6 @@ static apr_status_t set_up_locks(retained_t *retained, server_rec *s)
     }
     connpool_each_database(set_up_lock, &setup);
     return setup.rv;
-}
-
-/* --- the parent: how many may be open in all children --- */
-
-typedef struct permits_set_up_t {
-    retained_t *retained;
-    server_rec *main_server;
-    apr_status_t rv;
-} permits_set_up_t;
-
-static cp_permits_t *make_permits(apr_pool_t *p, apr_status_t *prv)
-{
-    int cells = most_processes();
-    apr_shm_t *shm;
-
-    *prv = apr_shm_create(&shm, cp_permits_size(cells), NULL, p);
-    return *prv == APR_SUCCESS
-               ? cp_permits_init(apr_shm_baseaddr_get(shm), cells)
-               : NULL;
-}
-
-/* They outlive restarts, so that children of two generations share them. */
-static void set_up_permit(connpool_database_t *db, void *baton)
-{
-    permits_set_up_t *setup = baton;
-    apr_pool_t *p = setup->main_server->process->pool;
-    apr_hash_t *kept = setup->retained->permits;
-    const char *key;
-
-    if (!db->pool.server_max || setup->rv != APR_SUCCESS) {
-        return;
-    }
-    /* Whoever laid them out is part of the key. */
-    key = apr_psprintf(p, "%s %" APR_SIZE_T_FMT " %s %s", CONNPOOL_VERSION,
-                       cp_permits_size(most_processes()),
-                       server_key(db->server), db->name);
-    db->permits = apr_hash_get(kept, key, APR_HASH_KEY_STRING);
-    if (!db->permits) {
-        db->permits = make_permits(p, &setup->rv);
-        apr_hash_set(kept, key, APR_HASH_KEY_STRING, db->permits);
-    }
-    if (db->permits) {
-        cp_permits_limit(db->permits, db->pool.server_max);
-        return;
-    }
-    setup->rv = setup->rv ? setup->rv : APR_ENOMEM;
-    ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_CRIT, setup->rv,
-                 setup->main_server,
-                 "database '%s': cannot make the shared memory of server-max=",
-                 db->name);
-}
-
-static apr_status_t set_up_permits(retained_t *retained, server_rec *s)
-{
-    permits_set_up_t setup = {retained, s, APR_SUCCESS};
-
-    if (!retained->permits) {
-        retained->permits = apr_hash_make(s->process->pool);
-    }
-    connpool_each_database(set_up_permit, &setup);
-    return setup.rv;
-}
-
-static void fold_permits(connpool_database_t *db, void *baton)
-{
-    if (db->permits) {
-        cp_permits_fold(db->permits, *(pid_t *)baton);
-    }
 }
 
 /* --- the parent: how often others may come --- */
@@ -448,16 +405,22 @@ static void announce_database(connpool_database_t *db, void *baton)
 static void announce_upstream(connpool_upstream_t *up, void *baton)
 {
     const announcement_t *a = baton;
-    const char *doubt = cp_upstream_warning(a->p, &up->http, up->origin);
 
     ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, connpool_child.main_server,
                  "pool '%s' (http): %s; all upstreams of its server together "
                  "%d in each child",
                  up->name, describe_limit(a->p, &up->pool, a->children),
                  connpool_server(up->server)->http_max);
-    if (doubt) {
-        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, connpool_child.main_server,
-                     "upstream '%s': %s", up->name, doubt);
+    for (int i = 0; i < up->base_count && !up->http.socket; i++) {
+        const connpool_base_t *base = &up->bases[i];
+        const char *doubt = cp_upstream_warning(a->p, &base->http,
+                                                base->origin);
+
+        if (doubt) {
+            ap_log_error(APLOG_MARK, APLOG_NOTICE, 0,
+                         connpool_child.main_server, "upstream '%s': %s",
+                         base->name, doubt);
+        }
     }
 }
 
@@ -565,7 +528,9 @@ int connpool_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
     if (set_up_segment(retained, main_server) != APR_SUCCESS
         || set_up_locks(retained, main_server) != APR_SUCCESS
         || set_up_rates(retained, main_server) != APR_SUCCESS
-        || set_up_permits(retained, main_server) != APR_SUCCESS
+        || connpool_permits_set_up(&retained->permits, main_server,
+                                   most_processes())
+               != APR_SUCCESS
         || connpool_provider_init(pconf, ptemp, main_server) != APR_SUCCESS) {
         return HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -578,6 +543,6 @@ void connpool_child_status(server_rec *s, pid_t pid, ap_generation_t gen,
 {
     if (status == MPM_CHILD_EXITED && connpool_child.segment) {
         cp_segment_fold(connpool_child.segment, pid);
-        connpool_each_database(fold_permits, &pid);
+        connpool_permits_fold(pid);
     }
 }

@@ -477,6 +477,9 @@ sub expected_series {
             @labels);
         $put->('connpool_http_bytes_total', $up->{bytes}, @labels,
             dir => 'in');
+        $put->('connpool_http_bytes_total', $up->{sent}, @labels,
+            dir => 'out');
+        $put->('connpool_http_failovers_total', $up->{failovers}, @labels);
         $spread->('connpool_http_seconds', $up->{us}, @labels);
         $spread->('connpool_http_phase_seconds', $up->{"${_}_us"}, @labels,
             phase => $_)

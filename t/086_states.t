@@ -107,9 +107,9 @@ sub of_page {
     my ($server) = @_;
     my $html = $server->get('/connpool-status?refresh=0')->{content};
     my ($title)   = $html =~ m{<title>(.*?)</title>};
-    my ($class, $h1) = $html =~ m{<body>\n<main>\n<h1 class="verdict is-(\w+)">(.*?)</h1>};
+    my ($class, $h1) = $html =~ m{<body>\n<main>\n<h1 class="verdict is-(\w+)"[^>]*>(.*?)</h1>};
     my (%states, %causes);
-    while ($html =~ m{<h2>(\w[^<]*)</h2>\n<div class="card"><table>(.*?)</table>}gs) {
+    while ($html =~ m{<h2[^>]*>(\w[^<]*)</h2>\n<div class="card"[^>]*><table>(.*?)</table>}gs) {
         my ($table, $rows) = ($1, $2);
         while ($rows =~ m{<th scope="row"><bdi>(.*?)</bdi>(?:<small>(.*?)</small>)?</th>(.*?)</tr>}gs) {
             my ($name, $note, $cells) = ($1, $2 // '', $3);
@@ -237,6 +237,14 @@ sub all_say {
     return $said;
 }
 
+# What the page says was its last error.
+sub last_error {
+    my ($server, $name) = @_;
+    my ($wrong) = $server->get('/connpool-status?refresh=0')->{content} =~ m{<section id="wrong">(.*?)</section>}s;
+    my ($error) = ($wrong // '') =~ m{<bdi>\Q$name\E</bdi>.*?data-label="Last error">(.*?)</td>}s;
+    return plain($error // '');
+}
+
 sub since {
     my ($server, $kind, $name) = @_;
     my ($cause) = grep { $_->{kind} eq $kind && $_->{name} eq $name }
@@ -285,6 +293,7 @@ CONF
         {'pool app' => qr/^degraded: \d of \d requests of the last 30 seconds were refused$/},
         qr/^DEGRADED: app$/
     );
+    like(last_error($server, 'app'), qr/^capacity, \d{4}-/, 'its last error');
     is($server->get('/one')->{status}, 503, 'and others') for 1 .. 8;
     all_say(
         $server, 'down',
@@ -349,6 +358,7 @@ CONF
     $server->start;
     all_say($server, 'degraded', {'query lost' => qr/^degraded: it cannot be prepared/},
         qr/^DEGRADED: lost$/);
+    like(last_error($server, 'lost'), qr/^storage, \d{4}-/, 'nobody has run it: its last error');
     is($server->get('/good')->{status}, 200, 'others can');
     is($server->get('/health')->{status}, 200, 'no reason for 503');
 
@@ -438,6 +448,7 @@ CONF
         "since $since");
     like($server->await_log(qr/pool 'gone' is down: no connection can be opened/) // '', qr/:warn\]/,
         'nobody has asked for it, and the log tells');
+    like(last_error($server, 'gone'), qr/^storage, \d{4}-/, 'and the page, with its last error');
 
     # The time survives those who have seen it begin.
     ok($server->graceful(gone => 1), 'all children are replaced');
@@ -591,7 +602,7 @@ CONF
         },
         5
     );
-    like($html, qr{<body>\n<main>\n<h1 class="verdict is-down">DOWN: gone.*?</h1>\n<h2>What is wrong</h2>}s,
+    like($html, qr{<body>\n<main>\n<h1 class="verdict is-down"[^>]*>DOWN: gone.*?</h1>\n<section id="wrong">\n<h2[^>]*>What is wrong</h2>}s,
         'the page begins with the verdict and what is wrong');
     my ($row) = $html =~ m{<bdi>gone</bdi><small>pool</small></th>(.*?)</tr>}s;
     like($row, qr{data-label="Last error"><span class="why">storage, <time datetime="[\dT:-]+Z">}, 'with its last error');

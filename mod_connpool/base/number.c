@@ -309,3 +309,21 @@ const char *cp_params_option(apr_pool_t *p, const char *word, const char **pkey,
     *pvalue = equals + 1;
     return NULL;
 }
+
+/* From the right. */
+const char *cp_grouped(char text[CP_GROUPED_SIZE], uint64_t value)
+{
+    char *end = text + CP_GROUPED_SIZE;
+    int digits = 0;
+
+    *--end = '\0';
+    do {
+        if (digits > 0 && digits % 3 == 0) {
+            *--end = ',';
+        }
+        *--end = (char)('0' + value % 10);
+        value /= 10;
+        digits++;
+    } while (value > 0);
+    return end;
+}

@@ -16,6 +16,8 @@
 #include "pool/pool.h"
 #include "stats/cell.h"
 #include "stats/segment.h"
+#include "stats/state/standing.h"
+#include "stats/state/state.h"
 #include "stats/stats.h"
 
 #define TRIES       5
@@ -44,6 +46,12 @@ static void note_result(const connpool_query_t *query, const cp_error_t *err)
                                       __ATOMIC_RELAXED)
                   != 0;
 
+    if (is_bad) {
+        cp_standing_note_error(cp_segment_standing(connpool_child.segment,
+                                                   CP_SUBJECT_QUERY,
+                                                   query->entry),
+                               err->cls, apr_time_now());
+    }
     if (is_bad && !was_bad) {
         ap_log_error(APLOG_MARK, APLOG_ERR, 0, query->server,
                      "ConnPoolQuery %s at %s cannot be prepared: %s",

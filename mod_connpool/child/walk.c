@@ -96,9 +96,11 @@ static void walk_upstream(connpool_upstream_t *up, void *baton)
 {
     const pool_walk_t *walk = baton;
 
-    for (int i = 0; up->child && i < 2; i++) {
-        if (up->child->pool[i]) {
-            walk->fn(up->child->pool[i], walk->baton);
+    for (int i = 0; i < 2 * up->base_count; i++) {
+        const connpool_up_child_t *child = up->bases[i / 2].child;
+
+        if (child && child->pool[i % 2]) {
+            walk->fn(child->pool[i % 2], walk->baton);
         }
     }
 }

@@ -32,6 +32,11 @@ static const cp_option_t database_options[] = {
     {NULL},
 };
 
+const cp_option_t *connpool_database_keys(void)
+{
+    return database_options;
+}
+
 /* What the message may show of an address that is not understood: no password.
  */
 static const char *shown(apr_pool_t *p, const char *text, const char *scheme)

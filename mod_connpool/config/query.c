@@ -45,6 +45,11 @@ static const cp_option_t query_options[] = {
     {NULL},
 };
 
+const cp_option_t *connpool_query_keys(void)
+{
+    return query_options;
+}
+
 int connpool_query_is_cached(const connpool_query_t *query)
 {
     return query->caching.ttl > 0 || query->caching.is_by_data;

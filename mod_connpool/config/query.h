@@ -80,6 +80,9 @@ const char *connpool_query_resolve(apr_pool_t *p, connpool_query_t *query,
 /** Is it a parameter of the SQL, as far as that is known? */
 int connpool_query_takes(const connpool_query_t *query, const char *name);
 
+/** The table of its keys. Beside the struct there is what was read of words. */
+const struct cp_option_t *connpool_query_keys(void);
+
 /** With ttl=. */
 int connpool_query_is_cached(const connpool_query_t *query);
 /** With ttl=, coalesce=on or page=: never streams. */

@@ -217,7 +217,7 @@ static void return_slot(cp_pool_t *pool, cp_slot_t *slot,
                         const cp_connection_t *conn)
 {
     if (cp_slot_vacate(slot, conn)) {
-        cp_pool_list_leaks(pool);
+        cp_pool_list_holders(pool);
     }
     cp_slots_give(pool, slot);
 }
@@ -404,6 +404,13 @@ apr_status_t cp_pool_try_acquire_until(cp_pool_t *pool, cp_lease_t *lease,
     return rv;
 }
 
+void cp_lease_tell(cp_lease_t *lease, const char *method, const char *path)
+{
+    if (lease->slot) {
+        cp_slot_tell(lease->slot, method, path);
+    }
+}
+
 void *cp_lease_connection(const cp_lease_t *lease)
 {
     return lease->slot ? lease->slot->conn.handle : NULL;
@@ -420,8 +427,8 @@ static void return_overflow(cp_pool_t *pool, cp_slot_t *slot)
 {
     cp_slot_unregister(pool, slot);
     /* Nobody else sees it any more. */
-    if (slot->leak_reported) {
-        cp_pool_list_leaks(pool);
+    if (slot->is_shown || slot->leak_reported) {
+        cp_pool_list_holders(pool);
     }
     cp_slot_free(slot);
     __atomic_sub_fetch(&pool->overflows, 1, __ATOMIC_RELAXED);

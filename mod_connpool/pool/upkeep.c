@@ -149,7 +149,7 @@ void cp_pool_maintain(cp_pool_t *pool)
 {
     cp_pool_sweep(pool);
     cp_pool_report_leaks(pool);
-    cp_pool_list_leaks(pool);
+    cp_pool_choose_holders(pool);
     warm_up(pool);
 }
 

@@ -10,7 +10,7 @@
 #include "base/bytes/utf8.h"
 #include "request/output.h"
 #include "serve/serve.h"
-#include "work/batch.h"
+#include "work/batch/batch.h"
 #include "work/reply.h"
 #include "work/rows.h"
 

@@ -53,6 +53,11 @@ int cp_condition_fell_back(const cp_condition_t *condition, cp_clock_t now);
 void cp_condition_lately(const cp_condition_t *condition, cp_clock_t now,
                          uint64_t *tried, uint64_t *refused);
 
+/** When the last one was refused, as far as that is remembered (us), 0: never.
+ * refused: the total; those that no look has seen were refused now. */
+uint64_t cp_condition_refused_at(const cp_condition_t *condition,
+                                 uint64_t refused, cp_clock_t now);
+
 /** Is `at` (us, 0: never) within the last 30 seconds? */
 int cp_condition_is_recent(uint64_t at, cp_clock_t now);
 

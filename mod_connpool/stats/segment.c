@@ -14,6 +14,7 @@
  *     entry_t    [all entries]     the directory, kind after kind
  *     cp_condition_t [pools]       how each pool has been
  *     cp_standing_t [all entries]  since when each is as it is
+ *     rooms [all entries]          how each has been lately, see stats/recent
  *     child slot [children]        slot_t, pools, queries, upstreams
  */
 #include "stats/segment.h"
@@ -52,6 +53,7 @@ struct cp_segment_t {
     size_t directory[CP_ENTRY_KINDS]; /* offsets in the segment */
     size_t conditions;
     size_t standings[CP_ENTRY_KINDS];
+    size_t rooms[CP_ROOM_KINDS];
     size_t slots;
     size_t stats[CP_ENTRY_KINDS]; /* offsets in a slot */
     size_t slot_size;
@@ -94,6 +96,11 @@ static cp_batch_stats_t nobodys_batch;
 static cp_condition_t nobodys_condition;
 static cp_standing_t nobodys_standing;
 
+static size_t rooms_of(const cp_segment_layout_t *layout, int kind)
+{
+    return kind == CP_ROOM_SERVER ? 1 : (size_t)layout->entries[kind];
+}
+
 static void measure(cp_segment_t *seg, const cp_segment_layout_t *layout)
 {
     size_t end = ALIGNED(sizeof(*seg));
@@ -113,6 +120,10 @@ static void measure(cp_segment_t *seg, const cp_segment_layout_t *layout)
     seg->conditions = end;
     end += ALIGNED((size_t)layout->entries[CP_ENTRY_POOL]
                    * sizeof(cp_condition_t));
+    for (int kind = 0; kind < CP_ROOM_KINDS; kind++) {
+        seg->rooms[kind] = end;
+        end += rooms_of(layout, kind) * ALIGNED(layout->rooms[kind]);
+    }
     seg->slots = end;
     seg->slot_size = slot_end;
     seg->size = end + (size_t)layout->children * slot_end;
@@ -263,8 +274,8 @@ static void settle_pool(cp_pool_stats_t *stats)
                      (int64_t)(created - closed));
     }
     for (int i = 0; i < CP_POOL_PARTS; i++) {
-        for (int k = 0; k < CP_LEAKS_LISTED; k++) {
-            cp_leak_write(&stats->leaks[i][k], 0, NULL);
+        for (int k = 0; k < CP_HOLDERS_LISTED; k++) {
+            cp_holder_write(&stats->holders[i][k], NULL);
         }
     }
 }
@@ -459,40 +470,6 @@ int cp_segment_probe_due(cp_segment_t *seg, uint64_t now)
     return is_due(&seg->next_probe_at, now);
 }
 
-static uint64_t gauge(const uint64_t *cell)
-{
-    uint64_t value = cp_stats_get(cell);
-
-    return (int64_t)value < 0 ? 0 : value;
-}
-
-void cp_segment_total(cp_segment_t *seg, cp_sample_t *sample)
-{
-    int used = used_slots(seg);
-
-    memset(sample, 0, sizeof(*sample));
-    for (int child = 0; child < used; child++) {
-        for (int i = 0; i < used_entries(seg, CP_ENTRY_POOL); i++) {
-            const cp_pool_stats_t *pool = cp_segment_pool(seg, child, i);
-
-            sample->busy += gauge(&pool->busy);
-            sample->waiting += gauge(&pool->waiting);
-        }
-        for (int i = 0; i < used_entries(seg, CP_ENTRY_QUERY); i++) {
-            const cp_query_stats_t *query = cp_segment_query(seg, child, i);
-
-            sample->requests += cp_stats_get(&query->count);
-            sample->errors += cp_stats_get(&query->errors);
-        }
-        for (int i = 0; i < used_entries(seg, CP_ENTRY_UPSTREAM); i++) {
-            const cp_upstream_stats_t *up = cp_segment_upstream(seg, child, i);
-
-            sample->requests += cp_stats_get(&up->count);
-            sample->errors += cp_stats_get(&up->errors);
-        }
-    }
-}
-
 void cp_segment_record(cp_segment_t *seg, const cp_sample_t *sample)
 {
     uint64_t head = cp_stats_get(&seg->head);
@@ -559,6 +536,16 @@ cp_standing_t *cp_segment_standing(cp_segment_t *seg, cp_subject_t subject,
                ? (cp_standing_t *)(void *)((char *)seg + seg->standings[kind])
                      + entry
                : &nobodys_standing;
+}
+
+void *cp_segment_room(cp_segment_t *seg, int kind, int entry)
+{
+    size_t size = seg->layout.rooms[kind];
+
+    return size > 0 && entry >= 0
+                   && (size_t)entry < rooms_of(&seg->layout, kind)
+               ? (char *)seg + seg->rooms[kind] + (size_t)entry * ALIGNED(size)
+               : NULL;
 }
 
 int cp_segment_slots(cp_segment_t *seg)

@@ -44,17 +44,20 @@ typedef enum cp_pool_part_t {
     CP_POOL_PARTS
 } cp_pool_part_t;
 
-/** Connections held longer than leak=, the oldest of each part. */
-#define CP_LEAKS_LISTED 4
-#define CP_HOLDER_SIZE  120
+/** Who holds connections, the oldest of each part: all that maintenance has
+ * seen out, and those that are suspected leaks. */
+#define CP_HOLDERS_LISTED 8
+#define CP_HOLDER_SIZE    120
 
 /** One of them. Written by its child, by one thread at a time, and read by
- * anybody through cp_leak_read. */
-typedef struct cp_leak_t {
-    uint64_t since;              /**< CLOCK_MONOTONIC, us, of the acquire; 0:
-                                    none. Atomic, set last and cleared first */
-    char holder[CP_HOLDER_SIZE]; /**< atomic, byte by byte */
-} cp_leak_t;
+ * anybody through cp_holder_read. */
+typedef struct cp_holder_t {
+    uint64_t since;   /**< CLOCK_MONOTONIC, us, of the acquire; 0: none.
+                         Atomic, set last and cleared first */
+    uint64_t is_leak; /**< 0 or 1: for longer than leak=. Atomic */
+    char holder[CP_HOLDER_SIZE];  /**< atomic, byte by byte */
+    char request[CP_HOLDER_SIZE]; /**< "GET /path"; "": unknown. Likewise */
+} cp_holder_t;
 
 /** One pool in one child. At rest and under load:
  * acquired == released + busy + abandoned, created == sum(closed) + open. */
@@ -89,7 +92,7 @@ typedef struct cp_pool_stats_t {
     uint64_t driver_gauges[CP_GAUGES];
     uint64_t down[CP_POOL_PARTS]; /**< 0 or 1: the last open failed; by part */
     uint64_t is_known; /**< 0 or 1: this child has tried to open one */
-    cp_leak_t leaks[CP_POOL_PARTS][CP_LEAKS_LISTED]; /**< not in sums */
+    cp_holder_t holders[CP_POOL_PARTS][CP_HOLDERS_LISTED]; /**< not in sums */
 } cp_pool_stats_t;
 
 typedef struct cp_query_stats_t {
@@ -141,6 +144,8 @@ typedef struct cp_upstream_stats_t {
     uint64_t breaker_refused; /**< fetches, at once, while it was open */
     uint64_t handshakes;      /**< of TLS */
     uint64_t bytes;           /**< of bodies, decompressed */
+    uint64_t sent;            /**< of requests' bodies */
+    uint64_t failovers;       /**< attempts at another of its URLs */
     uint64_t statuses[6];     /**< [1] is 1xx ... [5] is 5xx; [0]: no answer */
     cp_histogram_t span_us[CP_SPANS];
     cp_histogram_t us;    /**< all together */
@@ -201,10 +206,11 @@ typedef struct cp_batch_stats_t {
     uint64_t undone;       /**< ... that were not */
 } cp_batch_stats_t;
 
-/** Put a leak into its place, or none (since 0). Longer holders are cut. */
-void cp_leak_write(cp_leak_t *leak, uint64_t since, const char *holder);
+/** Put a holder into its place, or nobody (NULL). Longer texts are cut. */
+void cp_holder_write(cp_holder_t *place, const cp_holder_t *holder);
 
-/** Copy the leak; false when there is none, or none that stays for so long. */
-int cp_leak_read(const cp_leak_t *leak, cp_leak_t *copy);
+/** Copy the holder; false when there is none, or none that stays for so long.
+ */
+int cp_holder_read(const cp_holder_t *place, cp_holder_t *copy);
 
 #endif

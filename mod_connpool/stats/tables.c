@@ -160,6 +160,10 @@ TABLE(query);
 
 /* --- upstreams --- */
 
+#define HTTP_BYTES                                                             \
+    .family = "connpool_http_bytes", .label = "dir",                           \
+    .help = "Bytes of bodies, of answers decompressed."
+
 static const cp_metric_t upstream_rows[] = {
     ROW(upstream, statuses, COUNTER, .json = "statuses",
         .family = "connpool_http_requests",
@@ -188,10 +192,13 @@ static const cp_metric_t upstream_rows[] = {
         .help = "Fetches refused because a breaker was open."),
     ROW(upstream, handshakes, COUNTER, .json = "handshakes",
         .family = "connpool_http_tls_handshakes", .help = "TLS handshakes."),
-    ROW(upstream, bytes, COUNTER, .json = "bytes", .unit = "bytes",
-        .family = "connpool_http_bytes",
-        .help = "Bytes of bodies, decompressed.", .label = "dir",
+    ROW(upstream, bytes, COUNTER, .json = "bytes", .unit = "bytes", HTTP_BYTES,
         .value = "in"),
+    ROW(upstream, sent, COUNTER, .json = "sent", .unit = "bytes", HTTP_BYTES,
+        .value = "out"),
+    ROW(upstream, failovers, COUNTER, .json = "failovers",
+        .family = "connpool_http_failovers",
+        .help = "Attempts at another URL of an upstream."),
     /* Here stands the breaker's state. */
     ROW(upstream, us, HISTOGRAM, .json = "us", .unit = "seconds",
         .family = "connpool_http_seconds", .help = "Time of whole fetches."),

@@ -51,7 +51,7 @@ apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
 
 /** The parts of it that concern a write's transaction, for a run whose request,
  * query, driver, hold and limit are set: of a single one, or of several that
- * share their connection (work/transaction.c). The end says as
+ * share their connection (work/batch/transaction.c). The end says as
  * connpool_run_close, and keeps the connection. */
 apr_status_t connpool_run_begin_write(connpool_run_t *run, void *conn,
                                       cp_error_t *err);

@@ -6,7 +6,7 @@ set -eu
 
 cd mod_connpool
 status=0
-core='base base/bytes base/origin stats stats/state pool pool/rate pool/wait database database/sqlite database/sqlite/text database/sqlite/guard database/sqlite/inspect http http/upstream http/job answers answers/shared answers/web'
+core='base base/bytes base/origin stats stats/state stats/recent pool pool/rate pool/wait database database/sqlite database/sqlite/text database/sqlite/guard database/sqlite/inspect http http/upstream http/upload http/job answers answers/shared answers/web answers/shared'
 
 # forbid PATTERN WHY FILE...: no file includes a header that matches.
 forbid() {

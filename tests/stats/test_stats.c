@@ -283,7 +283,7 @@ START_TEST(merge_knows_every_cell)
         CELL(cp_pool_stats_t, waiting_max, LARGER),
         CELL(cp_pool_stats_t, driver_gauges[CP_GAUGES_HELD], LARGER),
         CELL(cp_pool_stats_t, waiting_since, OLDEST),
-        CELL(cp_pool_stats_t, leaks, LEFT),
+        CELL(cp_pool_stats_t, holders, LEFT),
         CELL(cp_pool_stats_t, acquire_us.max, LARGER),
         CELL(cp_pool_stats_t, hold_us.max, LARGER),
         CELL(cp_pool_stats_t, create_us.max, LARGER),
@@ -325,8 +325,8 @@ START_TEST(merge_knows_every_cell)
 }
 END_TEST
 
-/* Each byte of a struct belongs to one row, but for those of leaks, which stand
- * last. */
+/* Each byte of a struct belongs to one row, but for those of holders, which
+ * stand last. */
 static void check_covered(const cp_metrics_t *metrics, size_t end)
 {
     size_t offset = 0;
@@ -342,7 +342,7 @@ static void check_covered(const cp_metrics_t *metrics, size_t end)
 
 START_TEST(tables_have_a_row_for_each_member)
 {
-    check_covered(&cp_pool_metrics, offsetof(cp_pool_stats_t, leaks));
+    check_covered(&cp_pool_metrics, offsetof(cp_pool_stats_t, holders));
     check_covered(&cp_query_metrics, sizeof(cp_query_stats_t));
     check_covered(&cp_upstream_metrics, sizeof(cp_upstream_stats_t));
     check_covered(&cp_loop_metrics, sizeof(cp_loop_stats_t));

@@ -102,6 +102,17 @@ apr_status_t cp_breaker_admit(cp_breaker_t *breaker, cp_admission_t *admission,
     return refuse(breaker, left, err);
 }
 
+int cp_breaker_is_open(cp_breaker_t *breaker)
+{
+    int is_open;
+
+    pthread_mutex_lock(&breaker->lock);
+    is_open = breaker->is_open
+              && (breaker->is_probing || cp_clock_left(breaker->until) > 0);
+    pthread_mutex_unlock(&breaker->lock);
+    return is_open;
+}
+
 /* --- reports --- */
 
 /* For another pause; is locked. */

@@ -251,27 +251,35 @@ static void tell_socket(const char *path, const cp_findings_t *to)
     }
 }
 
+static void look_at_base(apr_pool_t *p, const connpool_base_t *base,
+                         const cp_findings_t *to)
+{
+    apr_array_header_t *found = apr_array_make(p, 4, sizeof(address_t));
+    const char *problem = cp_upstream_resolve(p, &base->http, base->origin,
+                                              note_address, found);
+
+    if (problem) {
+        cp_finding_add(to, CP_SEVERITY_ERROR, "address", "%s", problem);
+    }
+    else {
+        tell_addresses(found, to);
+    }
+}
+
 void connpool_look_at_upstream(apr_pool_t *p, void *subject,
                                connpool_teller_t *teller)
 {
     const connpool_upstream_t *up = subject;
     const cp_findings_t to = {connpool_tell, teller};
-    apr_array_header_t *found = apr_array_make(p, 4, sizeof(address_t));
-    const char *problem;
 
     tell_file("ca", up->http.ca, &to);
     tell_file("cert", up->http.cert, &to);
     tell_file("key", up->http.key, &to);
-    if (strncmp(up->origin, "unix:", 5) == 0) {
-        tell_socket(up->origin + 5, &to);
+    if (up->http.socket) {
+        tell_socket(up->http.socket, &to);
         return;
     }
-    problem = cp_upstream_resolve(p, &up->http, up->origin, note_address,
-                                  found);
-    if (problem) {
-        cp_finding_add(&to, CP_SEVERITY_ERROR, "address", "%s", problem);
-    }
-    else {
-        tell_addresses(found, &to);
+    for (int i = 0; i < up->base_count; i++) {
+        look_at_base(p, &up->bases[i], &to);
     }
 }

@@ -40,6 +40,33 @@ static void judge(const judging_t *j, cp_subject_t subject, int entry,
     verdict->error = cp_standing_last_error(standing, &verdict->error_at);
 }
 
+/* What has failed since the second's look has just failed. */
+static void note_failures(const judging_t *j, cp_subject_t subject, int entry,
+                          const uint64_t *failures, connpool_verdict_t *verdict)
+{
+    cp_error_class_t error = cp_standing_unnoted(
+        cp_segment_standing(connpool_child.segment, subject, entry), failures);
+
+    if (error != CP_ERR_NONE) {
+        verdict->error = error;
+        verdict->error_at = j->time;
+    }
+}
+
+/* Who was refused has had an error: later than the others, or not. */
+static void note_refusals(const judging_t *j, const cp_condition_t *condition,
+                          uint64_t refused, connpool_verdict_t *verdict)
+{
+    uint64_t at = cp_condition_refused_at(condition, refused, j->now);
+    apr_time_t time = j->time - (j->now - (cp_clock_t)at);
+
+    if (at != 0 && cp_condition_is_recent(at, j->now)
+        && (verdict->error == CP_ERR_NONE || time > verdict->error_at)) {
+        verdict->error = CP_ERR_CAPACITY;
+        verdict->error_at = time;
+    }
+}
+
 /* --- pools --- */
 
 /* Without a writer a database can be read still. */
@@ -117,6 +144,8 @@ static const connpool_upstream_line_t *upstream_of(
 
 static void judge_pool(const judging_t *j, connpool_pool_line_t *line)
 {
+    const cp_condition_t *condition = cp_segment_condition(
+        connpool_child.segment, line->entry);
     const connpool_upstream_line_t *up = upstream_of(j->report, line);
     int children = j->report->children > 0 ? j->report->children : 1;
     int usable = line->database ? connpool_status_usable(line->database)
@@ -135,13 +164,15 @@ static void judge_pool(const judging_t *j, connpool_pool_line_t *line)
 
     facts.error = error == CP_ERR_NONE ? NULL : cp_error_class_name(error);
     add_failures(line, &facts);
-    add_refusals(line->sum,
-                 cp_segment_condition(connpool_child.segment, line->entry),
-                 j->now, &facts);
+    add_refusals(line->sum, condition, j->now, &facts);
     if (up) {
         add_silence(up, j->now, &facts);
     }
     judge(j, CP_SUBJECT_POOL, line->entry, &facts, &line->verdict);
+    note_failures(j, CP_SUBJECT_POOL, line->entry, line->sum->failures,
+                  &line->verdict);
+    note_refusals(j, condition, line->sum->timeouts + line->sum->rejected,
+                  &line->verdict);
 }
 
 /* --- queries, upstreams --- */
@@ -161,6 +192,8 @@ static void judge_query(const judging_t *j, connpool_query_line_t *line)
                                  != CP_LEVEL_OK;
     }
     judge(j, CP_SUBJECT_QUERY, line->entry, &facts, &line->verdict);
+    note_failures(j, CP_SUBJECT_QUERY, line->entry, line->sum->failures,
+                  &line->verdict);
 }
 
 static void judge_upstream(const judging_t *j, connpool_upstream_line_t *line)
@@ -209,6 +242,10 @@ static void judge_memory(const judging_t *j)
         }
     }
     judge(j, CP_SUBJECT_MEMORY, 0, &facts, &report->memory_verdict);
+    note_refusals(
+        j,
+        cp_segment_server_condition(connpool_child.segment, CP_SUBJECT_MEMORY),
+        report->process.refused_memory, &report->memory_verdict);
 }
 
 uint64_t connpool_status_cache_failures(const connpool_status_t *report)

@@ -9,6 +9,8 @@
 #include "report/lines/judge.h"
 #include "report/lines/sample.h"
 #include "stats/condition.h"
+#include "stats/recent/room.h"
+#include "stats/recent/trend.h"
 #include "stats/segment.h"
 #include "stats/state/standing.h"
 #include "stats/state/state.h"
@@ -110,6 +112,62 @@ static void observe(const connpool_status_t *report)
     observe_server(report, now);
 }
 
+/* --- what charts are made of --- */
+
+static cp_sample_t total_of(const connpool_status_t *report, cp_clock_t now)
+{
+    cp_sample_t sample = {.at = (uint64_t)now};
+
+    EACH_LINE(report->pools, connpool_pool_line_t, line)
+    {
+        sample.busy += line->sum->busy;
+        sample.waiting += line->sum->waiting;
+    }
+    EACH_LINE(report->queries, connpool_query_line_t, line)
+    {
+        sample.requests += line->sum->count;
+        sample.errors += line->sum->errors;
+    }
+    EACH_LINE(report->upstreams, connpool_upstream_line_t, line)
+    {
+        sample.requests += line->sum->count;
+        sample.errors += line->sum->errors;
+    }
+    return sample;
+}
+
+static void note_pool(const connpool_pool_line_t *line, cp_clock_t now)
+{
+    cp_segment_t *seg = connpool_child.segment;
+    cp_trend_t *trend = cp_room_trend(seg, line->entry);
+
+    if (trend) {
+        cp_trend_note(trend, line->sum->busy, line->sum->waiting, now);
+    }
+    cp_room_mark(seg, CP_ENTRY_POOL, line->entry, now);
+}
+
+static void record(const connpool_status_t *report, cp_clock_t now)
+{
+    cp_segment_t *seg = connpool_child.segment;
+    cp_sample_t sample = total_of(report, now);
+
+    cp_segment_record(seg, &sample);
+    EACH_LINE(report->pools, connpool_pool_line_t, line)
+    {
+        note_pool(line, now);
+    }
+    EACH_LINE(report->queries, connpool_query_line_t, line)
+    {
+        cp_room_mark(seg, CP_ENTRY_QUERY, line->entry, now);
+    }
+    EACH_LINE(report->upstreams, connpool_upstream_line_t, line)
+    {
+        cp_room_mark(seg, CP_ENTRY_UPSTREAM, line->entry, now);
+    }
+    cp_room_mark(seg, CP_ROOM_SERVER, 0, now);
+}
+
 /* --- what the log is told --- */
 
 /* "pool 'app' of host:80", "event loop". */
@@ -169,17 +227,14 @@ void connpool_status_sample(void)
 {
     cp_clock_t now = cp_clock_now();
     connpool_status_t *report;
-    cp_sample_t sample;
     apr_pool_t *p;
 
     if (!cp_segment_sample_due(connpool_child.segment, (uint64_t)now)) {
         return;
     }
-    cp_segment_total(connpool_child.segment, &sample);
-    sample.at = (uint64_t)now;
-    cp_segment_record(connpool_child.segment, &sample);
     apr_pool_create_unmanaged(&p);
     report = connpool_status_collect(p, connpool_child.main_server, 1);
+    record(report, now);
     observe(report);
     connpool_status_judge(report);
     tell(report);

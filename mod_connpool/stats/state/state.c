@@ -2,6 +2,8 @@
  * The rules, worst first: the first that holds is the state. */
 #include "stats/state/state.h"
 
+#include "base/number.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -99,22 +101,26 @@ static int is_above_bound(const cp_facts_t *f)
 static void say_refused(const cp_facts_t *f, char *text)
 {
     uint64_t tried = f->tried > f->refused ? f->tried : f->refused;
+    char some[CP_GROUPED_SIZE], all[CP_GROUPED_SIZE];
 
-    SAY(text, "%llu of %llu requests of the last 30 seconds were refused",
-        (unsigned long long)f->refused, (unsigned long long)tried);
+    SAY(text, "%s of %s requests of the last 30 seconds were refused",
+        cp_grouped(some, f->refused), cp_grouped(all, tried));
 }
 
 static void say_failed(const cp_facts_t *f, char *text)
 {
-    SAY(text, "%llu calls of the last 30 seconds failed or were not tried",
-        (unsigned long long)f->refused);
+    char some[CP_GROUPED_SIZE];
+
+    SAY(text, "%s calls of the last 30 seconds failed or were not tried",
+        cp_grouped(some, f->refused));
 }
 
 static void say_exhausted(const cp_facts_t *f, char *text)
 {
-    SAY(text,
-        "all %llu connections are busy; %llu waiting, the first for %.1f s",
-        (unsigned long long)f->limit, (unsigned long long)f->waiting,
+    char limit[CP_GROUPED_SIZE], waiting[CP_GROUPED_SIZE];
+
+    SAY(text, "all %s connections are busy; %s waiting, the first for %.1f s",
+        cp_grouped(limit, f->limit), cp_grouped(waiting, f->waiting),
         (double)f->oldest_wait_us / 1e6);
 }
 

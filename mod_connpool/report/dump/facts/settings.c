@@ -331,9 +331,12 @@ void connpool_settings_of_upstream(connpool_facts_t *facts,
     const connpool_line_t *line = connpool_origin_find(
         up->server, "ConnPoolUpstream", up->name, NULL);
 
-    connpool_fact_add(section, "url",
-                      connpool_hide_secrets(facts->p, "url", up->http.url),
-                      written_at(up->where));
+    for (int i = 0; i < up->base_count; i++) {
+        connpool_fact_add(
+            section, "url",
+            connpool_hide_secrets(facts->p, "url", up->bases[i].http.url),
+            written_at(up->where));
+    }
     add_keys(facts->p, section, line, upstream_fallbacks);
     correct_max(section, up, line);
 }

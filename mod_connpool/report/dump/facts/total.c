@@ -92,11 +92,16 @@ void connpool_total_of_upstream(connpool_facts_t *facts,
                                 connpool_section_t *section,
                                 const connpool_upstream_t *up)
 {
-    const char *doubt = cp_upstream_warning(facts->p, &up->http, up->origin);
-
     find_connections(facts, section, &up->pool, HTTP_CONNECTION);
-    if (doubt) {
-        connpool_found_add(facts, section, CP_SEVERITY_WARNING, "reach", doubt);
+    for (int i = 0; i < up->base_count && !up->http.socket; i++) {
+        const connpool_base_t *base = &up->bases[i];
+        const char *doubt = cp_upstream_warning(facts->p, &base->http,
+                                                base->origin);
+
+        if (doubt) {
+            connpool_found_add(facts, section, CP_SEVERITY_WARNING, "reach",
+                               doubt);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The items of a batch at work: fetches overlap in the loop while the calling
  * thread runs the queries, one after another. */
-#include "work/batch.h"
+#include "work/batch/batch.h"
 
 #include "glue.h"
 #include "answers/answer.h"
