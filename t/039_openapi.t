@@ -14,7 +14,7 @@ use Test::More;
 
 my $definitions = <<'CONF';
 ConnPoolDatabase main sqlite:@DIR@/db/main.db
-ConnPoolUpstream up http://127.0.0.1:9/
+ConnPoolUpstream up http://127.0.0.1:9/ methods=GET,POST
 ConnPoolQuery events main "SELECT :month AS m, :n AS n, :b AS b, :d AS d, :x AS x, :t AS t" max-rows=50
 ConnPoolParam events month text required match=^[0-9]{4}-[0-9]{2}$ maxlen=7
 ConnPoolParam events n integer min=1 max=9 default=3
@@ -117,6 +117,7 @@ ConnPoolServe events list up
 <Location "/writes">
 SetHandler connpool-batch
 ConnPoolServe events add
+ConnPoolBatchAtomic On
 </Location>
 <Location "/openapi.json">
 SetHandler connpool-openapi
@@ -248,6 +249,7 @@ subtest 'answers' => sub {
     ok(!$paths->{'/events'}{get}{responses}{409}, 'of a write only');
     ok($paths->{'/up'}{get}{responses}{429}, 'a limited rate');
     ok(!$paths->{'/events'}{get}{responses}{429}, 'where there is one');
+    is_deeply([sort keys %{$paths->{'/up'}}], ['get', 'post'], 'what an upstream may be asked with');
     my %ids;
     $ids{$_->{operationId}}++ for map { values %$_ } values %$paths;
     is_deeply([grep { $ids{$_} > 1 } sort keys %ids], [], 'each operation has its own name');
@@ -276,6 +278,7 @@ subtest 'batches' => sub {
     is_deeply([map { $_->{properties}{name}{const} } @$items], ['events', 'add'], 'their names');
     is_deeply($items->[1]{required}, ['name', 'params'], 'and what they need');
     ok(in_url('/all', 'month'), 'parameters are shared');
+    like($paths->{'/writes'}{post}{responses}{200}{description}, qr/424/, 'one transaction');
 };
 
 subtest 'a virtual host' => sub {

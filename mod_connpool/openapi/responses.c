@@ -16,6 +16,7 @@ static const struct {
     {403, "Refused", "It is not allowed to this client.", 0},
     {404, "NotFound", "There is nothing at this address, or no such row.", 0},
     {405, "Method", "This method is not answered here: see Allow.", 0},
+    {408, "Slow", "The request's body comes too slowly.", 0},
     {409, "Conflict", "A constraint of the database does not hold.", 0},
     {412, "Precondition", "A condition of the request does not hold.", 0},
     {413, "TooLarge", "The request, or its answer, is too large.", 0},
