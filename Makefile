@@ -8,6 +8,7 @@ CC      := gcc
 endif
 BUILD   ?= build
 PORT    ?= 8080
+EXAMPLE ?= calendar
 DESTDIR ?=
 PROVE   ?= prove
 JOBS    ?= 2
@@ -203,10 +204,10 @@ deps: ## install what the targets run and check need (Debian, Raspberry Pi OS)
 
 # --- running ----------------------------------------------------------------
 
-run: ## install what is missing, build, serve the demo on 127.0.0.1:PORT (DATABASE=postgresql: from a cluster of its own)
+run: ## install what is missing, build, serve conf/examples/EXAMPLE on 127.0.0.1:PORT (the calendar also with DATABASE=postgresql)
 	scripts/install-deps.sh run $(if $(filter postgresql,$(DATABASE)),pgsql)
 	+$(MAKE) all
-	BUILD='$(abspath $(BUILD))' PORT='$(PORT)' DATABASE='$(DATABASE)' exec scripts/run-demo.sh
+	BUILD='$(abspath $(BUILD))' PORT='$(PORT)' DATABASE='$(DATABASE)' EXAMPLE='$(EXAMPLE)' exec scripts/run-demo.sh
 
 # --- checking ---------------------------------------------------------------
 
@@ -266,6 +267,7 @@ bench: $(MODULE) $(PGSQL) $(BUILD)/t/mod_bench.so ## figures of this machine, as
 	CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench/bench.pl
 	CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench/beside.pl
 	$(if $(PGSQL),CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench/pgsql.pl)
+	CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench/tiles.pl
 
 asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined \
         -fno-omit-frame-pointer

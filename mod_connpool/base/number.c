@@ -313,10 +313,10 @@ const char *cp_params_option(apr_pool_t *p, const char *word, const char **pkey,
 /* From the right. */
 const char *cp_grouped(char text[CP_GROUPED_SIZE], uint64_t value)
 {
-    char *end = text + CP_GROUPED_SIZE;
+    char *end = text + CP_GROUPED_SIZE - 1;
     int digits = 0;
 
-    *--end = '\0';
+    *end = '\0';
     do {
         if (digits > 0 && digits % 3 == 0) {
             *--end = ',';

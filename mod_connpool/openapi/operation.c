@@ -26,6 +26,9 @@ static const struct {
 
 #define VERBS (sizeof(methods) / sizeof(methods[0]))
 
+/* No status at all. */
+static const int none[] = {0};
+
 static const connpool_query_t *find_query(const connpool_openapi_t *doc,
                                           const char *name)
 {
@@ -236,10 +239,9 @@ static json_t *query_responses(const connpool_query_t *query)
     }
     add_successes(responses, query);
     connpool_openapi_problems(responses, reading);
-    connpool_openapi_problems(
-        responses, query->has_facts ? (const int[]){403, 0} : (const int[]){0});
     connpool_openapi_problems(responses,
-                              query->is_write ? writing : (const int[]){0});
+                              query->has_facts ? (const int[]){403, 0} : none);
+    connpool_openapi_problems(responses, query->is_write ? writing : none);
     return responses;
 }
 
@@ -307,9 +309,8 @@ static void add_fetch_by(connpool_openapi_t *doc,
         json_object_set_new(operation, "requestBody",
                             json_pack("{s:{s:{}}}", "content", "*/*"));
     }
-    connpool_openapi_problems(responses, methods[method].number == M_GET
-                                             ? (const int[]){0}
-                                             : refusals);
+    connpool_openapi_problems(
+        responses, methods[method].number == M_GET ? none : refusals);
     json_object_set_new(operation, "responses", responses);
     finish_operation(doc, endpoint, key, operation);
 }
@@ -425,8 +426,7 @@ static json_t *batch_responses(const connpool_endpoint_t *endpoint, int is_post)
                         connpool_openapi_ref("schemas", "BatchItem"))));
 
     connpool_openapi_problems(responses, failures);
-    connpool_openapi_problems(responses,
-                              is_post ? with_body : (const int[]){0});
+    connpool_openapi_problems(responses, is_post ? with_body : none);
     return responses;
 }
 
