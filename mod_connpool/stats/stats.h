@@ -105,6 +105,8 @@ typedef struct cp_query_stats_t {
     uint64_t rows;
     uint64_t slow;                     /**< took longer than ConnPoolSlowLog */
     uint64_t failures[CP_ERR_CLASSES]; /**< errors by their cause */
+    uint64_t broken; /**< those of storage in the run itself: it had a
+                        connection and was prepared */
     /** Requests for answers that may be kept: lookups == hits + misses + stale
      * + those of coalesced that looked, at rest. */
     uint64_t lookups;
