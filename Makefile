@@ -16,19 +16,26 @@ FUZZ_SECONDS ?= 60
 
 # The core links without httpd: the unit tests are made of it.
 CORE_FOLDERS := base base/bytes base/origin stats stats/state stats/parent stats/recent \
-                http/upload pool pool/rate pool/wait database database/sqlite \
-                database/sqlite/text database/sqlite/guard database/sqlite/inspect http \
-                http/upstream http/job answers answers/shared
-SOURCES      := $(sort $(shell find mod_connpool -name '*.c'))
+                pool pool/rate pool/wait database database/sqlite database/sqlite/text \
+                database/sqlite/guard database/sqlite/inspect http http/upstream \
+                http/upload http/job answers answers/shared answers/web
+# PostgreSQL's driver, a module of its own: made where libpq is, of its folders
+# and what it uses of base/. The unit tests have it, too.
+PGSQL_FOLDERS := database/pgsql database/pgsql/text database/pgsql/session database/pgsql/statement
+PGSQL_SOURCES := $(sort $(wildcard $(PGSQL_FOLDERS:%=mod_connpool/%/*.c))) mod_connpool/mod_connpool_pgsql.c
+PGSQL_BASE    := $(addprefix mod_connpool/base/,clock.c error.c log.c thread.c bytes/buffer.c bytes/hash.c bytes/utf8.c)
+SOURCES      := $(filter-out $(PGSQL_SOURCES),$(sort $(shell find mod_connpool -name '*.c')))
 CORE         := $(sort $(wildcard $(CORE_FOLDERS:%=mod_connpool/%/*.c)))
+PGSQL_CORE   := $(filter-out mod_connpool/mod_connpool_pgsql.c,$(PGSQL_SOURCES))
 TEST_SOURCES := $(wildcard tests/*.c) $(sort $(wildcard $(CORE_FOLDERS:%=tests/%/*.c))) \
+                $(sort $(wildcard $(PGSQL_FOLDERS:%=tests/%/*.c))) \
                 $(wildcard tests/drivers/script*.c)
 HEADERS      := $(sort $(shell find mod_connpool tests -name '*.h'))
 CONSUMERS    := $(wildcard t/handler/*.c)
 # A driver of databases in a module of its own, with what it uses of base/.
 DRIVER       := $(wildcard tests/drivers/*.c) \
                 $(addprefix mod_connpool/base/,clock.c error.c log.c)
-FORMATTED    := $(sort $(SOURCES) $(HEADERS) $(TEST_SOURCES) $(CONSUMERS) $(DRIVER) \
+FORMATTED    := $(sort $(SOURCES) $(PGSQL_SOURCES) $(HEADERS) $(TEST_SOURCES) $(CONSUMERS) $(DRIVER) \
                 $(wildcard tests/bench/*.c tests/fuzz/*.[ch] tests/lab/*.[ch]))
 
 # Asked once, and only when something is compiled: `make help` works on a bare
@@ -37,6 +44,11 @@ apxs_flags = $(eval apxs_flags := $(shell $(APXS) -q EXTRA_CPPFLAGS) \
                -isystem $(shell $(APXS) -q INCLUDEDIR) \
                -isystem $(shell $(APXS) -q APR_INCLUDEDIR) \
                -isystem $(shell $(APXS) -q APU_INCLUDEDIR))$(apxs_flags)
+# Nothing where there is no libpq; pg_config knows where its headers are.
+pgsql_include := $(shell pg_config --includedir 2>/dev/null || echo /usr/include/postgresql)
+has_pgsql     := $(wildcard $(pgsql_include)/libpq-fe.h)
+pgsql_flags   := -isystem $(pgsql_include)
+PGSQL_LIBS    := -lpq
 check_libs = $(eval check_libs := $(shell pkg-config --libs check))$(check_libs)
 
 WARNINGS    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
@@ -53,9 +65,10 @@ CFLAGS_ALL   = -std=gnu11 $(OPTIMIZE) -fPIC -pthread -fvisibility=hidden \
                $(WARNINGS) $(WERROR) $(SANITIZE) $(CFLAGS)
 LDFLAGS_ALL  = -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(SANITIZE) $(LDFLAGS)
 LIBS        := -lsqlite3 -lcurl -ljansson -lz
-TEST_LIBS    = $(check_libs) -lapr-1 -laprutil-1 $(LIBS) -lm
+TEST_LIBS    = $(check_libs) -lapr-1 -laprutil-1 $(LIBS) $(PGSQL_LIBS) -lm
 
 MODULE    := $(BUILD)/mod_connpool.so
+PGSQL     := $(if $(has_pgsql),$(BUILD)/mod_connpool_pgsql.so)
 TESTING   := $(BUILD)/testing/mod_connpool.so
 UNIT      := $(BUILD)/unit
 CONSUMING := $(CONSUMERS:t/handler/%.c=$(BUILD)/t/%.so) $(BUILD)/t/first/mod_cptest.so
@@ -80,7 +93,7 @@ FUZZ_LIBS    = -lapr-1 -laprutil-1 $(LIBS) -lm
         check-tsan check-valgrind analyze format install uninstall deb check-deb help clean \
         toolchain deps test-programs
 
-all: $(MODULE) ## build/mod_connpool.so (the default)
+all: $(MODULE) $(PGSQL) ## build/mod_connpool.so, and mod_connpool_pgsql.so where libpq is (the default)
 
 # `make V=1` shows the commands.
 ifdef V
@@ -106,6 +119,14 @@ $(BUILD)/testing/%.o: %.c Makefile | toolchain
 	@mkdir -p $(@D)
 	$(Q)$(CC) -DCONNPOOL_TESTING $(CPPFLAGS_ALL) -MMD -MP -Imod_connpool -Itests $(CFLAGS_ALL) -c -o $@ $<
 
+$(BUILD)/mod_connpool/database/pgsql/%.o $(BUILD)/testing/mod_connpool/database/pgsql/%.o \
+$(BUILD)/mod_connpool/mod_connpool_pgsql.o $(BUILD)/testing/tests/database/pgsql/%.o: CPPFLAGS_ALL += $(pgsql_flags)
+
+# It stays where it is once it is loaded: a thread of it may be left behind.
+$(BUILD)/mod_connpool_pgsql.so: $(PGSQL_SOURCES:%.c=$(BUILD)/%.o) $(PGSQL_BASE:%.c=$(BUILD)/%.o)
+	$(say) LD $@
+	$(Q)$(CC) -shared $(LDFLAGS_ALL) -Wl,-z,nodelete -o $@ $^ $(PGSQL_LIBS)
+
 $(MODULE): $(SOURCES:%.c=$(BUILD)/%.o)
 	$(say) LD $@
 	$(Q)$(CC) -shared $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
@@ -114,7 +135,7 @@ $(TESTING): $(SOURCES:%.c=$(BUILD)/testing/%.o)
 	$(say) LD $@
 	$(Q)$(CC) -shared $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
-$(UNIT): $(CORE:%.c=$(BUILD)/testing/%.o) $(TEST_SOURCES:%.c=$(BUILD)/testing/%.o)
+$(UNIT): $(CORE:%.c=$(BUILD)/testing/%.o) $(PGSQL_CORE:%.c=$(BUILD)/testing/%.o) $(TEST_SOURCES:%.c=$(BUILD)/testing/%.o)
 	$(say) LD $@
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(TEST_LIBS)
 
@@ -143,7 +164,7 @@ $(BUILD)/t/mod_bench.so: tests/bench/mod_bench.c Makefile | toolchain
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@ $<
 
--include $(SOURCES:%.c=$(BUILD)/%.d) $(SOURCES:%.c=$(BUILD)/testing/%.d) \
+-include $(PGSQL_SOURCES:%.c=$(BUILD)/%.d) $(PGSQL_CORE:%.c=$(BUILD)/testing/%.d) $(SOURCES:%.c=$(BUILD)/%.d) $(SOURCES:%.c=$(BUILD)/testing/%.d) \
          $(TEST_SOURCES:%.c=$(BUILD)/testing/%.d) $(DRIVER:%.c=$(BUILD)/testing/%.d) \
          $(FUZZ:%=$(BUILD)/testing/tests/fuzz/fuzz_%.d) $(FUZZ:%=$(BUILD)/fuzzing/tests/fuzz/fuzz_%.d) \
          $(CORE:%.c=$(BUILD)/fuzzing/%.d)
@@ -172,7 +193,7 @@ $(FUZZERS): $(BUILD)/fuzzing/%: $$(call fuzz_objects,$(BUILD)/fuzzing,$$*)
 	$(say) LD $@
 	$(Q)$(FUZZ_CC) -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(FUZZ_LIBS)
 
-test-programs: $(MODULE) $(TESTING) $(UNIT) $(CONSUMING) $(DRIVING) $(FAULTLAB)
+test-programs: $(MODULE) $(PGSQL) $(TESTING) $(UNIT) $(CONSUMING) $(DRIVING) $(FAULTLAB)
 
 toolchain:
 	@CC='$(CC)' APXS='$(APXS)' scripts/check-toolchain.sh
@@ -182,10 +203,10 @@ deps: ## install what the targets run and check need (Debian, Raspberry Pi OS)
 
 # --- running ----------------------------------------------------------------
 
-run: ## install what is missing, build, serve the demo on 127.0.0.1:PORT
-	scripts/install-deps.sh run
+run: ## install what is missing, build, serve the demo on 127.0.0.1:PORT (DATABASE=postgresql: from a cluster of its own)
+	scripts/install-deps.sh run $(if $(filter postgresql,$(DATABASE)),pgsql)
 	+$(MAKE) all
-	BUILD='$(abspath $(BUILD))' PORT='$(PORT)' exec scripts/run-demo.sh
+	BUILD='$(abspath $(BUILD))' PORT='$(PORT)' DATABASE='$(DATABASE)' exec scripts/run-demo.sh
 
 # --- checking ---------------------------------------------------------------
 
@@ -233,7 +254,7 @@ check-a11y: $(MODULE) $(CONSUMING) ## the status page before axe-core (from npm)
 	tests/a11y/fetch-axe.sh '$(BUILD)/tools/axe-core'
 	CONNPOOL_MPM=event $(prove) -v tests/a11y/axe.t
 
-guards: $(MODULE) ## rules of the source tree that no compiler checks
+guards: $(MODULE) $(PGSQL) ## rules of the source tree that no compiler checks
 	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' tests/guards/run.sh
 
 lint: ## format, shell scripts, cppcheck
@@ -241,9 +262,10 @@ lint: ## format, shell scripts, cppcheck
 	tests/guards/lint/check_shell.sh
 	tests/guards/lint/check_cppcheck.sh mod_connpool
 
-bench: $(MODULE) $(BUILD)/t/mod_bench.so ## figures of this machine, as ratios
+bench: $(MODULE) $(PGSQL) $(BUILD)/t/mod_bench.so ## figures of this machine, as ratios
 	CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench/bench.pl
 	CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench/beside.pl
+	$(if $(PGSQL),CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench/pgsql.pl)
 
 asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined \
         -fno-omit-frame-pointer
@@ -268,7 +290,7 @@ check-valgrind: $(UNIT) ## unit tests under valgrind; definite leaks are errors
 	    address clock condition encode entry flight gate hash json key number option origin pool recent scan seam segment sentinel sqlite standing state stats store value http
 
 analyze: ## gcc -fanalyzer, cppcheck, clang-tidy
-	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' scripts/analyze.sh $(SOURCES)
+	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' scripts/analyze.sh $(SOURCES) $(if $(PGSQL),$(PGSQL_SOURCES))
 
 format: ## clang-format over all C files
 	clang-format -i $(FORMATTED)
@@ -283,7 +305,7 @@ $(BUILD)/mod_connpool.pc: conf/mod_connpool.pc.in mod_connpool/glue.h Makefile
 	@mkdir -p $(@D)
 	sed 's|@INCLUDEDIR@|$(shell $(APXS) -q INCLUDEDIR)|; s|@VERSION@|$(version)|' $< >$@
 
-install: $(MODULE) $(BUILD)/mod_connpool.pc ## the module, its configuration for a2enmod, the header
+install: $(MODULE) $(PGSQL) $(BUILD)/mod_connpool.pc ## the modules, their configuration for a2enmod, the header
 	BUILD='$(abspath $(BUILD))' APXS='$(APXS)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install.sh install
 
 uninstall: ## what install has put there, except what was edited

@@ -197,10 +197,10 @@ APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_batch_wait,
 APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_batch_next,
                         (connpool_batch_t *batch, apr_interval_time_t timeout, int *pindex));
 
-/** What became of an item. A query's response has status 200 (404: a format of
- * one row found none), Content-Type, ConnPool-Truncated if it is cut, and the
- * body that connpool-query would send. The response is owned by the batch;
- * *perror (may be NULL) gets a sentence for the log.
+/** What became of an item. A query's response has status 200 or 201, Content-Type,
+ * ConnPool-Truncated if it is cut, Location with 201, and the body that
+ * connpool-query would send, decoded; or none, with 404 (there is no such row) or
+ * what none= says. The response is owned by the batch; *perror (may be NULL) gets a sentence.
  * @return APR_SUCCESS; APR_EAGAIN: it is not done; APR_NOTFOUND with *perror "":
  * there is no such item; or why it failed */
 APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_batch_result,

@@ -7,13 +7,17 @@
 #   BUILD     where mod_connpool.so is and the demo keeps its state (build)
 #   HTTPD     the server's program (apache2 or httpd, found by itself)
 #   MODULES   where its modules are (asked from apxs, or the usual places)
+#   DATABASE  sqlite, or postgresql: a cluster of its own, gone at the end
 set -eu
 umask 022
 
 PORT=${PORT:-8080}
 BUILD=${BUILD:-build}
+DATABASE=${DATABASE:-sqlite}
 source_dir=$(cd "$(dirname "$0")/.." && pwd)
 httpd_pid=
+cluster_pid=
+cluster=
 scratch=
 
 fail() {
@@ -29,6 +33,13 @@ finish() {
     if [ -n "$httpd_pid" ]; then
         kill -TERM "$httpd_pid" 2>/dev/null || :
         wait "$httpd_pid" 2>/dev/null || :
+    fi
+    if [ -n "$cluster_pid" ]; then
+        kill -INT "$cluster_pid" 2>/dev/null || :
+        wait "$cluster_pid" 2>/dev/null || :
+    fi
+    if [ -n "$cluster" ]; then
+        rm -rf "$cluster"
     fi
     if [ -n "$scratch" ]; then
         rm -rf "$scratch"
@@ -136,6 +147,68 @@ make_database() {
     fi
 }
 
+# A server takes no rights: as root it runs as the system's user for it.
+as_cluster_user() {
+    if [ "$(id -u)" = 0 ]; then
+        setpriv --reuid postgres --regid postgres --clear-groups "$@"
+    else
+        "$@"
+    fi
+}
+
+# In the place of the shell that calls it; ends with this script, whatever ends
+# that.
+run_cluster() {
+    set -- setpriv --pdeathsig INT "$postgres/postgres" -D "$cluster/data" \
+        -k "$cluster" -c listen_addresses= -c fsync=off -c logging_collector=off
+    if [ "$(id -u)" = 0 ]; then
+        set -- setpriv --reuid postgres --regid postgres --clear-groups "$@"
+    fi
+    exec "$@"
+}
+
+ask_cluster() {
+    as_cluster_user "$postgres/psql" -X -q -v ON_ERROR_STOP=1 -h "$cluster" "$@"
+}
+
+# It listens on a socket alone, where everybody may be the role demo, which may
+# do no more than the demo does, and only the cluster's user is its master.
+make_cluster() {
+    postgres=$(find /usr/lib/postgresql -path '*/bin/initdb' 2>/dev/null |
+        sort -V | tail -n 1)
+    [ -n "$postgres" ] || fail "found no PostgreSQL; make run DATABASE=postgresql installs it"
+    postgres=$(dirname "$postgres")
+    cluster=$(mktemp -d "${TMPDIR:-/tmp}/connpool-pg.XXXXXX")
+    chmod 755 "$cluster"
+    if [ "$(id -u)" = 0 ]; then
+        chown postgres "$cluster"
+    fi
+    as_cluster_user "$postgres/initdb" -D "$cluster/data" -U "$(as_cluster_user id -un)" \
+        -A peer -E UTF8 --locale=C.UTF-8 --no-sync >/dev/null
+    # shellcheck disable=SC2016 # for the shell that runs as the cluster's user
+    as_cluster_user sh -c 'printf "local calendar demo trust\nlocal all all peer\n" >"$1/data/pg_hba.conf"' sh "$cluster"
+    run_cluster >"$DEMO_STATE/postgresql.log" 2>&1 &
+    cluster_pid=$!
+    tries=0
+    until ask_cluster -c 'SELECT 1' postgres >/dev/null 2>&1; do
+        tries=$((tries + 1))
+        if [ $tries -gt 100 ] || ! kill -0 "$cluster_pid" 2>/dev/null; then
+            cat "$DEMO_STATE/postgresql.log" >&2
+            fail "PostgreSQL did not start"
+        fi
+        sleep 0.1
+    done
+    ask_cluster -c 'CREATE ROLE demo LOGIN' -c 'CREATE DATABASE calendar' postgres
+    {
+        cat "$source_dir/conf/demo/postgresql.sql"
+        sed -n '/^INSERT INTO events/,/;$/p' "$source_dir/conf/demo/calendar.sql"
+    } | ask_cluster calendar
+    DEMO_CLUSTER=$cluster
+    DEMO_PGSQL=$(dirname "$DEMO_MODULE")/mod_connpool_pgsql.so
+    [ -e "$DEMO_PGSQL" ] || fail "$DEMO_PGSQL is missing; run make"
+    export DEMO_CLUSTER DEMO_PGSQL
+}
+
 # Waits until the page answers, or the server has ended.
 await_server() {
     perl -MIO::Socket::INET -e '
@@ -184,6 +257,9 @@ start_server() {
     if [ -n "${DEMO_USER:-}" ]; then
         set -- "$@" -DDemoAsRoot
     fi
+    if [ "$DATABASE" = postgresql ]; then
+        set -- "$@" -DDemoPostgres
+    fi
     : >"$DEMO_STATE/error.log"
     trap finish EXIT
     trap 'exit 130' INT
@@ -204,11 +280,15 @@ DEMO_MODULE=$(cd "$BUILD" && pwd)/mod_connpool.so
 DEMO_PORT=$PORT
 export DEMO_MODULES DEMO_MODULE DEMO_PORT
 [ -e "$DEMO_MODULE" ] || fail "$DEMO_MODULE is missing; run make"
-command -v sqlite3 >/dev/null || fail "sqlite3 is missing; make run installs it"
+[ "$DATABASE" != sqlite ] || command -v sqlite3 >/dev/null || fail "sqlite3 is missing; make run installs it"
 choose_user
 trap finish EXIT
 choose_state
-make_database
+case $DATABASE in
+sqlite) make_database ;;
+postgresql) make_cluster ;;
+*) fail "DATABASE=$DATABASE is neither sqlite nor postgresql" ;;
+esac
 start_server
 show_urls
 wait "$httpd_pid" || :

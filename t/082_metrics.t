@@ -458,7 +458,9 @@ sub expected_series {
     for my $query (@{$report->{queries}}) {
         my @labels = (query => $query->{name}, server => $query->{server});
         $put->('connpool_query_rows_total', $query->{rows}, @labels);
+        $put->('connpool_query_retries_total', $query->{retries}, @labels);
         $put->('connpool_query_slow_total', $query->{slow}, @labels);
+        $put->('connpool_query_misfits_total', $query->{misfits}, @labels);
         $put->('connpool_query_errors_total', $query->{failures}{$_}, @labels,
             class => $_)
             for keys %{$query->{failures}};

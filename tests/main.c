@@ -18,6 +18,8 @@ static const struct {
     {"value", value_suite},
     {"encode", encode_suite},
     {"json", json_suite},
+    {"column", column_suite},
+    {"web", web_suite},
     {"address", address_suite},
     {"clock", clock_suite},
     {"gate", gate_suite},
@@ -55,6 +57,10 @@ static const struct {
     {"sqlite_time", sqlite_time_suite},
     {"state", state_suite},
     {"standing", standing_suite},
+    {"pg_sql", pg_sql_suite},
+    {"pg_json", pg_json_suite},
+    {"pg_state", pg_state_suite},
+    {"pg_address", pg_address_suite},
     /* clang-format on */
 };
 

@@ -19,6 +19,8 @@ SUITE(fork);
 SUITE(value);
 SUITE(encode);
 SUITE(json);
+SUITE(column);
+SUITE(web);
 SUITE(address);
 SUITE(clock);
 SUITE(gate);
@@ -50,6 +52,10 @@ SUITE(store);
 SUITE(sentinel);
 SUITE(schema);
 SUITE(seam);
+SUITE(pg_sql);
+SUITE(pg_json);
+SUITE(pg_state);
+SUITE(pg_address);
 
 #undef SUITE
 

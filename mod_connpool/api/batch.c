@@ -9,7 +9,7 @@
 #include "config/upstream.h"
 #include "database/value.h"
 #include "mod_connpool.h"
-#include "work/batch.h"
+#include "work/batch/batch.h"
 
 #include <apr_hash.h>
 #include <apr_optional.h>

@@ -379,6 +379,7 @@ static int connpool_column_kind(connpool_call_t *call, int i)
     case CP_REAL:
         return CONNPOOL_REAL;
     case CP_TEXT:
+    case CP_JSON:
         return CONNPOOL_TEXT;
     case CP_BLOB:
         return CONNPOOL_BLOB;

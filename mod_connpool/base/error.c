@@ -14,6 +14,7 @@ apr_status_t cp_error_set(cp_error_t *err, cp_error_class_t cls,
     err->cls = cls;
     err->rv = rv;
     err->is_told = 0;
+    err->is_transient = 0;
     err->retry_after = 0;
     err->cause = cause;
     err->constraint = NULL;
@@ -36,6 +37,7 @@ void cp_error_clear(cp_error_t *err)
     err->cls = CP_ERR_NONE;
     err->rv = APR_SUCCESS;
     err->is_told = 0;
+    err->is_transient = 0;
     err->retry_after = 0;
     err->cause = "";
     err->constraint = NULL;

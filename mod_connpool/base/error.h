@@ -28,6 +28,8 @@ typedef struct cp_error_t {
     cp_error_class_t cls;
     apr_status_t rv;   /**< APR_SUCCESS when no system status applies */
     int is_told;       /**< the log has a line of it already */
+    int is_transient;  /**< nothing has happened, and the same may succeed if it
+                            is begun anew at once */
     int retry_after;   /**< seconds until it may be otherwise, 0: not known */
     const char *cause; /**< static; safe to show to clients */
     const char *constraint; /**< static: the kind that was violated, "unique",

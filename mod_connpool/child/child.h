@@ -29,7 +29,7 @@ typedef struct connpool_lock_t {
     apr_global_mutex_t *mutex;
 } connpool_lock_t;
 
-/** Has the writer a pool of its own, of one connection out of max=? */
+/** How many of max= make a pool of their own, for writes; 0: there is none. */
 int connpool_has_writer_apart(const struct connpool_database_t *db);
 
 /** One form of a database's pools; NULL where no server needs it. */

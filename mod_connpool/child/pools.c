@@ -68,28 +68,31 @@ static void make_database_pools(connpool_database_t *db, int is_pooled)
     cp_pool_stats_t *stats = cp_segment_pool(connpool_child.segment,
                                              connpool_child.slot, db->entry);
     cp_pool_config_t config = db->pool;
-    int is_split = connpool_has_writer_apart(db);
+    int writers = connpool_has_writer_apart(db);
 
     config.is_pooled = is_pooled;
     config.share = db->child->share;
-    if (is_split) {
+    if (writers) {
         cp_pool_config_t writer = config;
 
-        writer.members = "writer";
+        writer.members = writers > 1 ? "writers" : "writer";
         writer.is_writer = 1;
-        writer.max = 1;
+        writer.max = writers;
         writer.min = 0;
-        /* A write beside the queue would wait for the same lock. */
-        writer.overflow_max = 0;
+        if (driver->can & CP_CAN_SPLIT_WRITER) {
+            /* A write beside the queue would wait for the same lock. */
+            writer.overflow_max = 0;
+        }
         make_pool(&pools->writer, &writer, driver->writer, database, stats);
         config.members = "readers";
-        config.max--;
+        config.max -= writers;
+        config.min = config.min < config.max ? config.min : config.max;
     }
     make_pool(&pools->readers, &config,
-              is_split || db->facts.is_readonly ? driver->reader
-                                                : driver->writer,
+              writers || db->facts.is_readonly ? driver->reader
+                                               : driver->writer,
               database, stats);
-    if (!is_split && !db->facts.is_readonly) {
+    if (!writers && !db->facts.is_readonly) {
         pools->writer = pools->readers;
     }
 }

@@ -10,6 +10,7 @@
 #include "child/child.h"
 #include "config/database.h"
 #include "config/query.h"
+#include "config/reply/columns.h"
 #include "database/database.h"
 #include "pool/driver.h"
 #include "pool/pool.h"
@@ -65,7 +66,9 @@ static void note_result(const connpool_query_t *query, const cp_error_t *err)
 static void verify_query(connpool_query_t *query, void *baton)
 {
     const look_t *look = baton;
-    cp_statement_t *statement;
+    const cp_database_driver_t *driver = look->database->driver;
+    connpool_columns_t columns = {.driver = driver, .reply = &query->reply};
+    apr_status_t rv;
     cp_error_t err;
 
     if (query->database != look->database
@@ -73,15 +76,14 @@ static void verify_query(connpool_query_t *query, void *baton)
         return;
     }
     set(&connpool_query_stats(query)->is_known, 1);
-    if (look->database->driver->prepare(
-            look->conn, query->page ? query->page->next[0]->sql : query->sql,
-            &statement, &err)
-        != APR_SUCCESS) {
-        note_result(query, &err);
-        return;
+    rv = driver->prepare(look->conn,
+                         query->page ? query->page->next[0]->sql : query->sql,
+                         &columns.statement, &err);
+    if (rv == APR_SUCCESS) {
+        rv = connpool_columns_check(&columns, &err);
+        driver->finish(columns.statement);
     }
-    look->database->driver->finish(statement);
-    note_result(query, NULL);
+    note_result(query, rv == APR_SUCCESS ? NULL : &err);
 }
 
 static apr_status_t open_with(look_t *look, const cp_driver_t *driver,

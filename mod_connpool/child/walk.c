@@ -64,8 +64,15 @@ void connpool_each_driver(connpool_each_driver_fn fn, void *baton)
 
 int connpool_has_writer_apart(const connpool_database_t *db)
 {
-    return !db->facts.is_readonly && db->pool.max > 1
-           && db->driver->can & CP_CAN_SPLIT_WRITER;
+    int writers = db->facts.writers;
+
+    if (db->facts.is_readonly || db->pool.max <= 1) {
+        return 0;
+    }
+    if (writers == 0) {
+        return (db->driver->can & CP_CAN_SPLIT_WRITER) != 0;
+    }
+    return writers < db->pool.max ? writers : db->pool.max - 1;
 }
 
 typedef struct pool_walk_t {

@@ -146,7 +146,7 @@ static const char *complete_query(apr_pool_t *p, connpool_server_t *sc,
 static int shows_names(const connpool_query_t *query)
 {
     return query->format != CP_FORMAT_ARRAYS
-           && query->format != CP_FORMAT_VALUE;
+           && !cp_format_is_value(query->format);
 }
 
 static void warn_nameless(const connpool_query_t *query)

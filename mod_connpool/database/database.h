@@ -36,12 +36,11 @@
  *
  * A transaction has one statement or thousands, mostly of equal texts: between
  * `begin` and its end each is prepared, bound, stepped to its end and finished
- * before the next one. The first that fails is the last: only `rollback`
- * follows, so it does not matter what the database makes of a transaction in
- * which a statement has failed. `commit` may fail for what the statements have
- * deferred, as a foreign key: nothing of them is left then, and the constraint
- * is told as by a step. A `result` is of its own statement, not of those before
- * it. */
+ * before the next one. Behind the first that fails comes only `rollback`: what
+ * the database makes of such a transaction does not matter. `commit` may fail
+ * for what the statements have deferred, as a foreign key: nothing of them is
+ * left then, and the constraint is told as by a step. A `result` is of its own
+ * statement, not of those before it. */
 #ifndef CP_DATABASE_H
 #define CP_DATABASE_H
 
@@ -164,8 +163,7 @@ typedef struct cp_database_driver_t {
     const cp_driver_t *writer;
     /** SQL that reads a row of any database. */
     const char *probe;
-    /** Why a connection is closed that is not current, or whose database was
-     * replaced. */
+    /** Why a connection is closed that is not current any more. */
     const char *outdated;
 
     /* --- a connection --- */
@@ -207,9 +205,11 @@ typedef struct cp_database_driver_t {
                          const cp_value_t *value, cp_error_t *err);
     /** APR_SUCCESS: a row. APR_EOF: no more, and a write is done. Else err. */
     apr_status_t (*step)(cp_statement_t *st, cp_error_t *err);
-    /** 0: it has no rows. Valid after the first step. */
+    /** 0: it has no rows. Once prepared, and anew after the first step. */
     int (*columns)(cp_statement_t *st);
     const char *(*column_name)(cp_statement_t *st, int i);
+    /** As its table declares it ("BOOLEAN"), or NULL. May be left out. */
+    const char *(*column_type)(cp_statement_t *st, int i);
     /** The current row, a value per column. */
     void (*row)(cp_statement_t *st, cp_value_t *values);
     /** Would it write? */

@@ -253,6 +253,19 @@ int cp_connection_adopt(cp_pool_t *pool, cp_connection_t *conn,
     return cp_slot_find(pool, visit_adopt, &adoption);
 }
 
+static int is_alive(cp_pool_t *pool, const cp_connection_t *conn,
+                    cp_clock_t now, cp_clock_t deadline)
+{
+    const cp_driver_t *driver = pool->driver;
+
+    if (now - conn->last_used >= pool->config.check) {
+        return driver->check(pool->driver_ctx, conn->handle, deadline)
+               == APR_SUCCESS;
+    }
+    return !driver->glance
+           || driver->glance(pool->driver_ctx, conn->handle) == APR_SUCCESS;
+}
+
 void cp_connection_weed_out(cp_pool_t *pool, cp_connection_t *conn,
                             cp_clock_t deadline)
 {
@@ -264,9 +277,7 @@ void cp_connection_weed_out(cp_pool_t *pool, cp_connection_t *conn,
         cp_connection_close(pool, conn, reason);
         return;
     }
-    if (now - conn->last_used < pool->config.check
-        || pool->driver->check(pool->driver_ctx, conn->handle, deadline)
-               == APR_SUCCESS) {
+    if (is_alive(pool, conn, now, deadline)) {
         return;
     }
     /* The others that lie idle are as old: do not test them one by one. */

@@ -132,6 +132,9 @@ static int send_problem(request_rec *r, int status, const char *detail,
     connpool_json_put(&buf, "\n");
     r->status = status;
     r->status_line = NULL;
+    /* What was to be sent instead. */
+    apr_table_unset(r->headers_out, "Content-Encoding");
+    apr_table_unset(r->headers_out, "Content-Disposition");
     connpool_add_server_timing(r);
     if (status == HTTP_SERVICE_UNAVAILABLE) {
         apr_table_setn(r->headers_out, "Retry-After", RETRY_AFTER);

@@ -10,8 +10,8 @@
 #include "config/upstream.h"
 #include "request/output.h"
 #include "serve/serve.h"
-#include "work/batch.h"
-#include "work/transaction.h"
+#include "work/batch/batch.h"
+#include "work/batch/transaction.h"
 
 #include <apr_hash.h>
 #include <apr_strings.h>

@@ -9,8 +9,9 @@
 #include "request/input.h"
 #include "request/output.h"
 #include "request/page/turn.h"
+#include "serve/reply.h"
 #include "serve/serve.h"
-#include "work/batch.h"
+#include "work/batch/batch.h"
 
 #include <jansson.h>
 
@@ -289,6 +290,7 @@ static int is_allowed(input_t *in, connpool_item_t *item)
 {
     apr_int64_t wanted = AP_METHOD_BIT
                          << (item->query->is_write ? M_POST : M_GET);
+    const char *unread;
 
     if (!(item->query->methods & (wanted | (AP_METHOD_BIT << M_POST)))) {
         connpool_item_refuse(item, HTTP_METHOD_NOT_ALLOWED, APR_EACCES,
@@ -302,6 +304,12 @@ static int is_allowed(input_t *in, connpool_item_t *item)
     if (item->query->is_write && connpool_is_cross_site(in->r)) {
         connpool_item_refuse(item, HTTP_FORBIDDEN, APR_EACCES,
                              "Another site's page may not write here.", NULL);
+        return 0;
+    }
+    unread = connpool_unread_condition(in->r, item->query);
+    if (unread) {
+        connpool_item_refuse(item, HTTP_PRECONDITION_FAILED, APR_EACCES, unread,
+                             NULL);
         return 0;
     }
     return 1;

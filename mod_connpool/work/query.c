@@ -92,15 +92,28 @@ static apr_status_t begin_run(connpool_run_t *run, const cp_value_t *values,
     return bind_all(run, values, err);
 }
 
+static int has_client_gone(void *baton)
+{
+    return connpool_client_is_gone(baton);
+}
+
 static cp_limit_t limit_of(request_rec *r, const connpool_query_t *query,
-                           cp_clock_t started)
+                           const connpool_run_t *run)
 {
     cp_meanwhile_t meanwhile = cp_meanwhile_get();
-    cp_clock_t deadline = cp_clock_add(started, query->timeout);
+    cp_clock_t deadline = run->latest
+                              ? run->latest
+                              : cp_clock_add(run->started, query->timeout);
     cp_clock_t latest = connpool_account(r)->query_deadline;
 
-    return (cp_limit_t){latest && latest < deadline ? latest : deadline,
-                        meanwhile.fn, meanwhile.baton};
+    return (cp_limit_t){
+        .deadline = latest && latest < deadline ? latest : deadline,
+        .meanwhile = meanwhile.fn,
+        .baton = meanwhile.baton,
+        /* For a collected answer others may wait, too. */
+        .is_gone = connpool_query_is_collected(query) ? NULL : has_client_gone,
+        .gone_baton = r,
+    };
 }
 
 /* Whose leak it would be. SQL of another module has no name, NULL: its request
@@ -151,7 +164,7 @@ apr_status_t connpool_run_open(connpool_run_t *run, request_rec *r,
     run->asked = cp_clock_now();
     rv = hold_connection(run, err);
     run->started = cp_clock_now();
-    run->limit = limit_of(r, query, run->started);
+    run->limit = limit_of(r, query, run);
     if (rv == APR_SUCCESS) {
         rv = begin_run(run, values, err);
     }
@@ -196,6 +209,13 @@ static int is_success(apr_status_t rv)
     return rv == APR_SUCCESS || rv == APR_EOF;
 }
 
+/* Its answer will say that nothing was done: then nothing is, by triggers
+ * neither. */
+static int is_given_up(const connpool_run_t *run)
+{
+    return run->is_idle && run->query->reply.none >= 400;
+}
+
 apr_status_t connpool_run_end_write(connpool_run_t *run, apr_status_t rv,
                                     cp_error_t *err)
 {
@@ -205,7 +225,7 @@ apr_status_t connpool_run_end_write(connpool_run_t *run, apr_status_t rv,
     cp_error_t ignored;
 
     driver->limit(conn, &run->limit);
-    if (!is_success(rv)) {
+    if (!is_success(rv) || is_given_up(run)) {
         if (run->is_nested) {
             driver->unnest(conn, 0, &ignored);
         }
@@ -319,6 +339,7 @@ apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
                           && !run->driver->depends(run->statement);
         if (run->query->is_write && rv == APR_EOF) {
             run->driver->result(run->statement, &run->result);
+            run->is_idle = run->rows == 0 && run->result.changes == 0;
         }
         run->driver->finish(run->statement);
         run->statement = NULL;

@@ -443,6 +443,7 @@ const cp_database_driver_t script_driver = {
     .step = script_step,
     .columns = script_columns,
     .column_name = script_column_name,
+    .column_type = script_column_type,
     .row = script_row,
     .writes = script_writes,
     .result = script_result,

@@ -66,6 +66,7 @@ struct cp_statement_t {
     unsigned seen;             /* CP_SEEN_ bits */
     cp_value_t *bound;         /* values of its parameters, from 0 */
     int parameters;
+    sqlite3_int64 hidden_rowid; /* of who wrote before; 0: none */
 };
 
 /* What a statement does, the triggers that it fires included. */

@@ -217,6 +217,7 @@ static void limit(cp_connection_t *conn, const cp_limit_t *l)
 {
     cp_guard_set_deadline(&conn->guard, l->deadline);
     conn->guard.meanwhile = (cp_meanwhile_t){l->meanwhile, l->baton};
+    cp_guard_set_gone(&conn->guard, l->is_gone, l->gone_baton);
 }
 
 static void *native(cp_connection_t *conn)
@@ -428,6 +429,7 @@ const cp_database_driver_t cp_sqlite_driver = {
     .step = cp_statement_step,
     .columns = cp_statement_columns,
     .column_name = cp_statement_column_name,
+    .column_type = cp_statement_column_type,
     .row = cp_statement_row,
     .writes = is_writing,
     .result = result,

@@ -457,6 +457,10 @@ static apr_status_t fail(cp_sqlite_conn_t *conn, int rc, const char *doing,
         outcome.cls = CP_ERR_CANCELLED;
         outcome.cause = "the server is stopping";
     }
+    else if (outcome.cls == CP_ERR_DEADLINE && conn->guard.is_abandoned) {
+        outcome.cls = CP_ERR_CANCELLED;
+        outcome.cause = "nobody waits for the answer";
+    }
     if (is_foreign_schema(rc, message)) {
         outcome.cause = "the schema asks for what this SQLite does not have";
         outcome.is_broken = 0;
@@ -498,7 +502,7 @@ apr_status_t cp_sqlite_fail_run(cp_sqlite_conn_t *conn, int rc, cp_error_t *err)
 int cp_sqlite_is_late(cp_sqlite_conn_t *conn, int rc, cp_error_t *err)
 {
     if (conn->is_broken || !cp_guard_is_over(&conn->guard, cp_clock_now())
-        || cp_sqlite_is_stopping(conn->db)) {
+        || conn->guard.is_abandoned || cp_sqlite_is_stopping(conn->db)) {
         return 0;
     }
     if ((rc & 0xff) == SQLITE_BUSY || (rc & 0xff) == SQLITE_LOCKED) {

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "config/database.h"
 #include "config/query.h"
+#include "config/reply/columns.h"
 #include "config/upstream.h"
 #include "database/database.h"
 #include "http/upstream/upstream.h"
@@ -100,6 +101,27 @@ static void look_at_statement(const cp_database_driver_t *driver,
     }
 }
 
+/* Those that the query's keys speak of. What cannot be prepared was told. */
+static void look_at_columns(const cp_database_driver_t *driver,
+                            cp_connection_t *conn,
+                            const connpool_query_t *query,
+                            const cp_findings_t *to)
+{
+    connpool_columns_t columns = {.driver = driver, .reply = &query->reply};
+    cp_error_t err;
+
+    if (driver->prepare(conn,
+                        query->page ? query->page->first->sql : query->sql,
+                        &columns.statement, &err)
+        != APR_SUCCESS) {
+        return;
+    }
+    if (connpool_columns_check(&columns, &err) != APR_SUCCESS) {
+        cp_finding_add(to, CP_SEVERITY_ERROR, "prepare", "%s", err.detail);
+    }
+    driver->finish(columns.statement);
+}
+
 static void look_at_query(const cp_database_driver_t *driver,
                           cp_connection_t *conn, const connpool_query_t *query,
                           const cp_findings_t *to)
@@ -116,6 +138,9 @@ static void look_at_query(const cp_database_driver_t *driver,
     }
     else {
         look_at_statement(driver, conn, query->sql, to);
+    }
+    if (conn) {
+        look_at_columns(driver, conn, query, to);
     }
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The items of a batch at work: fetches overlap in the loop while the calling
  * thread runs the queries, one after another. */
-#include "work/batch.h"
+#include "work/batch/batch.h"
 
 #include "glue.h"
 #include "answers/answer.h"
@@ -22,6 +22,7 @@
 #include "stats/stats.h"
 #include "work/cache.h"
 #include "work/fetch.h"
+#include "work/reply.h"
 
 #include <apr_strings.h>
 
@@ -427,6 +428,9 @@ void connpool_item_run(connpool_item_t *item, cp_clock_t deadline)
     rv = connpool_answer_query(batch->r, item->query, item->values,
                                &item->answer, &err);
     account->query_deadline = 0;
+    if (rv == APR_SUCCESS) {
+        rv = connpool_reply_decode(item->query, &item->answer, &err);
+    }
     if (rv != APR_SUCCESS) {
         fail(item, &err);
     }

@@ -5,7 +5,7 @@
  * of rows that are undone later, and no lock is held for longer than the writes
  * need. Several databases follow each other, each with a transaction of its
  * own, so that nobody waits for one while he holds another. */
-#include "work/transaction.h"
+#include "work/batch/transaction.h"
 
 #include "glue.h"
 #include "base/clock.h"
@@ -21,7 +21,7 @@
 #include "stats/cell.h"
 #include "stats/segment.h"
 #include "stats/stats.h"
-#include "work/batch.h"
+#include "work/batch/batch.h"
 #include "work/query.h"
 
 #include <apr_strings.h>
@@ -162,8 +162,9 @@ static apr_status_t begin(transaction_t *t, cp_clock_t deadline,
     if (rv != APR_SUCCESS) {
         return rv;
     }
-    run->limit = (cp_limit_t){end_of(t, deadline), meanwhile.fn,
-                              meanwhile.baton};
+    run->limit = (cp_limit_t){.deadline = end_of(t, deadline),
+                              .meanwhile = meanwhile.fn,
+                              .baton = meanwhile.baton};
     conn = connpool_hold_connection(run->hold);
     run->driver->limit(conn, &run->limit);
     rv = connpool_run_begin_write(run, conn, err);
