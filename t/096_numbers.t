@@ -85,6 +85,11 @@ CONF
         vars => {UPSTREAM => $upstream->port, SHUT => $shut},
     );
     $server->make_sqlite('app', 'CREATE TABLE t(a)');
+    if ($server->mpm eq 'prefork') {
+        # Who holds one serves nobody else, and others have their own.
+        $upstream->stop;
+        plan skip_all => 'a child has one thread';
+    }
     $server->start;
     is($server->get('/one')->{status}, 200, 'served') for 1 .. 5;
     my $client = hold($server, 'app', 'read');

@@ -27,6 +27,7 @@ static const struct {
     {"stats", stats_suite},
     {"segment", segment_suite},
     {"succession", succession_suite},
+    {"error", error_suite},
     {"sqlite", sqlite_suite},
     {"http", http_suite},
     {"loop", loop_suite},

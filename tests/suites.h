@@ -30,6 +30,7 @@ SUITE(permits);
 SUITE(stats);
 SUITE(segment);
 SUITE(succession);
+SUITE(error);
 SUITE(condition);
 SUITE(recent);
 SUITE(state);

@@ -53,6 +53,13 @@ apr_status_t cp_error_memory(cp_error_t *err, const char *what);
 
 void cp_error_clear(cp_error_t *err);
 
+/** Write into the buffer what the detail says beyond what a line of the log has
+ * said before it: `what`, with which it may begin, and the cause. It begins
+ * with
+ * ": ", or is "". Returns the buffer. */
+const char *cp_error_more(const cp_error_t *err, const char *what, char *buffer,
+                          size_t size);
+
 /** Lower-case word of the class for logs and metrics: "deadline", ... */
 const char *cp_error_class_name(cp_error_class_t cls);
 

@@ -72,9 +72,12 @@ void cp_pool_count_idle(cp_pool_t *pool, int delta)
 
 static void remember_error(cp_pool_t *pool, const cp_error_t *err)
 {
+    char more[sizeof(err->detail) + 2];
+
+    cp_error_more(err, "", more, sizeof(more));
     pthread_mutex_lock(&pool->error_lock);
-    apr_snprintf(pool->last_error, sizeof(pool->last_error), "%s: %s",
-                 err->cause, err->detail);
+    apr_snprintf(pool->last_error, sizeof(pool->last_error), "%s%s", err->cause,
+                 more);
     pthread_mutex_unlock(&pool->error_lock);
 }
 
@@ -94,7 +97,7 @@ static void show_down(cp_pool_t *pool, int is_down)
 static void note_open_failure(cp_pool_t *pool, const cp_error_t *err)
 {
     uint64_t suppressed;
-    char tail[64];
+    char tail[64], more[sizeof(err->detail) + 2];
 
     cp_stats_add(&pool->stats->create_failures, 1);
     cp_stats_add(&pool->stats->failures[err->cls], 1);
@@ -104,8 +107,8 @@ static void note_open_failure(cp_pool_t *pool, const cp_error_t *err)
     if (cp_log_allowed(&pool->open_log, COMPLAINT_EVERY, &suppressed)) {
         __atomic_store_n(&pool->is_down_logged, 1, __ATOMIC_RELAXED);
         cp_log(CP_LOG_MARK, CP_LOG_ERROR, err->rv,
-               "pool '%s': cannot open a connection: %s: %s%s",
-               pool->config.name, err->cause, err->detail,
+               "pool '%s': cannot open a connection: %s%s%s", pool->config.name,
+               err->cause, cp_error_more(err, "", more, sizeof(more)),
                cp_log_repeats(tail, sizeof(tail), suppressed));
     }
 }

@@ -167,6 +167,7 @@ void connpool_complain(request_rec *r, const char *what, const cp_error_t *err,
                        cp_log_limit_t *complaints)
 {
     uint64_t suppressed = 0;
+    char more[sizeof(err->detail) + 2];
     int is_ours = err->cls == CP_ERR_REFUSED
                   || (connpool_status_of(err->cls) >= 500 && !err->is_told
                       && err->cls != CP_ERR_CAPACITY /* the pool has told */
@@ -178,8 +179,9 @@ void connpool_complain(request_rec *r, const char *what, const cp_error_t *err,
                     : APLOG_DEBUG;
 
     ap_log_rerror(APLOG_MARK, level, err->rv == APR_EGENERAL ? 0 : err->rv, r,
-                  "%s: %s (%s): %s%s", what, err->cause,
-                  cp_error_class_name(err->cls), err->detail,
+                  "%s: %s (%s)%s%s", what, err->cause,
+                  cp_error_class_name(err->cls),
+                  cp_error_more(err, what, more, sizeof(more)),
                   connpool_suppressed(r->pool, suppressed));
 }
 

@@ -423,6 +423,7 @@ static int finish_fetch(fetch_t *fetch, apr_status_t rv, const cp_error_t *err)
     request_rec *r = fetch->r;
     const char *what = apr_psprintf(r->pool, "upstream '%s'",
                                     fetch->upstream->name);
+    char more[sizeof(err->detail) + 2];
 
     if (rv == APR_SUCCESS && fetch->is_done) {
         return connpool_condition_answer(r, r->status);
@@ -460,9 +461,10 @@ static int finish_fetch(fetch_t *fetch, apr_status_t rv, const cp_error_t *err)
         return connpool_problem_of(r, what, &mapped,
                                    fetch->upstream->complaints);
     }
-    ap_log_rerror(
-        APLOG_MARK, err->cls == CP_ERR_CANCELLED ? APLOG_INFO : APLOG_ERR, 0, r,
-        "%s: the answer is cut: %s: %s", what, err->cause, err->detail);
+    ap_log_rerror(APLOG_MARK,
+                  err->cls == CP_ERR_CANCELLED ? APLOG_INFO : APLOG_ERR, 0, r,
+                  "%s: the answer is cut: %s%s", what, err->cause,
+                  cp_error_more(err, what, more, sizeof(more)));
     connpool_stream_cut(r);
     return OK;
 }

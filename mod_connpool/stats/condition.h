@@ -24,7 +24,8 @@ typedef struct cp_condition_t {
     uint64_t high_since;  /**< utilisation over 90 % since (us); 0: it is not */
     uint64_t fallbacks;   /**< seen so far */
     uint64_t fallback_at; /**< when the last one was seen (us); 0: never */
-    uint64_t is_unopened; /**< nothing could be opened when last known */
+    uint64_t is_unopened; /**< nothing could be opened, or a query not be
+                             prepared, when last known */
     uint64_t looks;       /**< ever; the last ones can be read */
     cp_look_t look[CP_LOOKS];
 } cp_condition_t;
@@ -36,7 +37,8 @@ typedef struct cp_observation_t {
     uint64_t fallbacks; /**< total so far */
     uint64_t tried;     /**< likewise: all who asked */
     uint64_t refused;   /**< likewise: those who got nothing */
-    int is_unopened;    /**< nothing is open, and nothing can be opened */
+    int is_unopened;    /**< nothing is open, and nothing can be opened; of a
+                             query: it cannot be prepared */
 } cp_observation_t;
 
 void cp_condition_observe(cp_condition_t *condition,

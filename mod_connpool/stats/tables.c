@@ -161,6 +161,7 @@ static const cp_metric_t query_rows[] = {
     ROW(query, bypassed, COUNTER, .json = "bypassed",
         .family = "connpool_cache_bypassed",
         .help = "Requests that did not look, for they had credentials."),
+    ROW(query, broken, COUNTER, .flow = CP_FLOW_PART),
     ROW(query, unprepared, GAUGE),
     ROW(query, is_known, GAUGE),
     ROW(query, count, COUNTER, .flow = CP_FLOW_WHOLE, .json = "count"),

@@ -71,12 +71,14 @@ static apr_status_t begin_run(connpool_run_t *run, const cp_value_t *values,
 
     run->driver->limit(conn, &run->limit);
     if (run->query->is_write) {
+        run->is_run = 1;
         rv = connpool_transaction_has(run->r, run->hold)
                  ? APR_SUCCESS
                  : connpool_run_begin_write(run, conn, err);
     }
     if (rv == APR_SUCCESS) {
         rv = run->driver->prepare(conn, run->query->sql, &run->statement, err);
+        run->is_run = rv == APR_SUCCESS;
     }
     if (rv != APR_SUCCESS) {
         return rv;
@@ -306,6 +308,7 @@ static void count_run(connpool_run_t *run, apr_status_t rv,
     if (!is_success(rv)) {
         cp_stats_add(&stats->errors, 1);
         cp_stats_add(&stats->failures[err->cls], 1);
+        cp_stats_add(&stats->broken, run->is_run && err->cls == CP_ERR_STORAGE);
     }
     note_fitness(stats, rv, err);
     if (is_success(rv)) {

@@ -27,6 +27,7 @@ typedef struct connpool_run_t {
     cp_clock_t started;              /* with the connection */
     cp_clock_t latest;               /* 0, or when it must be done at last */
     cp_limit_t limit;
+    int is_run; /* the database could be opened, and the query be prepared */
     int in_transaction;
     int is_nested; /* its transaction lies within that of another */
     apr_int64_t rows;

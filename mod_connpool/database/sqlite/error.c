@@ -414,6 +414,33 @@ static const char *system_reason(const cp_sqlite_conn_t *conn, int rc)
 
 /* --- the error --- */
 
+/* Three words of the message that the cause has as well: it says nothing more.
+ */
+static int says_the_same(const char *cause, const char *message)
+{
+    char three[MESSAGE_SHOWN + 1];
+
+    for (const char *at = message; *at;) {
+        const char *end = at;
+        const char *next = strchr(at, ' ');
+
+        for (int words = 0; words < 3 && end; words++) {
+            end = strchr(end + (words > 0), ' ');
+            if (!end && words == 2) {
+                end = at + strlen(at);
+            }
+        }
+        if (end && (size_t)(end - at) < sizeof(three)) {
+            apr_cpystrn(three, at, (size_t)(end - at) + 1);
+            if (strcasestr(cause, three)) {
+                return 1;
+            }
+        }
+        at = next ? next + 1 : at + strlen(at);
+    }
+    return 0;
+}
+
 static apr_status_t fail(cp_sqlite_conn_t *conn, int rc, const char *doing,
                          int is_run, cp_error_t *err)
 {
@@ -451,11 +478,12 @@ static apr_status_t fail(cp_sqlite_conn_t *conn, int rc, const char *doing,
         explain_violation(err, rc, message);
     }
     hint_at(conn, rc, is_run, err, hint, sizeof(hint));
-    show(shown, sizeof(shown), message, MESSAGE_SHOWN);
+    show(shown, sizeof(shown),
+         says_the_same(err->cause, message) ? "" : message, MESSAGE_SHOWN);
     apr_snprintf(err->detail, sizeof(err->detail),
-                 "database '%s': %s%s%s%s%s%s (SQLite %d, %s)%s", config->name,
-                 is_opening ? "" : "cannot ", is_opening ? "" : doing,
-                 is_opening ? "" : ": ", shown, reason ? ": " : "",
+                 "database '%s'%s%s%s%s%s%s (SQLite %d, %s)%s", config->name,
+                 is_opening ? "" : ": cannot ", is_opening ? "" : doing,
+                 *shown ? ": " : "", shown, reason ? ": " : "",
                  reason ? reason : "", rc, config->path, hint);
     return APR_EGENERAL;
 }

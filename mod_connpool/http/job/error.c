@@ -111,8 +111,8 @@ apr_status_t cp_http_explain(const cp_job_t *job, const cp_upstream_t *upstream,
     if (is_address_refused(job)) {
         return cp_error_set(err, CP_ERR_REFUSED, APR_SUCCESS,
                             "the upstream's address is not allowed",
-                            "upstream '%s': address %s is not allowed "
-                            "(private= and plaintext= decide)",
+                            "upstream '%s': it is %s (private= and plaintext= "
+                            "decide)",
                             name, job->guard.address);
     }
     return cp_error_set(err, error->cls, APR_SUCCESS, error->cause,

@@ -12,6 +12,7 @@
 #include "report/lines/gather.h"
 #include "stats/cell.h"
 #include "stats/condition.h"
+#include "stats/recent/room.h"
 #include "stats/segment.h"
 #include "stats/state/standing.h"
 #include "stats/state/state.h"
@@ -173,6 +174,30 @@ static void judge_pool(const judging_t *j, connpool_pool_line_t *line)
 
 /* --- queries, upstreams --- */
 
+static void add_broken(const connpool_query_line_t *line, cp_clock_t now,
+                       cp_facts_t *facts)
+{
+    const cp_condition_t *condition = cp_room_condition(connpool_child.segment,
+                                                        line->entry);
+
+    if (condition && line->sum->broken > 0) {
+        facts->tried = line->sum->count;
+        facts->refused = line->sum->broken;
+        cp_condition_lately(condition, now, &facts->tried, &facts->refused);
+    }
+}
+
+/* While children are replaced nobody may have tried yet. */
+int connpool_status_is_unprepared(const connpool_query_line_t *line)
+{
+    const cp_condition_t *before = cp_room_condition(connpool_child.segment,
+                                                     line->entry);
+
+    return line->sum->unprepared > 0
+           || (line->sum->is_known == 0 && before
+               && cp_stats_get(&before->is_unopened) != 0);
+}
+
 static void judge_query(const judging_t *j, connpool_query_line_t *line)
 {
     cp_facts_t facts = {
@@ -180,13 +205,10 @@ static void judge_query(const judging_t *j, connpool_query_line_t *line)
         .children = (uint64_t)j->report->children,
     };
 
-    /* While children are replaced nobody may have tried yet. */
-    if (line->sum->is_known == 0) {
-        facts.lacking_children = cp_standing_level(cp_segment_standing(
-                                     connpool_child.segment, CP_SUBJECT_QUERY,
-                                     line->entry))
-                                 != CP_LEVEL_OK;
+    if (facts.lacking_children == 0) {
+        facts.lacking_children = connpool_status_is_unprepared(line) != 0;
     }
+    add_broken(line, j->now, &facts);
     judge(j, CP_SUBJECT_QUERY, line->entry, &facts, &line->verdict);
     note_failures(j, CP_SUBJECT_QUERY, line->entry, line->sum->failures,
                   &line->verdict);

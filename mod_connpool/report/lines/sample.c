@@ -8,6 +8,7 @@
 #include "report/lines/gather.h"
 #include "report/lines/judge.h"
 #include "report/lines/sample.h"
+#include "stats/cell.h"
 #include "stats/condition.h"
 #include "stats/recent/room.h"
 #include "stats/recent/trend.h"
@@ -39,6 +40,24 @@ static void observe_pool(const connpool_pool_line_t *line, cp_clock_t now)
 
     cp_condition_observe(
         cp_segment_condition(connpool_child.segment, line->entry), &seen, now);
+}
+
+static void observe_query(const connpool_query_line_t *line, cp_clock_t now)
+{
+    cp_condition_t *condition = cp_room_condition(connpool_child.segment,
+                                                  line->entry);
+    cp_observation_t seen = {
+        .tried = line->sum->count,
+        .refused = line->sum->broken,
+        .is_unopened = connpool_status_is_unprepared(line),
+    };
+
+    /* What nobody runs has no pages there. */
+    if (condition
+        && (seen.tried > 0 || seen.is_unopened
+            || cp_stats_get(&condition->is_unopened) != 0)) {
+        cp_condition_observe(condition, &seen, now);
+    }
 }
 
 static void observe_server(const connpool_status_t *report, cp_clock_t now)
@@ -77,6 +96,7 @@ static void observe(const connpool_status_t *report)
     }
     EACH_LINE(report->queries, connpool_query_line_t, line)
     {
+        observe_query(line, now);
         note_failures(CP_SUBJECT_QUERY, line->entry, line->sum->failures);
     }
     observe_server(report, now);

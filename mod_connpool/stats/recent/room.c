@@ -2,6 +2,7 @@
 #include "stats/recent/room.h"
 
 #include "base/clock.h"
+#include "stats/condition.h"
 #include "stats/histogram.h"
 #include "stats/recent/recent.h"
 #include "stats/recent/trend.h"
@@ -18,11 +19,16 @@ typedef struct pool_room_t {
     cp_trend_t trend;
 } pool_room_t;
 
-/* Of a query, an upstream, and all requests. */
+/* Of an upstream, and all requests; a query's begins with it. */
 typedef struct work_room_t {
     cp_recent_t us;
     cp_recent_t failed_us;
 } work_room_t;
+
+typedef struct query_room_t {
+    work_room_t work;
+    cp_condition_t condition;
+} query_room_t;
 
 /* A distribution in a struct of counters, and in the room. */
 typedef struct cp_timer_t {
@@ -63,6 +69,7 @@ void cp_room_lay_out(cp_segment_layout_t *layout)
         layout->rooms[kind] = sizeof(work_room_t);
     }
     layout->rooms[CP_ENTRY_POOL] = sizeof(pool_room_t);
+    layout->rooms[CP_ENTRY_QUERY] = sizeof(query_room_t);
 }
 
 static const cp_timer_t *find_timer(int kind, size_t offset)
@@ -102,6 +109,13 @@ cp_trend_t *cp_room_trend(cp_segment_t *seg, int pool)
     pool_room_t *room = cp_segment_room(seg, CP_ENTRY_POOL, pool);
 
     return room ? &room->trend : NULL;
+}
+
+cp_condition_t *cp_room_condition(cp_segment_t *seg, int query)
+{
+    query_room_t *room = cp_segment_room(seg, CP_ENTRY_QUERY, query);
+
+    return room ? &room->condition : NULL;
 }
 
 /* What a child counts of it. */

@@ -10,6 +10,7 @@
 #include "stats/recent/recent.h"
 #include "stats/recent/trend.h"
 
+struct cp_condition_t;
 struct cp_segment_layout_t;
 struct cp_segment_t;
 
@@ -26,6 +27,9 @@ int cp_room_has_recent(int kind, size_t offset);
 
 /** A pool's, or NULL. */
 cp_trend_t *cp_room_trend(struct cp_segment_t *seg, int pool);
+
+/** How the runs of a query have been, or NULL. */
+struct cp_condition_t *cp_room_condition(struct cp_segment_t *seg, int query);
 
 /** Mark all that are due of an entry; by who takes the second's sample. */
 void cp_room_mark(struct cp_segment_t *seg, int kind, int entry,

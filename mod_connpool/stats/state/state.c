@@ -107,6 +107,16 @@ static void say_refused(const cp_facts_t *f, char *text)
         cp_grouped(some, f->refused), cp_grouped(all, tried));
 }
 
+static void say_broken(const cp_facts_t *f, char *text)
+{
+    uint64_t tried = f->tried > f->refused ? f->tried : f->refused;
+    char some[CP_GROUPED_SIZE], all[CP_GROUPED_SIZE];
+
+    SAY(text,
+        "%s of %s runs of the last 30 seconds failed because of the database",
+        cp_grouped(some, f->refused), cp_grouped(all, tried));
+}
+
 static void say_failed(const cp_facts_t *f, char *text)
 {
     char some[CP_GROUPED_SIZE];
@@ -174,8 +184,10 @@ static const struct rule_t {
      "the breaker is open", NULL, 0},
     {POOL | UPSTREAM, is_silent, DEGRADED, "no answer",
      "the last fetch got no answer", NULL, 0},
+    {QUERY, is_mostly_refused, DOWN, "storage", NULL, say_broken, 0},
     {QUERY, is_lacking, DEGRADED, "unprepared", "it cannot be prepared", NULL,
      0},
+    {QUERY, is_refused, DEGRADED, "storage", NULL, say_broken, 0},
     {LOOP, is_lacking, DEGRADED, "lost", NULL, say_loops, 0},
     {MEMORY, is_above_bound, DEGRADED, "bound", NULL, say_memory, 0},
     {CACHE, is_refused, DEGRADED, "no answer", NULL, say_failed, 0},
