@@ -313,17 +313,17 @@ const char *cp_params_option(apr_pool_t *p, const char *word, const char **pkey,
 /* From the right. */
 const char *cp_grouped(char text[CP_GROUPED_SIZE], uint64_t value)
 {
-    char *end = text + CP_GROUPED_SIZE - 1;
+    int at = CP_GROUPED_SIZE - 1;
     int digits = 0;
 
-    *end = '\0';
+    text[at] = '\0';
     do {
         if (digits > 0 && digits % 3 == 0) {
-            *--end = ',';
+            text[--at] = ',';
         }
-        *--end = (char)('0' + value % 10);
+        text[--at] = (char)('0' + value % 10);
         value /= 10;
         digits++;
     } while (value > 0);
-    return end;
+    return text + at;
 }
