@@ -10,7 +10,7 @@ example=$(cd "$(dirname "$0")/../conf/examples/$1" && pwd)
 directory=$(cd "$2" && pwd)
 
 # Its name stands in the configuration.
-name=$(sed -n 's/^ConnPoolDatabase .*sqlite:.*\/\([a-z.]*\)".*/\1/p' "$example/httpd.conf" "$example"/others.conf 2>/dev/null | head -n 1)
+name=$(sed -n 's/^ *ConnPoolDatabase .*sqlite:.*\/\([a-z.]*\)".*/\1/p' "$example/httpd.conf" "$example"/others.conf 2>/dev/null | head -n 1)
 [ -n "$name" ] || {
     echo "make-example: $example/httpd.conf names no database" >&2
     exit 1

@@ -426,7 +426,7 @@ sub run_demo {
 
 subtest 'make run' => sub {
     my (undef, $dry) = command('make', '-s', '-n', '-C', root_dir(), 'run', 'EXAMPLE=tiles', 'PORT=8123');
-    like($dry, qr/PORT='8123' EXAMPLE='tiles' exec scripts\/run-demo\.sh/, 'the example is handed on');
+    like($dry, qr/PORT='8123' DATABASE='' EXAMPLE='tiles' exec scripts\/run-demo\.sh/, 'the example is handed on');
     (undef, $dry) = command('make', '-s', '-n', '-C', root_dir(), 'run');
     like($dry, qr/EXAMPLE='calendar'/, 'the calendar is the default');
 
