@@ -102,14 +102,14 @@ subtest 'the breaker of a URL' => sub {
         await(
             sub {
                 $server->get('/app/hello');
-                return (metric('connpool_http_breaker_state{pool="app#1"}') // 0)
-                    == 2;
+                return (metric('connpool_http_breaker_state{pool="app#1",state="open"}') // 0)
+                    == 1;
             },
             10
         ),
         'as a metric'
     );
-    is(metric('connpool_http_breaker_state{pool="app#2"}'), 0, 'by name');
+    is(metric('connpool_http_breaker_state{pool="app#2",state="closed"}'), 1, 'by name');
     ok(
         await(
             sub {
