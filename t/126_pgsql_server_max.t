@@ -1,0 +1,106 @@
+#!/usr/bin/perl
+# SPDX-License-Identifier: Apache-2.0
+# MPM: event
+# server-max= as PostgreSQL sees it: no more backends than that once those that
+# end have ended, also after a storm of kills, and no permit is lost to the dead.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use ConnPoolTest qw(await parallel slowness);
+use PostgresTest qw(pgsql_module);
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $LIMIT = 5;
+
+my $pg = PostgresTest->new->start;
+$pg->sql('CREATE TABLE note(id serial PRIMARY KEY, t text)');
+
+my $server = ConnPoolTest->new(
+    children => 4,
+    threads  => 8,
+    load     => {pgsql_module()},
+    conf     => <<"CONF");
+ConnPoolDatabase app "postgresql:@{[$pg->dsn]}" max=4 server-max=$LIMIT acquire=20s timeout=20s
+ConnPoolQuery one app "SELECT 1 AS one" format=value
+ConnPoolQuery nap app "SELECT pg_sleep(0.01)" format=value
+ConnPoolQuery add app "INSERT INTO note(t) VALUES (:t) RETURNING id" write=on format=value
+ConnPoolParam add t text required
+<Location "/one">
+SetHandler connpool-query
+ConnPoolServe one
+</Location>
+<Location "/nap">
+SetHandler connpool-query
+ConnPoolServe nap
+</Location>
+<Location "/add">
+SetHandler connpool-query
+ConnPoolServe add
+</Location>
+CONF
+$server->start;
+
+# Of the module: not the one that asks, nor the server's own processes.
+my $COUNT = q{SELECT count(*) FROM pg_stat_activity
+    WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()};
+
+sub backends {
+    return $pg->sql($COUNT) + 0;
+}
+
+subtest 'children that go on' => sub {
+    my @bad = parallel(12, sub {
+        my ($i) = @_;
+        return scalar grep {
+            ($i % 3 ? $server->get($_ % 2 ? '/one' : '/nap')
+                : $server->post('/add', content => {t => "$i-$_"}))->{status} != 200
+        } 1 .. 25;
+    });
+    is_deeply(\@bad, [(0) x 12], 'all are answered');
+    # A backend ends a moment after its connection.
+    ok(await(sub { backends() <= $LIMIT }, 20, 'backends go'), 'no more than may be');
+    is($pg->sql('SELECT count(*) FROM note') + 0, 100, 'every write is there once');
+};
+
+subtest 'a storm of kills' => sub {
+    $server->allow_log(qr/exit signal Killed/);
+    $server->allow_log(qr/AH10392: children are killed successively/);
+    my @found = parallel(10, sub {
+        my ($i) = @_;
+        my $end = time + 4 * slowness();
+        if ($i == 0) {
+            my $kills = 0;
+            while (time < $end) {
+                my @children = $server->children;
+                kill 'KILL', $children[rand @children] and $kills++ if @children;
+                sleep 0.15;
+            }
+            return $kills;
+        }
+        my ($answered, $wrong) = (0, 0);
+        while (time < $end) {
+            my $status = $server->get('/one', timeout => 30 * slowness())->{status};
+            $answered++ if $status == 200;
+            # 599: its child was killed.
+            $wrong++ if $status != 200 && $status != 599;
+        }
+        return "$answered $wrong";
+    });
+    my $kills = shift @found;
+    cmp_ok($kills, '>=', 10, 'children were killed');
+    cmp_ok((split / /)[0], '>', 0, 'clients were answered all the same') for @found;
+    is(scalar(grep { (split / /)[1] } @found), 0, 'and nobody was refused');
+    # A backend notices the end of its client when it next reads.
+    ok(await(sub { backends() <= $LIMIT }, 20, 'backends go'), 'no more than may be');
+    # All permits are there: as many can be open as before.
+    my @all = parallel(12, sub { return scalar grep { $server->get('/nap')->{status} != 200 } 1 .. 20 });
+    is_deeply(\@all, [(0) x 12], 'none is lost');
+    my $pool = $server->status_json->{pools}[0];
+    cmp_ok($pool->{open}, '<=', $LIMIT, 'as the report says');
+};
+
+$server->done;
+done_testing;
