@@ -14,6 +14,7 @@
 #include "database/database.h"
 #include "pool/driver.h"
 #include "pool/pool.h"
+#include "pool/wait/share.h"
 #include "stats/cell.h"
 #include "stats/segment.h"
 #include "stats/state/standing.h"
@@ -42,10 +43,16 @@ static void note_result(const connpool_query_t *query, const cp_error_t *err)
 {
     uint64_t *unprepared = &connpool_query_stats(query)->unprepared;
     int is_bad = err != NULL;
-    int was_bad = __atomic_exchange_n(unprepared, (uint64_t)is_bad,
-                                      __ATOMIC_RELAXED)
-                  != 0;
+    int was_bad;
 
+    /* What was interrupted tells nothing. */
+    if (is_bad
+        && __atomic_load_n(&connpool_child.is_stopping, __ATOMIC_RELAXED)) {
+        return;
+    }
+    was_bad = __atomic_exchange_n(unprepared, (uint64_t)is_bad,
+                                  __ATOMIC_RELAXED)
+              != 0;
     if (is_bad) {
         cp_standing_note_error(cp_segment_standing(connpool_child.segment,
                                                    CP_SUBJECT_QUERY,
@@ -140,20 +147,30 @@ static void show(const look_t *look)
     set(&stats_of(db)->is_known, 1);
 }
 
-/* is_final: what is in the way now stands in the way. */
-static void verify_database(look_t *look, int is_final, cp_error_t *err)
+/* With server-max= the look's connection needs a permit, too: while others have
+ * them all, it waits for a later round.
+ * is_final: what is in the way now stands in the way.
+ * @return whether it was looked at all */
+static int verify_database(look_t *look, int is_final, cp_error_t *err)
 {
     connpool_db_child_t *child = look->database->child;
 
+    if (child->share && !cp_share_try(child->share)) {
+        return 0;
+    }
     if (open_any(look, err) == APR_SUCCESS) {
         connpool_each_query(verify_query, look);
         look->driver->close(child->database, look->conn);
         child->is_verified = look->can_write
                              || look->database->facts.is_readonly;
     }
+    if (child->share) {
+        cp_share_give(child->share);
+    }
     if (child->is_verified || is_final) {
         show(look);
     }
+    return 1;
 }
 
 /* --- at first --- */
@@ -168,16 +185,17 @@ static void verify_first(connpool_database_t *db, void *baton)
     round_t *round = baton;
     look_t look = {.database = db, .deadline = cp_clock_after(db->timeout)};
     cp_error_t err;
+    int has_looked;
 
     if (!db->child || db->child->is_verified) {
         return;
     }
-    verify_database(&look, round->is_last, &err);
+    has_looked = verify_database(&look, round->is_last, &err);
     if (db->child->is_verified) {
         return;
     }
     round->has_failed = 1;
-    if (round->is_last) {
+    if (round->is_last && has_looked) {
         ap_log_error(APLOG_MARK, APLOG_ERR, 0, db->server, "%s: %s", err.cause,
                      err.detail);
     }
