@@ -8,6 +8,7 @@ CC      := gcc
 endif
 BUILD   ?= build
 PORT    ?= 8080
+EXAMPLE ?= calendar
 DESTDIR ?=
 PROVE   ?= prove
 JOBS    ?= 2
@@ -15,19 +16,27 @@ FUZZ_CC ?= clang
 FUZZ_SECONDS ?= 60
 
 # The core links without httpd: the unit tests are made of it.
-CORE_FOLDERS := base base/bytes stats stats/state pool pool/rate pool/wait database database/sqlite \
-                database/sqlite/text database/sqlite/guard http http/upstream http/job \
-                answers answers/shared
-SOURCES      := $(sort $(shell find mod_connpool -name '*.c'))
+CORE_FOLDERS := base base/bytes base/origin stats stats/state stats/parent stats/recent \
+                pool pool/rate pool/wait database database/sqlite database/sqlite/text \
+                database/sqlite/guard database/sqlite/inspect http http/upstream \
+                http/upload http/job answers answers/shared answers/web
+# PostgreSQL's driver, a module of its own: made where libpq is, of its folders
+# and what it uses of base/. The unit tests have it, too.
+PGSQL_FOLDERS := database/pgsql database/pgsql/text database/pgsql/session database/pgsql/statement
+PGSQL_SOURCES := $(sort $(wildcard $(PGSQL_FOLDERS:%=mod_connpool/%/*.c))) mod_connpool/mod_connpool_pgsql.c
+PGSQL_BASE    := $(addprefix mod_connpool/base/,clock.c error.c log.c thread.c bytes/buffer.c bytes/hash.c bytes/utf8.c)
+SOURCES      := $(filter-out $(PGSQL_SOURCES),$(sort $(shell find mod_connpool -name '*.c')))
 CORE         := $(sort $(wildcard $(CORE_FOLDERS:%=mod_connpool/%/*.c)))
+PGSQL_CORE   := $(filter-out mod_connpool/mod_connpool_pgsql.c,$(PGSQL_SOURCES))
 TEST_SOURCES := $(wildcard tests/*.c) $(sort $(wildcard $(CORE_FOLDERS:%=tests/%/*.c))) \
+                $(sort $(wildcard $(PGSQL_FOLDERS:%=tests/%/*.c))) \
                 $(wildcard tests/drivers/script*.c)
 HEADERS      := $(sort $(shell find mod_connpool tests -name '*.h'))
 CONSUMERS    := $(wildcard t/handler/*.c)
 # A driver of databases in a module of its own, with what it uses of base/.
 DRIVER       := $(wildcard tests/drivers/*.c) \
                 $(addprefix mod_connpool/base/,clock.c error.c log.c)
-FORMATTED    := $(sort $(SOURCES) $(HEADERS) $(TEST_SOURCES) $(CONSUMERS) $(DRIVER) \
+FORMATTED    := $(sort $(SOURCES) $(PGSQL_SOURCES) $(HEADERS) $(TEST_SOURCES) $(CONSUMERS) $(DRIVER) \
                 $(wildcard tests/bench/*.c tests/fuzz/*.[ch] tests/lab/*.[ch]))
 
 # Asked once, and only when something is compiled: `make help` works on a bare
@@ -36,6 +45,11 @@ apxs_flags = $(eval apxs_flags := $(shell $(APXS) -q EXTRA_CPPFLAGS) \
                -isystem $(shell $(APXS) -q INCLUDEDIR) \
                -isystem $(shell $(APXS) -q APR_INCLUDEDIR) \
                -isystem $(shell $(APXS) -q APU_INCLUDEDIR))$(apxs_flags)
+# Nothing where there is no libpq; pg_config knows where its headers are.
+pgsql_include := $(shell pg_config --includedir 2>/dev/null || echo /usr/include/postgresql)
+has_pgsql     := $(wildcard $(pgsql_include)/libpq-fe.h)
+pgsql_flags   := -isystem $(pgsql_include)
+PGSQL_LIBS    := -lpq
 check_libs = $(eval check_libs := $(shell pkg-config --libs check))$(check_libs)
 
 WARNINGS    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
@@ -52,12 +66,13 @@ CFLAGS_ALL   = -std=gnu11 $(OPTIMIZE) -fPIC -pthread -fvisibility=hidden \
                $(WARNINGS) $(WERROR) $(SANITIZE) $(CFLAGS)
 LDFLAGS_ALL  = -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(SANITIZE) $(LDFLAGS)
 LIBS        := -lsqlite3 -lcurl -ljansson -lz
-TEST_LIBS    = $(check_libs) -lapr-1 -laprutil-1 $(LIBS) -lm
+TEST_LIBS    = $(check_libs) -lapr-1 -laprutil-1 $(LIBS) $(PGSQL_LIBS) -lm
 
 MODULE    := $(BUILD)/mod_connpool.so
+PGSQL     := $(if $(has_pgsql),$(BUILD)/mod_connpool_pgsql.so)
 TESTING   := $(BUILD)/testing/mod_connpool.so
 UNIT      := $(BUILD)/unit
-CONSUMING := $(CONSUMERS:t/handler/%.c=$(BUILD)/t/%.so)
+CONSUMING := $(CONSUMERS:t/handler/%.c=$(BUILD)/t/%.so) $(BUILD)/t/first/mod_cptest.so
 DRIVING   := $(BUILD)/t/mod_connpool_script.so
 FAULTLAB  := $(BUILD)/lab/faultlab.so
 
@@ -75,11 +90,11 @@ FUZZ_LIBS    = -lapr-1 -laprutil-1 $(LIBS) -lm
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all run check check-unit check-fuzz check-e2e guards faults fuzz fuzzers lint bench check-asan \
+.PHONY: all run check check-unit check-fuzz check-e2e check-a11y guards faults fuzz fuzzers lint bench check-asan \
         check-tsan check-valgrind analyze format install uninstall deb check-deb help clean \
         toolchain deps test-programs
 
-all: $(MODULE) ## build/mod_connpool.so (the default)
+all: $(MODULE) $(PGSQL) ## build/mod_connpool.so, and mod_connpool_pgsql.so where libpq is (the default)
 
 # `make V=1` shows the commands.
 ifdef V
@@ -105,6 +120,14 @@ $(BUILD)/testing/%.o: %.c Makefile | toolchain
 	@mkdir -p $(@D)
 	$(Q)$(CC) -DCONNPOOL_TESTING $(CPPFLAGS_ALL) -MMD -MP -Imod_connpool -Itests $(CFLAGS_ALL) -c -o $@ $<
 
+$(BUILD)/mod_connpool/database/pgsql/%.o $(BUILD)/testing/mod_connpool/database/pgsql/%.o \
+$(BUILD)/mod_connpool/mod_connpool_pgsql.o $(BUILD)/testing/tests/database/pgsql/%.o: CPPFLAGS_ALL += $(pgsql_flags)
+
+# It stays where it is once it is loaded: a thread of it may be left behind.
+$(BUILD)/mod_connpool_pgsql.so: $(PGSQL_SOURCES:%.c=$(BUILD)/%.o) $(PGSQL_BASE:%.c=$(BUILD)/%.o)
+	$(say) LD $@
+	$(Q)$(CC) -shared $(LDFLAGS_ALL) -Wl,-z,nodelete -o $@ $^ $(PGSQL_LIBS)
+
 $(MODULE): $(SOURCES:%.c=$(BUILD)/%.o)
 	$(say) LD $@
 	$(Q)$(CC) -shared $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
@@ -113,7 +136,7 @@ $(TESTING): $(SOURCES:%.c=$(BUILD)/testing/%.o)
 	$(say) LD $@
 	$(Q)$(CC) -shared $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
-$(UNIT): $(CORE:%.c=$(BUILD)/testing/%.o) $(TEST_SOURCES:%.c=$(BUILD)/testing/%.o)
+$(UNIT): $(CORE:%.c=$(BUILD)/testing/%.o) $(PGSQL_CORE:%.c=$(BUILD)/testing/%.o) $(TEST_SOURCES:%.c=$(BUILD)/testing/%.o)
 	$(say) LD $@
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(TEST_LIBS)
 
@@ -126,6 +149,12 @@ $(BUILD)/t/%.so: t/handler/%.c $(BUILD)/t/include/mod_connpool.h Makefile | tool
 	$(say) CC $@
 	$(Q)$(CC) $(CPPFLAGS_ALL) -I$(BUILD)/t/include $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@ $< -lsqlite3 -lcurl
 
+# As one that was built long ago: with the first header.
+$(BUILD)/t/first/%.so: t/handler/%.c t/handler/first/mod_connpool.h Makefile | toolchain
+	$(say) CC $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS_ALL) -It/handler/first $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@ $< -lsqlite3 -lcurl
+
 $(DRIVING): $(DRIVER:%.c=$(BUILD)/testing/%.o)
 	$(say) LD $@
 	@mkdir -p $(@D)
@@ -136,7 +165,7 @@ $(BUILD)/t/mod_bench.so: tests/bench/mod_bench.c Makefile | toolchain
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@ $<
 
--include $(SOURCES:%.c=$(BUILD)/%.d) $(SOURCES:%.c=$(BUILD)/testing/%.d) \
+-include $(PGSQL_SOURCES:%.c=$(BUILD)/%.d) $(PGSQL_CORE:%.c=$(BUILD)/testing/%.d) $(SOURCES:%.c=$(BUILD)/%.d) $(SOURCES:%.c=$(BUILD)/testing/%.d) \
          $(TEST_SOURCES:%.c=$(BUILD)/testing/%.d) $(DRIVER:%.c=$(BUILD)/testing/%.d) \
          $(FUZZ:%=$(BUILD)/testing/tests/fuzz/fuzz_%.d) $(FUZZ:%=$(BUILD)/fuzzing/tests/fuzz/fuzz_%.d) \
          $(CORE:%.c=$(BUILD)/fuzzing/%.d)
@@ -165,7 +194,7 @@ $(FUZZERS): $(BUILD)/fuzzing/%: $$(call fuzz_objects,$(BUILD)/fuzzing,$$*)
 	$(say) LD $@
 	$(Q)$(FUZZ_CC) -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(FUZZ_LIBS)
 
-test-programs: $(MODULE) $(TESTING) $(UNIT) $(CONSUMING) $(DRIVING) $(FAULTLAB)
+test-programs: $(MODULE) $(PGSQL) $(TESTING) $(UNIT) $(CONSUMING) $(DRIVING) $(FAULTLAB)
 
 toolchain:
 	@CC='$(CC)' APXS='$(APXS)' scripts/check-toolchain.sh
@@ -175,10 +204,10 @@ deps: ## install what the targets run and check need (Debian, Raspberry Pi OS)
 
 # --- running ----------------------------------------------------------------
 
-run: ## install what is missing, build, serve the demo on 127.0.0.1:PORT
-	scripts/install-deps.sh run
+run: ## install what is missing, build, serve conf/examples/EXAMPLE on 127.0.0.1:PORT (the calendar also with DATABASE=postgresql)
+	scripts/install-deps.sh run $(if $(filter postgresql,$(DATABASE)),pgsql)
 	+$(MAKE) all
-	BUILD='$(abspath $(BUILD))' PORT='$(PORT)' exec scripts/run-demo.sh
+	BUILD='$(abspath $(BUILD))' PORT='$(PORT)' DATABASE='$(DATABASE)' EXAMPLE='$(EXAMPLE)' exec scripts/run-demo.sh
 
 # --- checking ---------------------------------------------------------------
 
@@ -222,7 +251,11 @@ faults: test-programs ## tests/FAULTS.md anew: what was broken on purpose, and s
 	CONNPOOL_MPM=event $(prove) $$(perl tests/lab/faults.pl list)
 	perl tests/lab/faults.pl write '$(BUILD)/faults'
 
-guards: $(MODULE) ## rules of the source tree that no compiler checks
+check-a11y: $(MODULE) $(CONSUMING) ## the status page before axe-core (from npm) in chromium
+	tests/a11y/fetch-axe.sh '$(BUILD)/tools/axe-core'
+	CONNPOOL_MPM=event $(prove) -v tests/a11y/axe.t
+
+guards: $(MODULE) $(PGSQL) ## rules of the source tree that no compiler checks
 	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' tests/guards/run.sh
 
 lint: ## format, shell scripts, cppcheck
@@ -230,9 +263,11 @@ lint: ## format, shell scripts, cppcheck
 	tests/guards/lint/check_shell.sh
 	tests/guards/lint/check_cppcheck.sh mod_connpool
 
-bench: $(MODULE) $(BUILD)/t/mod_bench.so ## figures of this machine, as ratios
+bench: $(MODULE) $(PGSQL) $(BUILD)/t/mod_bench.so ## figures of this machine, as ratios
 	CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench/bench.pl
 	CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench/beside.pl
+	$(if $(PGSQL),CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench/pgsql.pl)
+	CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench/tiles.pl
 
 asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined \
         -fno-omit-frame-pointer
@@ -254,10 +289,10 @@ check-valgrind: $(UNIT) ## unit tests under valgrind; definite leaks are errors
 	CONNPOOL_STRESS=300 CP_TEST_DAMAGED=50 CP_TEST_WRITES=5 CP_TEST_KILLS=2 \
 	CK_FORK=no CK_TIMEOUT_MULTIPLIER=20 valgrind --quiet --leak-check=full --track-origins=yes \
 	    --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=99 $(UNIT) \
-	    address clock condition encode entry flight gate hash json key number option pool scan seam segment sentinel sqlite standing state stats store value http
+	    address clock condition encode entry flight gate hash json key number option origin pool recent scan seam segment sentinel sqlite standing state stats store value http
 
 analyze: ## gcc -fanalyzer, cppcheck, clang-tidy
-	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' scripts/analyze.sh $(SOURCES)
+	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' scripts/analyze.sh $(SOURCES) $(if $(PGSQL),$(PGSQL_SOURCES))
 
 format: ## clang-format over all C files
 	clang-format -i $(FORMATTED)
@@ -272,7 +307,7 @@ $(BUILD)/mod_connpool.pc: conf/mod_connpool.pc.in mod_connpool/glue.h Makefile
 	@mkdir -p $(@D)
 	sed 's|@INCLUDEDIR@|$(shell $(APXS) -q INCLUDEDIR)|; s|@VERSION@|$(version)|' $< >$@
 
-install: $(MODULE) $(BUILD)/mod_connpool.pc ## the module, its configuration for a2enmod, the header
+install: $(MODULE) $(PGSQL) $(BUILD)/mod_connpool.pc ## the modules, their configuration for a2enmod, the header
 	BUILD='$(abspath $(BUILD))' APXS='$(APXS)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install.sh install
 
 uninstall: ## what install has put there, except what was edited

@@ -2,6 +2,8 @@
  * The table of directives: what httpd knows of them. */
 #include "config/config.h"
 #include "config/handler.h"
+#include "config/origin/origins.h"
+#include "config/setting.h"
 #include "openapi/description.h"
 
 #define SETTING(name, text)                                                    \
@@ -51,8 +53,21 @@ const command_rec connpool_commands[] = {
                     "names of queries or upstreams to serve here"),
     PLACE_SETTING("ConnPoolBatchMax", "items of one batch"),
     PLACE_SETTING("ConnPoolBatchParallel", "fetches of a batch at once"),
+    PLACE_SETTING("ConnPoolBatchAtomic",
+                  "On or Off: the writes of a database in a batch are one "
+                  "transaction"),
     PLACE_SETTING("ConnPoolBatchBody",
                   "size of the body that asks for a batch"),
+    AP_INIT_ITERATE("ConnPoolOrigins", connpool_cmd_origins,
+                    (void *)APR_OFFSETOF(connpool_dir_t, origins),
+                    RSRC_CONF | ACCESS_CONF,
+                    "whose pages may ask and write: https://HOST ..., same, "
+                    "any"),
+    AP_INIT_ITERATE("ConnPoolTrustedProxies", connpool_cmd_proxies,
+                    (void *)APR_OFFSETOF(connpool_dir_t, proxies),
+                    RSRC_CONF | ACCESS_CONF,
+                    "addresses and networks of proxies that tell the name "
+                    "they were called by"),
     AP_INIT_TAKE12("ConnPoolRateLimit", connpool_cmd_rate_limit, NULL,
                    RSRC_CONF | ACCESS_CONF,
                    "N/s [burst=N]: how often a client may come; none"),

@@ -11,7 +11,12 @@
  * already holds gets that one, so nobody waits for himself; connpool_fetch
  * alone always takes one of its own. Writes that share a connection nest: end
  * the inner one first. It is undone alone, but kept only if the outer one is.
- */
+ *
+ * Compatibility is promised: what is declared here keeps its name, parameters
+ * and meaning, and a module that was built with this header works with any
+ * later mod_connpool, unchanged. Things are only added, which raises
+ * CONNPOOL_API_VERSION; what an older mod_connpool lacks is NULL when it is
+ * looked up. Be ready for new words, statuses of failures, and headers. */
 #ifndef MOD_CONNPOOL_H
 #define MOD_CONNPOOL_H
 
@@ -23,6 +28,8 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+#define CONNPOOL_API_VERSION 2 /**< of this header */
 
 struct sqlite3; /* <sqlite3.h> */
 
@@ -50,6 +57,7 @@ typedef struct connpool_conn_t connpool_conn_t;
 #define CONNPOOL_WRITE 1
 
 /* clang-format off */
+APR_DECLARE_OPTIONAL_FN(int, connpool_api_version, (void)); /* of what is loaded; since 2 */
 
 /* --- work: queries --- */
 
@@ -67,10 +75,9 @@ APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_call_sql,
                          const char *sql, int mode));
 
 /** Values of parameters, by name without the colon; the last one given counts.
- * Those with from= or path= are told by the request r when the call is run: the
- * handler is the time for it, for who asks is not known before. They cannot be
- * given.
- * Names, texts and blobs are not copied and must outlive the call. */
+ * Those with from= or path= are told by the request r when the call is run, in
+ * the handler (who asks is not known before), and cannot be given. Names, texts
+ * and blobs are not copied and must outlive the call. */
 APR_DECLARE_OPTIONAL_FN(void, connpool_bind_null, (connpool_call_t *call, const char *name));
 APR_DECLARE_OPTIONAL_FN(void, connpool_bind_int64,
                         (connpool_call_t *call, const char *name, apr_int64_t value));
@@ -124,6 +131,21 @@ APR_DECLARE_OPTIONAL_FN(const char *, connpool_call_error, (connpool_call_t *cal
 APR_DECLARE_OPTIONAL_FN(const char *, connpool_call_constraint,
                         (connpool_call_t *call, const char **psubject));
 
+/** Why it failed: "input", "refused", "conflict", "size", "rate", "upstream",
+ * "capacity", "storage", "memory", "deadline", "cancelled", "internal"; NULL: it
+ * did not. *pstatus gets what connpool-query would answer, *pretry_after seconds
+ * until it may be otherwise, 0: not known (both may be NULL). Since version 2. */
+APR_DECLARE_OPTIONAL_FN(const char *, connpool_call_failure,
+                        (connpool_call_t *call, int *pstatus, int *pretry_after));
+
+/** Instead of run, next and end: the whole answer of connpool-query with status,
+ * Content-Type and ETag, by the query's ttl=, coalesce=, page= (with limit and
+ * after; ConnPool-Next is the next cursor), of a failure, too (problem+json).
+ * Owned by r->pool; NULL without memory, or while the call runs. Since version 2.
+ * @return as connpool_call_run and connpool_call_end */
+APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_call_answer,
+                        (connpool_call_t *call, connpool_response_t **presponse));
+
 /* --- work: fetches --- */
 
 /** GET an upstream by name, with path and query (percent-encoded already; NULL:
@@ -136,7 +158,7 @@ APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_fetch,
 APR_DECLARE_OPTIONAL_FN(int, connpool_response_status, (const connpool_response_t *response));
 APR_DECLARE_OPTIONAL_FN(const char *, connpool_response_header,
                         (const connpool_response_t *response, const char *name));
-APR_DECLARE_OPTIONAL_FN(const char *, connpool_response_body,
+APR_DECLARE_OPTIONAL_FN(const char *, connpool_response_body, /* a NUL stands behind it */
                         (const connpool_response_t *response, apr_size_t *psize));
 
 /* --- work: batches --- */
@@ -175,15 +197,18 @@ APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_batch_wait,
 APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_batch_next,
                         (connpool_batch_t *batch, apr_interval_time_t timeout, int *pindex));
 
-/** What became of an item. A query's response has status 200 (404: a format of
- * one row found none), Content-Type, ConnPool-Truncated if it is cut, and the
- * body that connpool-query would send. The response is owned by the batch;
- * *perror (may be NULL) gets a sentence for the log.
+/** What became of an item. A query's response has status 200 or 201, Content-Type,
+ * ConnPool-Truncated if it is cut, Location with 201, and the body that
+ * connpool-query would send, decoded; or none, with 404 (there is no such row) or
+ * what none= says. The response is owned by the batch; *perror (may be NULL) gets a sentence.
  * @return APR_SUCCESS; APR_EAGAIN: it is not done; APR_NOTFOUND with *perror "":
  * there is no such item; or why it failed */
 APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_batch_result,
                         (connpool_batch_t *batch, int index, connpool_response_t **presponse,
                          const char **perror));
+
+APR_DECLARE_OPTIONAL_FN(const char *, connpool_batch_failure, /* likewise; since version 2 */
+                        (connpool_batch_t *batch, int index, int *pstatus, int *pretry_after));
 
 /** Give up what is not done, and free all responses: the batch has no items any
  * more, and runs none. Twice is harmless. */
@@ -216,7 +241,6 @@ APR_DECLARE_OPTIONAL_FN(void, connpool_discard, (connpool_conn_t *conn, const ch
  * curl_easy_perform in this thread, and clean it up never. */
 APR_DECLARE_OPTIONAL_FN(struct sqlite3 *, connpool_sqlite, (connpool_conn_t *conn));
 APR_DECLARE_OPTIONAL_FN(void *, connpool_curl, (connpool_conn_t *conn));
-
 /* clang-format on */
 
 #ifdef __cplusplus

@@ -17,10 +17,10 @@
 #include "http/upstream/upstream.h"
 #include "database/database.h"
 #include "http/job/client.h"
+#include "counters.h"
 #include "lifecycle.h"
 #include "pool/pool.h"
 #include "pool/rate/rate.h"
-#include "pool/wait/permits.h"
 #include "stats/segment.h"
 #include "stats/stats.h"
 
@@ -33,175 +33,17 @@
 #include <scoreboard.h>
 #include <util_mutex.h>
 
-#define RETAINED_KEY   "mod_connpool"
-#define LOCK_TYPE      "connpool"
-#define SPARE_ENTRIES  4
-#define SPARE_CHILDREN 8
-#define RATE_BUCKETS   65536 /* 1.2 MB */
-
-/* A module that was replaced by another build must not go on in a segment that
- * the old one laid out. */
-typedef struct fingerprint_t {
-    char version[16];
-    size_t pool, query, upstream, loop, process, batch, sample;
-    size_t condition, standing;
-} fingerprint_t;
+#define RETAINED_KEY "mod_connpool"
+#define LOCK_TYPE    "connpool"
+#define RATE_BUCKETS 65536 /* 1.2 MB */
 
 typedef struct retained_t {
-    cp_segment_t *segment;
-    fingerprint_t fingerprint; /* of who laid the segment out */
-    apr_hash_t *locks;         /* identity -> connpool_lock_t */
-    cp_rate_t *rates;          /* NULL: not yet wanted */
-    apr_size_t rates_size;     /* as whoever made them laid them out */
-    apr_hash_t *permits;       /* permits_key -> cp_permits_t */
+    connpool_counters_t *counters; /* NULL: not yet made */
+    apr_hash_t *locks;             /* identity -> connpool_lock_t */
+    cp_rate_t *rates;              /* NULL: not yet wanted */
+    apr_size_t rates_size;         /* as whoever made them laid them out */
+    apr_hash_t *permits;           /* permits_key -> cp_permits_t */
 } retained_t;
-
-/* --- the parent: shared segment --- */
-
-static const char *server_key(const server_rec *s)
-{
-    return connpool_server_key(s->process->pconf, s);
-}
-
-static void count_database(connpool_database_t *db, void *baton)
-{
-    ((cp_segment_layout_t *)baton)->entries[CP_ENTRY_POOL]++;
-}
-
-static void count_upstream(connpool_upstream_t *up, void *baton)
-{
-    ((cp_segment_layout_t *)baton)->entries[CP_ENTRY_POOL]++;
-    ((cp_segment_layout_t *)baton)->entries[CP_ENTRY_UPSTREAM]++;
-}
-
-static void count_query(connpool_query_t *query, void *baton)
-{
-    ((cp_segment_layout_t *)baton)->entries[CP_ENTRY_QUERY]++;
-}
-
-static int most_processes(void)
-{
-    int limit = 1;
-
-    ap_mpm_query(AP_MPMQ_HARD_LIMIT_DAEMONS, &limit);
-    return limit + SPARE_CHILDREN;
-}
-
-static cp_segment_layout_t wanted_layout(void)
-{
-    cp_segment_layout_t layout = {{0}, 0};
-
-    connpool_each_database(count_database, &layout);
-    connpool_each_upstream(count_upstream, &layout);
-    connpool_each_query(count_query, &layout);
-    for (int i = 0; i < CP_ENTRY_KINDS; i++) {
-        layout.entries[i] += SPARE_ENTRIES;
-    }
-    layout.children = most_processes();
-    return layout;
-}
-
-static fingerprint_t own_fingerprint(void)
-{
-    fingerprint_t own;
-
-    memset(&own, 0, sizeof(own)); /* padding too: it is compared whole */
-    apr_cpystrn(own.version, CONNPOOL_VERSION, sizeof(own.version));
-    own.pool = sizeof(cp_pool_stats_t);
-    own.query = sizeof(cp_query_stats_t);
-    own.upstream = sizeof(cp_upstream_stats_t);
-    own.loop = sizeof(cp_loop_stats_t);
-    own.process = sizeof(cp_process_stats_t);
-    own.batch = sizeof(cp_batch_stats_t);
-    own.sample = sizeof(cp_sample_t);
-    own.condition = sizeof(cp_condition_t);
-    own.standing = sizeof(cp_standing_t);
-    return own;
-}
-
-static apr_status_t make_segment(retained_t *retained, server_rec *s)
-{
-    apr_pool_t *p = s->process->pool;
-    cp_segment_layout_t layout = wanted_layout();
-    apr_size_t size = cp_segment_size(&layout);
-    apr_shm_t *shm;
-    apr_status_t rv = apr_shm_create(&shm, size, NULL, p);
-
-    if (rv != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_CRIT, rv, s,
-                     "cannot make a shared segment of %" APR_SIZE_T_FMT
-                     " bytes for the counters of %d children",
-                     size, layout.children);
-        return rv;
-    }
-    retained->segment = cp_segment_init(apr_shm_baseaddr_get(shm), &layout);
-    retained->fingerprint = own_fingerprint();
-    return APR_SUCCESS;
-}
-
-static void enter_database(connpool_database_t *db, void *baton)
-{
-    int *pfull = baton;
-
-    db->entry = cp_segment_entry(connpool_child.segment, CP_ENTRY_POOL,
-                                 server_key(db->server), db->name);
-    *pfull |= db->entry < 0;
-}
-
-static void enter_upstream(connpool_upstream_t *up, void *baton)
-{
-    int *pfull = baton;
-
-    up->pool_entry = cp_segment_entry(connpool_child.segment, CP_ENTRY_POOL,
-                                      server_key(up->server), up->name);
-    up->entry = cp_segment_entry(connpool_child.segment, CP_ENTRY_UPSTREAM,
-                                 server_key(up->server), up->name);
-    *pfull |= up->pool_entry < 0 || up->entry < 0;
-}
-
-static void enter_query(connpool_query_t *query, void *baton)
-{
-    int *pfull = baton;
-
-    query->entry = cp_segment_entry(connpool_child.segment, CP_ENTRY_QUERY,
-                                    server_key(query->server), query->name);
-    *pfull |= query->entry < 0;
-}
-
-static int enter_all(retained_t *retained)
-{
-    int is_full = 0;
-
-    connpool_child.segment = retained->segment;
-    connpool_each_database(enter_database, &is_full);
-    connpool_each_upstream(enter_upstream, &is_full);
-    connpool_each_query(enter_query, &is_full);
-    return !is_full;
-}
-
-/* Keep the segment while it has room; else begin a larger one. */
-static apr_status_t set_up_segment(retained_t *retained, server_rec *s)
-{
-    fingerprint_t own = own_fingerprint();
-    apr_status_t rv = APR_SUCCESS;
-
-    if (retained->segment
-        && memcmp(&retained->fingerprint, &own, sizeof(own)) == 0
-        && enter_all(retained)) {
-        return APR_SUCCESS;
-    }
-    if (retained->segment) {
-        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
-                     "the counters' segment has no room for more pools and "
-                     "queries, or is of another version of the module: "
-                     "counting starts anew");
-    }
-    rv = make_segment(retained, s);
-    if (rv == APR_SUCCESS) {
-        enter_all(retained);
-    }
-    return rv;
-}
 
 /* --- the parent: write locks --- */
 
@@ -252,74 +94,6 @@ static apr_status_t set_up_locks(retained_t *retained, server_rec *s)
     }
     connpool_each_database(set_up_lock, &setup);
     return setup.rv;
-}
-
-/* --- the parent: how many may be open in all children --- */
-
-typedef struct permits_set_up_t {
-    retained_t *retained;
-    server_rec *main_server;
-    apr_status_t rv;
-} permits_set_up_t;
-
-static cp_permits_t *make_permits(apr_pool_t *p, apr_status_t *prv)
-{
-    int cells = most_processes();
-    apr_shm_t *shm;
-
-    *prv = apr_shm_create(&shm, cp_permits_size(cells), NULL, p);
-    return *prv == APR_SUCCESS
-               ? cp_permits_init(apr_shm_baseaddr_get(shm), cells)
-               : NULL;
-}
-
-/* They outlive restarts, so that children of two generations share them. */
-static void set_up_permit(connpool_database_t *db, void *baton)
-{
-    permits_set_up_t *setup = baton;
-    apr_pool_t *p = setup->main_server->process->pool;
-    apr_hash_t *kept = setup->retained->permits;
-    const char *key;
-
-    if (!db->pool.server_max || setup->rv != APR_SUCCESS) {
-        return;
-    }
-    /* Whoever laid them out is part of the key. */
-    key = apr_psprintf(p, "%s %" APR_SIZE_T_FMT " %s %s", CONNPOOL_VERSION,
-                       cp_permits_size(most_processes()),
-                       server_key(db->server), db->name);
-    db->permits = apr_hash_get(kept, key, APR_HASH_KEY_STRING);
-    if (!db->permits) {
-        db->permits = make_permits(p, &setup->rv);
-        apr_hash_set(kept, key, APR_HASH_KEY_STRING, db->permits);
-    }
-    if (db->permits) {
-        cp_permits_limit(db->permits, db->pool.server_max);
-        return;
-    }
-    setup->rv = setup->rv ? setup->rv : APR_ENOMEM;
-    ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_CRIT, setup->rv,
-                 setup->main_server,
-                 "database '%s': cannot make the shared memory of server-max=",
-                 db->name);
-}
-
-static apr_status_t set_up_permits(retained_t *retained, server_rec *s)
-{
-    permits_set_up_t setup = {retained, s, APR_SUCCESS};
-
-    if (!retained->permits) {
-        retained->permits = apr_hash_make(s->process->pool);
-    }
-    connpool_each_database(set_up_permit, &setup);
-    return setup.rv;
-}
-
-static void fold_permits(connpool_database_t *db, void *baton)
-{
-    if (db->permits) {
-        cp_permits_fold(db->permits, *(pid_t *)baton);
-    }
 }
 
 /* --- the parent: how often others may come --- */
@@ -448,16 +222,22 @@ static void announce_database(connpool_database_t *db, void *baton)
 static void announce_upstream(connpool_upstream_t *up, void *baton)
 {
     const announcement_t *a = baton;
-    const char *doubt = cp_upstream_warning(a->p, &up->http, up->origin);
 
     ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, connpool_child.main_server,
                  "pool '%s' (http): %s; all upstreams of its server together "
                  "%d in each child",
                  up->name, describe_limit(a->p, &up->pool, a->children),
                  connpool_server(up->server)->http_max);
-    if (doubt) {
-        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, connpool_child.main_server,
-                     "upstream '%s': %s", up->name, doubt);
+    for (int i = 0; i < up->base_count && !up->http.socket; i++) {
+        const connpool_base_t *base = &up->bases[i];
+        const char *doubt = cp_upstream_warning(a->p, &base->http,
+                                                base->origin);
+
+        if (doubt) {
+            ap_log_error(APLOG_MARK, APLOG_NOTICE, 0,
+                         connpool_child.main_server, "upstream '%s': %s",
+                         base->name, doubt);
+        }
     }
 }
 
@@ -562,10 +342,13 @@ int connpool_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
     }
     connpool_child.main_server = main_server;
     ap_add_version_component(pconf, "mod_connpool/" CONNPOOL_VERSION);
-    if (set_up_segment(retained, main_server) != APR_SUCCESS
+    if (connpool_set_up_counters(&retained->counters, main_server)
+            != APR_SUCCESS
         || set_up_locks(retained, main_server) != APR_SUCCESS
         || set_up_rates(retained, main_server) != APR_SUCCESS
-        || set_up_permits(retained, main_server) != APR_SUCCESS
+        || connpool_permits_set_up(&retained->permits, main_server,
+                                   connpool_most_processes())
+               != APR_SUCCESS
         || connpool_provider_init(pconf, ptemp, main_server) != APR_SUCCESS) {
         return HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -578,6 +361,6 @@ void connpool_child_status(server_rec *s, pid_t pid, ap_generation_t gen,
 {
     if (status == MPM_CHILD_EXITED && connpool_child.segment) {
         cp_segment_fold(connpool_child.segment, pid);
-        connpool_each_database(fold_permits, &pid);
+        connpool_permits_fold(pid);
     }
 }

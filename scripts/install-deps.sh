@@ -1,14 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# install-deps.sh run|check|fuzz|deb|browser...: install the Debian packages that are missing
+# install-deps.sh run|pgsql|check|fuzz|deb|browser...: install the Debian packages that are missing
 # to build and run the module, and to check it. Where nothing is missing,
 # nothing is asked of the network and no rights are needed.
 #
 # The server's binary comes from apache2-bin: unlike the package apache2 it
 # brings no service, so that no Apache is started, stopped or configured. For
-# the same reason prometheus and memcached are not installed, nor mpm_itk, which
-# would be switched on in the system's Apache, but unpacked below $BUILD/tools;
-# without them the tests that need them are skipped. The program of
+# the same reason prometheus, its exporter for Apache and memcached are not
+# installed, nor mpm_itk, which would be switched on in the system's Apache, but unpacked below $BUILD/tools;
+# without them the tests that need them are skipped. So is PgBouncer;
+# PostgreSQL's server is installed, but makes and starts no cluster: each test
+# has its own. The program of
 # redis-server is in redis-tools, by another name and without the service.
 set -eu
 
@@ -16,10 +18,11 @@ run='gcc libc6-dev make apache2-bin apache2-dev libsqlite3-dev
     libcurl4-openssl-dev libjansson-dev zlib1g-dev sqlite3 pkg-config'
 check='check perl libaprutil1-dbd-sqlite3 nghttp2-client apache2-utils curl
     openssl shellcheck cppcheck clang-format util-linux redis-tools
-    libevent-2.1-7'
+    libevent-2.1-7 libpq-dev postgresql libaprutil1-dbd-pgsql libc-ares2'
+pgsql='libpq-dev postgresql' # for mod_connpool_pgsql.so, and its demo
 
 fuzz='clang llvm libclang-rt-dev' # libFuzzer and its runtimes
-deb='debhelper dpkg-dev fakeroot lintian debootstrap'
+deb='debhelper dpkg-dev fakeroot lintian debootstrap libpq-dev'
 browser='chromium' # 350 MB: for those who change the page, and for CI
 
 wanted=
@@ -27,6 +30,7 @@ needs_tools=
 for set in "$@"; do
     case $set in
     run) wanted="$wanted $run" ;;
+    pgsql) wanted="$wanted $pgsql" ;;
     check)
         wanted="$wanted $check"
         needs_tools=1
@@ -35,7 +39,7 @@ for set in "$@"; do
     deb) wanted="$wanted $deb" ;;
     browser) wanted="$wanted $browser" ;;
     *)
-        echo "usage: $0 run|check|fuzz|deb|browser..." >&2
+        echo "usage: $0 run|pgsql|check|fuzz|deb|browser..." >&2
         exit 2
         ;;
     esac
@@ -69,11 +73,26 @@ install_missing() {
     apt_get() {
         $sudo env DEBIAN_FRONTEND=noninteractive apt-get "$@"
     }
+    install() {
+        # shellcheck disable=SC2086 # a list of words
+        apt_get install -y -q --no-install-recommends \
+            -o Dpkg::Options::=--force-confdef \
+            -o Dpkg::Options::=--force-confold $missing
+    }
+    case $missing in
+    *postgresql*)
+        # Read when the server is installed; kept, for it is there before.
+        [ -e /etc/postgresql-common/createcluster.conf ] || {
+            $sudo mkdir -p /etc/postgresql-common
+            echo 'create_main_cluster = false' |
+                $sudo tee /etc/postgresql-common/createcluster.conf >/dev/null
+        }
+        ;;
+    esac
     # The lists of a fresh image are empty or old.
-    # shellcheck disable=SC2086 # a list of words
-    apt_get install -y -q --no-install-recommends $missing || {
+    install || {
         apt_get update -q
-        apt_get install -y -q --no-install-recommends $missing
+        install
     }
 }
 [ -z "$missing" ] || install_missing
@@ -103,7 +122,9 @@ npm_unpack() {
 }
 if [ -n "$needs_tools" ]; then
     unpack prometheus promtool
+    unpack prometheus-apache-exporter prometheus-apache-exporter
     unpack memcached memcached
+    unpack pgbouncer /usr/sbin/pgbouncer
     npm_unpack @seriousme/openapi-schema-validator validate-api
     unpack libapache2-mpm-itk /usr/lib/apache2/modules/mpm_itk.so
 fi

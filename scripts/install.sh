@@ -38,6 +38,13 @@ put() {
     sed "s|/usr/lib/apache2/modules|$libexecdir|" conf/connpool.load \
         >"$etc/mods-available/connpool.load"
     chmod 644 "$etc/mods-available/connpool.load"
+    if [ -e "$BUILD/mod_connpool_pgsql.so" ]; then
+        install -m 644 "$BUILD/mod_connpool_pgsql.so" \
+            "$DESTDIR$libexecdir/mod_connpool_pgsql.so"
+        sed "s|/usr/lib/apache2/modules|$libexecdir|" conf/connpool_pgsql.load \
+            >"$etc/mods-available/connpool_pgsql.load"
+        chmod 644 "$etc/mods-available/connpool_pgsql.load"
+    fi
     install_conf conf/connpool.conf "$etc/mods-available/connpool.conf"
     install_conf conf/connpool-small.conf "$etc/conf-available/connpool-small.conf"
     install -m 644 mod_connpool/mod_connpool.h "$include/mod_connpool.h"
@@ -60,6 +67,9 @@ warn_of_directives() {
 remove() {
     rm -f "$etc/mods-enabled/connpool.load" "$etc/mods-enabled/connpool.conf"
     rm -f "$etc/mods-available/connpool.load" "$DESTDIR$libexecdir/mod_connpool.so"
+    rm -f "$etc/mods-enabled/connpool_pgsql.load" \
+        "$etc/mods-available/connpool_pgsql.load" \
+        "$DESTDIR$libexecdir/mod_connpool_pgsql.so"
     rm -f "$include/mod_connpool.h" "$pkgconfig/mod_connpool.pc"
     remove_conf conf/connpool.conf "$etc/mods-available/connpool.conf"
     remove_conf conf/connpool-small.conf "$etc/conf-available/connpool-small.conf"

@@ -1,19 +1,25 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Runs the demo: a private httpd on 127.0.0.1 with the module and a calendar.
-# Called by `make run`, after the build. Ctrl-C ends it.
+# Runs an example: a private httpd on 127.0.0.1 with the module and what lies in
+# conf/examples/EXAMPLE. Called by `make run`, after the build. Ctrl-C ends it.
 #
+#   EXAMPLE   which (calendar)
 #   PORT      where to listen (8080)
 #   BUILD     where mod_connpool.so is and the demo keeps its state (build)
 #   HTTPD     the server's program (apache2 or httpd, found by itself)
 #   MODULES   where its modules are (asked from apxs, or the usual places)
+#   DATABASE  sqlite, or postgresql: a cluster of its own, gone at the end
 set -eu
 umask 022
 
 PORT=${PORT:-8080}
 BUILD=${BUILD:-build}
+EXAMPLE=${EXAMPLE:-calendar}
+DATABASE=${DATABASE:-sqlite}
 source_dir=$(cd "$(dirname "$0")/.." && pwd)
 httpd_pid=
+cluster_pid=
+cluster=
 scratch=
 
 fail() {
@@ -29,6 +35,13 @@ finish() {
     if [ -n "$httpd_pid" ]; then
         kill -TERM "$httpd_pid" 2>/dev/null || :
         wait "$httpd_pid" 2>/dev/null || :
+    fi
+    if [ -n "$cluster_pid" ]; then
+        kill -INT "$cluster_pid" 2>/dev/null || :
+        wait "$cluster_pid" 2>/dev/null || :
+    fi
+    if [ -n "$cluster" ]; then
+        rm -rf "$cluster"
     fi
     if [ -n "$scratch" ]; then
         rm -rf "$scratch"
@@ -99,41 +112,108 @@ as_child_user() {
     fi
 }
 
+choose_example() {
+    DEMO_EXAMPLES=$source_dir/conf/examples
+    DEMO_EXAMPLE=$EXAMPLE
+    case $EXAMPLE in
+    */* | .*) ;;
+    *) [ ! -e "$DEMO_EXAMPLES/$EXAMPLE/schema.sql" ] || found=1 ;;
+    esac
+    if [ -z "${found:-}" ]; then
+        fail "EXAMPLE=$EXAMPLE is none of:" "$(cd "$DEMO_EXAMPLES" && echo */schema.sql | sed 's,/schema.sql,,g')"
+    fi
+    export DEMO_EXAMPLES DEMO_EXAMPLE
+}
+
 # The children must reach the files. A clone in a home directory that is
 # closed to them is served from a copy, which is removed at the end.
 choose_state() {
-    DEMO_HTDOCS=$source_dir/conf/demo/htdocs
-    mkdir -p "$BUILD/demo" || fail "cannot write to $BUILD"
-    DEMO_STATE=$(cd "$BUILD/demo" && pwd)
+    DEMO_PAGES=$DEMO_EXAMPLES
+    mkdir -p "$BUILD/demo/$EXAMPLE" || fail "cannot write to $BUILD"
+    DEMO_STATE=$(cd "$BUILD/demo/$EXAMPLE" && pwd)
     if ! [ -w "$DEMO_STATE" ]; then
         fail "$DEMO_STATE belongs to another user; remove it, or set BUILD="
     fi
-    if ! as_child_user test -r "$DEMO_HTDOCS/index.html" ||
+    if ! as_child_user test -r "$DEMO_PAGES/$EXAMPLE/htdocs/index.html" ||
         ! as_child_user test -x "$DEMO_STATE"; then
         scratch=$(mktemp -d "${TMPDIR:-/tmp}/connpool-demo.XXXXXX")
         chmod 755 "$scratch"
-        cp -R "$DEMO_HTDOCS" "$scratch/htdocs"
-        chmod -R a+rX "$scratch/htdocs"
+        cp -R "$DEMO_EXAMPLES" "$scratch/examples"
+        chmod -R a+rX "$scratch/examples"
         mkdir "$scratch/state"
-        DEMO_HTDOCS=$scratch/htdocs
+        DEMO_PAGES=$scratch/examples
         DEMO_STATE=$scratch/state
     fi
-    export DEMO_HTDOCS DEMO_STATE
+    export DEMO_PAGES DEMO_STATE
 }
 
-# Made beside its final name, so that an interrupted load is never used; made
-# again when the facts are newer.
-make_database() {
-    facts=$source_dir/conf/demo/calendar.sql
-    database=$DEMO_STATE/calendar.db
-    if ! [ -e "$database" ] || [ -n "$(find "$facts" -newer "$database")" ]; then
-        rm -f "$database" "$database-wal" "$database-shm" "$database.new"
-        sqlite3 -bail "$database.new" <"$facts"
-        mv "$database.new" "$database"
-    fi
+make_state() {
+    "$source_dir/scripts/make-example.sh" "$EXAMPLE" "$DEMO_STATE" || fail "cannot make the example's files"
     if [ -n "${DEMO_USER:-}" ]; then
         chown -R "$DEMO_USER:$DEMO_GROUP" "$DEMO_STATE"
     fi
+}
+
+# A server takes no rights: as root it runs as the system's user for it.
+as_cluster_user() {
+    if [ "$(id -u)" = 0 ]; then
+        setpriv --reuid postgres --regid postgres --clear-groups "$@"
+    else
+        "$@"
+    fi
+}
+
+# In the place of the shell that calls it; ends with this script, whatever ends
+# that.
+run_cluster() {
+    set -- setpriv --pdeathsig INT "$postgres/postgres" -D "$cluster/data" \
+        -k "$cluster" -c listen_addresses= -c fsync=off -c logging_collector=off
+    if [ "$(id -u)" = 0 ]; then
+        set -- setpriv --reuid postgres --regid postgres --clear-groups "$@"
+    fi
+    exec "$@"
+}
+
+ask_cluster() {
+    as_cluster_user "$postgres/psql" -X -q -v ON_ERROR_STOP=1 -h "$cluster" "$@"
+}
+
+# It listens on a socket alone, where everybody may be the role demo, which may
+# do no more than the demo does, and only the cluster's user is its master.
+make_cluster() {
+    postgres=$(find /usr/lib/postgresql -path '*/bin/initdb' 2>/dev/null |
+        sort -V | tail -n 1)
+    [ -n "$postgres" ] || fail "found no PostgreSQL; make run DATABASE=postgresql installs it"
+    postgres=$(dirname "$postgres")
+    cluster=$(mktemp -d "${TMPDIR:-/tmp}/connpool-pg.XXXXXX")
+    chmod 755 "$cluster"
+    if [ "$(id -u)" = 0 ]; then
+        chown postgres "$cluster"
+    fi
+    as_cluster_user "$postgres/initdb" -D "$cluster/data" -U "$(as_cluster_user id -un)" \
+        -A peer -E UTF8 --locale=C.UTF-8 --no-sync >/dev/null
+    # shellcheck disable=SC2016 # for the shell that runs as the cluster's user
+    as_cluster_user sh -c 'printf "local calendar demo trust\nlocal all all peer\n" >"$1/data/pg_hba.conf"' sh "$cluster"
+    run_cluster >"$DEMO_STATE/postgresql.log" 2>&1 &
+    cluster_pid=$!
+    tries=0
+    until ask_cluster -c 'SELECT 1' postgres >/dev/null 2>&1; do
+        tries=$((tries + 1))
+        if [ $tries -gt 100 ] || ! kill -0 "$cluster_pid" 2>/dev/null; then
+            cat "$DEMO_STATE/postgresql.log" >&2
+            fail "PostgreSQL did not start"
+        fi
+        sleep 0.1
+    done
+    ask_cluster -c 'CREATE ROLE demo LOGIN' -c 'CREATE DATABASE calendar' postgres
+    {
+        cat "$DEMO_EXAMPLES/$EXAMPLE/postgresql.sql"
+        sed -n '/^INSERT INTO events/,/;$/p' "$DEMO_EXAMPLES/$EXAMPLE/schema.sql"
+    } | ask_cluster calendar
+    DEMO_CLUSTER=$cluster
+    DEMO_PGSQL=$(dirname "$DEMO_MODULE")/mod_connpool_pgsql.so
+    [ -e "$DEMO_PGSQL" ] || fail "$DEMO_PGSQL is missing; run make"
+    export DEMO_CLUSTER DEMO_PGSQL
 }
 
 # Waits until the page answers, or the server has ended.
@@ -153,22 +233,14 @@ await_server() {
         exit 1' "$PORT" "$httpd_pid"
 }
 
+# What can be tried stands in the example's README, for port 8080.
 show_urls() {
     url=http://127.0.0.1:$PORT
     cat <<END
 
-The demo runs. Open $url/ or try:
+The example '$EXAMPLE' runs. Open $url/ or try:
 
-  curl '$url/api/upcoming?limit=5'
-  curl '$url/api/between?from=2026-08-01&to=2026-08-31'
-  curl '$url/api/on-this-day?month=7&day=20'
-  curl '$url/api/event?id=1'
-  curl '$url/api/search?text=mars'
-  curl '$url/api/categories'
-  curl '$url/api/add-note' -d event=1 -d author=me --data-urlencode 'note=I saw it'
-  curl '$url/api/notes'
-  curl '$url/api/fetch/planets.json'
-  curl '$url/api/page?limit=3&month=7&day=20'
+$(sed -n 's/^curl /  curl /p' "$DEMO_EXAMPLES/$EXAMPLE/README.md" | sed "s,http://127.0.0.1:8080,$url,g")
   curl '$url/connpool-status?format=json'
   curl '$url/connpool-health'
   curl '$url/server-status?auto'
@@ -180,9 +252,12 @@ END
 }
 
 start_server() {
-    set -- -DFOREGROUND -d "$DEMO_STATE" -f "$source_dir/conf/demo/httpd.conf"
+    set -- -DFOREGROUND -d "$DEMO_STATE" -f "$DEMO_EXAMPLES/server.conf"
     if [ -n "${DEMO_USER:-}" ]; then
         set -- "$@" -DDemoAsRoot
+    fi
+    if [ "$DATABASE" = postgresql ]; then
+        set -- "$@" -DDemoPostgres
     fi
     : >"$DEMO_STATE/error.log"
     trap finish EXIT
@@ -197,6 +272,7 @@ start_server() {
     fi
 }
 
+choose_example
 check_port
 httpd=${HTTPD:-$(find_program apache2 httpd)} || fail "found no apache2"
 DEMO_MODULES=${MODULES:-$(find_modules)} || fail "found no modules of httpd"
@@ -204,11 +280,19 @@ DEMO_MODULE=$(cd "$BUILD" && pwd)/mod_connpool.so
 DEMO_PORT=$PORT
 export DEMO_MODULES DEMO_MODULE DEMO_PORT
 [ -e "$DEMO_MODULE" ] || fail "$DEMO_MODULE is missing; run make"
-command -v sqlite3 >/dev/null || fail "sqlite3 is missing; make run installs it"
+[ "$DATABASE" != sqlite ] || command -v sqlite3 >/dev/null || fail "sqlite3 is missing; make run installs it"
 choose_user
 trap finish EXIT
 choose_state
-make_database
+case $DATABASE in
+sqlite) make_state ;;
+postgresql)
+    [ -e "$DEMO_EXAMPLES/$EXAMPLE/postgresql.sql" ] ||
+        fail "EXAMPLE=$EXAMPLE has no postgresql.sql; DATABASE=postgresql is for: calendar"
+    make_cluster
+    ;;
+*) fail "DATABASE=$DATABASE is neither sqlite nor postgresql" ;;
+esac
 start_server
 show_urls
 wait "$httpd_pid" || :

@@ -382,7 +382,7 @@ subtest 'a file that is missing' => sub {
     is_problem($server->get('/missing'), 503,
         qr/query 'missing': the database cannot be opened\./, 'no file');
     ok(!-e $server->dir('db/hidden-missing.db'), 'none is made');
-    ok($server->await_log(qr/query 'missing': .*hidden-missing\.db/),
+    ok($server->await_log(qr/pool 'missing': .*hidden-missing\.db/),
         'the log knows the path');
     $server->make_sqlite('hidden-missing', named('here'));
     my $seconds = await_status('/missing', 200, 'back without a restart');

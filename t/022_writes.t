@@ -137,7 +137,7 @@ subtest 'what is refused' => sub {
     for my $method (qw(GET HEAD)) {
         my $answer = $server->request($method, '/add?client=1&seq=1');
         is($answer->{status}, 405, "$method");
-        is($answer->{headers}{allow}, 'POST, PUT, DELETE, OPTIONS',
+        is($answer->{headers}{allow}, 'POST, PUT, PATCH, DELETE, OPTIONS',
             '... Allow');
     }
     is($server->post('/put', json => {k => 'a'})->{status}, 405, 'methods=PUT');

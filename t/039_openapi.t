@@ -14,7 +14,7 @@ use Test::More;
 
 my $definitions = <<'CONF';
 ConnPoolDatabase main sqlite:@DIR@/db/main.db
-ConnPoolUpstream up http://127.0.0.1:9/
+ConnPoolUpstream up http://127.0.0.1:9/ methods=GET,POST
 ConnPoolQuery events main "SELECT :month AS m, :n AS n, :b AS b, :d AS d, :x AS x, :t AS t" max-rows=50
 ConnPoolParam events month text required match=^[0-9]{4}-[0-9]{2}$ maxlen=7
 ConnPoolParam events n integer min=1 max=9 default=3
@@ -28,6 +28,11 @@ ConnPoolQuery add main "INSERT INTO t VALUES(:a, :b)" write=on methods=POST,PUT,
 ConnPoolParam add a integer required
 ConnPoolParam add b text
 ConnPoolQuery back main "INSERT INTO t VALUES(1, 2) RETURNING a" write=on
+ConnPoolQuery photo main "SELECT a FROM t" format=raw type=image/png
+ConnPoolQuery file main "SELECT a, b FROM t" format=raw type=column
+ConnPoolQuery tree main "SELECT a FROM t" format=json
+ConnPoolQuery docs main "SELECT a FROM t" json=a
+ConnPoolQuery made main "INSERT INTO t VALUES(1, 2)" write=on methods=PATCH created=/t/{last_insert_rowid} none=404
 ConnPoolQuery note main "SELECT a FROM t WHERE a = :id AND b = :kind AND a = :who AND a = :q" methods=GET,POST
 ConnPoolParam note id integer path=2 max=9
 ConnPoolParam note kind path=1
@@ -42,6 +47,26 @@ CONF
 
 my $places = <<'CONF';
 DocumentRoot "@DIR@/htdocs"
+<Location "/photo">
+SetHandler connpool-query
+ConnPoolServe photo
+</Location>
+<Location "/file">
+SetHandler connpool-query
+ConnPoolServe file
+</Location>
+<Location "/tree">
+SetHandler connpool-query
+ConnPoolServe tree
+</Location>
+<Location "/docs">
+SetHandler connpool-query
+ConnPoolServe docs
+</Location>
+<Location "/made">
+SetHandler connpool-query
+ConnPoolServe made
+</Location>
 <Location "/events">
 SetHandler connpool-query
 ConnPoolServe events
@@ -92,6 +117,7 @@ ConnPoolServe events list up
 <Location "/writes">
 SetHandler connpool-batch
 ConnPoolServe events add
+ConnPoolBatchAtomic On
 </Location>
 <Location "/openapi.json">
 SetHandler connpool-openapi
@@ -144,7 +170,8 @@ subtest 'the document' => sub {
         'title, version and text');
     is_deeply(
         [sort keys %$paths],
-        [sort qw(/events /deep/list /a%20b%7bc%7d /group/add /again /dir /up /all /writes /notes/{kind}/{id} /pages)],
+        [sort qw(/events /deep/list /a%20b%7bc%7d /group/add /again /dir /up /all /writes
+                /notes/{kind}/{id} /pages /photo /file /tree /docs /made)],
         'each place whose URL is known'
     );
     my $tag  = $answer->{headers}{etag};
@@ -222,10 +249,26 @@ subtest 'answers' => sub {
     ok(!$paths->{'/events'}{get}{responses}{409}, 'of a write only');
     ok($paths->{'/up'}{get}{responses}{429}, 'a limited rate');
     ok(!$paths->{'/events'}{get}{responses}{429}, 'where there is one');
+    is_deeply([sort keys %{$paths->{'/up'}}], ['get', 'post'], 'what an upstream may be asked with');
     my %ids;
     $ids{$_->{operationId}}++ for map { values %$_ } values %$paths;
     is_deeply([grep { $ids{$_} > 1 } sort keys %ids], [], 'each operation has its own name');
     is($paths->{'/events'}{get}{summary}, 'Events of a month', 'a title');
+};
+
+subtest 'bodies and writes' => sub {
+    my $photo = $paths->{'/photo'}{get}{responses};
+    is_deeply($photo->{200}{content}, {'image/png' => {schema => {}}}, 'a body of its type');
+    ok($photo->{206} && $photo->{416}, 'and its ranges');
+    ok($paths->{'/file'}{get}{responses}{200}{content}{'*/*'}, 'of any type');
+    is_deeply($paths->{'/tree'}{get}{responses}{200}{content}{'application/json'}{schema}, {},
+        'any JSON');
+    is_deeply(
+        $paths->{'/docs'}{get}{responses}{200}{content}{'application/json'}{schema}{items}
+            {additionalProperties}, {}, 'any JSON in a column');
+    my $made = $paths->{'/made'}{patch}{responses};
+    ok($made->{201}{headers}{Location}, '201 with Location');
+    ok($made->{404} && $made->{412} && $made->{200}, 'and what else there may be');
 };
 
 subtest 'batches' => sub {
@@ -235,6 +278,7 @@ subtest 'batches' => sub {
     is_deeply([map { $_->{properties}{name}{const} } @$items], ['events', 'add'], 'their names');
     is_deeply($items->[1]{required}, ['name', 'params'], 'and what they need');
     ok(in_url('/all', 'month'), 'parameters are shared');
+    like($paths->{'/writes'}{post}{responses}{200}{description}, qr/424/, 'one transaction');
 };
 
 subtest 'a virtual host' => sub {
@@ -260,6 +304,22 @@ subtest 'a public validator' => sub {
         like($text, qr/"valid": true/, "$name is valid") or diag($text);
         is($status, 0, 'says the exit status');
     }
+};
+
+subtest 'DUMP_CONNPOOL_OPENAPI' => sub {
+    my $file = $server->_write_conf('dump.conf', $server->conf);
+    my ($status, $text) = command('sh', '-c', 'exec "$@" 2>/dev/null', 'sh', $server->httpd,
+        '-t', '-d', $server->{dir}, '-f', $file, '-D', 'DUMP_CONNPOOL_OPENAPI');
+    is($status, 0, 'at configtest');
+    my $reader = JSON::PP->new;
+    $reader->incr_parse($text);
+    my @documents;
+    while (my $document = $reader->incr_parse) {
+        push @documents, $document;
+    }
+    is(scalar @documents, 2, 'one each for those that serve something of their own');
+    is_deeply($documents[0], $doc, 'the same');
+    is_deeply($documents[1], JSON::PP->new->decode($other->{content}), 'of each');
 };
 
 $server->done;

@@ -12,7 +12,7 @@ use IO::Handle ();
 use Test::More;
 
 my $upstream = ConnPoolUpstream->start;
-my $server   = ConnPoolTest->new(
+our $server = ConnPoolTest->new(
     threads => 16,
     load    => {cptest_module => 't/mod_cptest.so'},
     vars    => {UPSTREAM => $upstream->url('')},
@@ -27,11 +27,26 @@ ConnPoolQuery by_id events "SELECT id, name, weight, data, NULL AS nil FROM even
 ConnPoolParam by_id id integer required min=1 max=100
 ConnPoolQuery add events "INSERT INTO event(name) VALUES(:name) RETURNING id, name" write=on methods=POST
 ConnPoolParam add name text required match=^[a-z]+$
+ConnPoolQuery object events "SELECT id, name FROM event WHERE id = :id" format=object
+ConnPoolParam object id integer required
+ConnPoolQuery kept events "SELECT name FROM event WHERE id = :id" format=value ttl=data
+ConnPoolParam kept id integer required
+ConnPoolQuery few events "SELECT id FROM event ORDER BY id" format=csv max-rows=1
+ConnPoolQuery slow events "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n" timeout=100ms
+ConnPoolQuery who events "SELECT :tenant AS tenant, :zone AS zone" format=object
+ConnPoolParam who tenant required from="%{HTTP:X-Tenant}"
+ConnPoolParam who zone from="%{HTTP:X-Zone}"
+ConnPoolQuery paged events "SELECT id FROM event WHERE id < 3" page=id format=arrays
+ConnPoolQuery none events "SELECT name FROM event WHERE id = 0" format=arrays
+@PLACES@
 <Location "/do">
 SetHandler cptest
 </Location>
 CONF
 );
+$server->{vars}{PLACES} = join '', map {
+    "<Location \"/$_\">\nSetHandler connpool-query\nConnPoolServe $_\n</Location>\n"
+} qw(by_id object kept few slow none add who paged);
 $server->make_sqlite('events', <<'SQL');
 CREATE TABLE event(id INTEGER PRIMARY KEY, name TEXT UNIQUE, weight REAL, data BLOB);
 INSERT INTO event VALUES(1, 'one', 1.5, x'616263'), (2, 'two', -2.25, NULL);
@@ -40,15 +55,19 @@ $server->make_sqlite($_, 'CREATE TABLE t(a); INSERT INTO t VALUES(7);')
     for qw(static small);
 $server->start;
 
-# Run these steps in one request; the lines of its answer.
-sub steps {
+# Run these steps in one request; its answer, or the lines of it.
+sub run_steps {
     my @steps = @_;
     my $query = join '&', map {
         my ($name, $arg) = split /=/, $_, 2;
         $arg =~ s/([^A-Za-z0-9_.~-])/sprintf '%%%02X', ord $1/ge;
         "$name=$arg"
     } @steps;
-    my $answer = $server->get("/do?$query");
+    return $server->get("/do?$query");
+}
+
+sub steps {
+    my $answer = run_steps(@_);
     return ("status $answer->{status}", $answer->{content})
         if $answer->{status} != 200;
     return split /\n/, $answer->{content};
@@ -584,7 +603,194 @@ subtest 'batches that are left' => sub {
     ok(await(sub { $upstream->stats->{busy} == 0 }, 5), 'the upstream knows');
 };
 
+subtest 'versions' => sub {
+    runs_as(['version='], ['version 2 of 2'], 'of the header, and of the module');
+};
+
+subtest 'why a call failed' => sub {
+    $server->allow_log(qr/upstream 'up'|query 'slow'/);
+    runs_as(
+        ['named=a:by_id', 'failure=a', 'bind=a:id:i:1', 'run=a', 'end=a', 'failure=a'],
+        [
+            'named ok', 'failure none 0 0', 'run ok', 'end ok changes=0 rowid=0',
+            'failure none 0 0'
+        ],
+        'it did not'
+    );
+    for my $case (
+        ['input 400 0', 'named=a:by_id', 'bind=a:id:i:0', 'run=a'],
+        ['input 400 0', 'named=a:by_id', 'bind=a:x:i:0',  'run=a'],
+        ['conflict 409 0', 'named=a:add', 'bind=a:name:t:one', 'run=a', 'end=a'],
+        ['refused 403 0', 'sql=a:events:read:DELETE FROM event', 'run=a'],
+        ['storage 503 1', 'sql=a:events:read:SELECT x FROM nowhere', 'run=a'],
+        ['deadline 504 0', 'named=a:slow', 'run=a', 'rows=a', 'end=a'],
+        )
+    {
+        my ($failure, @steps) = @$case;
+        is((steps(@steps, 'failure=a'))[-1], "failure $failure", "$steps[-1] of $steps[0]");
+    }
+    is((steps('named=a:by_id', 'bind=a:id:i:0', 'run=a', 'bind=a:id:i:1', 'run=a',
+                'failure=a'))[-1], 'failure none 0 0', 'it is forgotten');
+    my @lines = steps('named=a:add', 'bind=a:name:t:one', 'named=b:by_id',
+        'bind=b:id:i:1', 'batch=0', 'addcall=a', 'addcall=b', 'addfetch=up:/close:',
+        'itemfailure=0', 'waitall=-1', map { "itemfailure=$_" } 0 .. 3);
+    is_deeply(
+        [grep { /^itemfailure/ } @lines],
+        [
+            'itemfailure none 0 0', 'itemfailure conflict 409 0',
+            'itemfailure none 0 0', 'itemfailure upstream 502 0',
+            'itemfailure none 0 0'
+        ],
+        'items of a batch, too'
+    );
+};
+
+# What the function gives: outcome, status, type, ETag, Retry-After, body.
+sub answer_of {
+    my ($query, %values) = @_;
+    my $text = run_steps("named=a:$query",
+        (map { "bind=a:$_:$values{$_}" } sort keys %values), 'answer=a')->{content};
+    my ($outcome, $etag, $retry, $status, $type, $size, $body) = $text =~
+        /^answer (\S+) (\S+) (\S+)\nresponse (\d+) (.*) (\d+)\n(.*)\z/ms;
+    return {
+        outcome => $outcome,
+        status  => $status,
+        type    => $type,
+        etag    => $etag eq '-' ? undef : $etag,
+        retry   => $retry eq '-' ? undef : $retry,
+        body    => substr($body, 0, $size),
+        rest    => substr($body, $size),
+    };
+}
+
+subtest 'whole answers' => sub {
+    for my $case (
+        ['by_id',  'ok', 200, id => 'i:1'],
+        ['by_id',  'ok', 200, id => 't:2'],
+        ['object', 'ok', 200, id => 'i:2'],
+        ['object', 'ok', 404, id => 'i:100000'],
+        ['few',    'ok', 200],
+        ['none',   'ok', 200],
+        ['kept',   'ok', 200, id => 'i:1'],
+        ['kept',   'ok', 200, id => 'i:1'],
+        ['kept',   'ok', 404, id => 'i:100000'],
+        ['by_id',  'einval', 400, id => 't:0'],
+        ['by_id',  'einval', 400, id => 't:x'],
+        ['by_id',  'einval', 400],
+        ['who',    'einval', 403],
+        ['paged',  'ok',     200],
+        ['paged',  'ok',     200, limit => 'i:1'],
+        ['paged',  'einval', 400, limit => 'i:0'],
+        ['paged',  'einval', 400, after => 't:wrong'],
+        ['slow',   'error',  504],
+        )
+    {
+        my ($query, $outcome, $status, %values) = @$case;
+        my $args = join '&', map { "$_=" . substr $values{$_}, 2 } keys %values;
+        my $ours = answer_of($query, %values);
+        my $sent = $server->get("/$query?$args");
+        my $name = "$query?$args";
+        is($ours->{status}, $status, "$name: status");
+        is($ours->{outcome}, $outcome, "$name: outcome") if $status != 504;
+        is($ours->{body}, $sent->{content}, "$name: what the handler sends");
+        is($ours->{rest}, "\n", "$name: a NUL, no more");
+        is($ours->{type}, $sent->{headers}{'content-type'}, "$name: type");
+        is($ours->{etag}, $sent->{headers}{etag},           "$name: tag");
+        is($ours->{retry}, $sent->{headers}{'retry-after'}, "$name: when again");
+    }
+    my ($query) = grep { $_->{name} eq 'kept' } @{$server->status_json->{queries}};
+    is($query->{cache}{lookups}, 6, 'what is kept is looked for');
+    # Each child keeps its own.
+    is($query->{count}, 2, 'and read once') if $server->mpm ne 'prefork';
+    is((steps('named=a:paged', 'bind=a:limit:i:1', 'run=a'))[1],
+        'run notfound', 'pages are of answers alone');
+    my $ours = answer_of('add', name => 't:whole');
+    is($ours->{status}, 200, 'a write');
+    like($ours->{body}, qr/"name":"whole"/, 'with its row');
+    is(count_of(q(name = 'whole')), 1, 'is committed');
+    $ours = answer_of('add', name => 't:whole');
+    my $sent = $server->post('/add', content => {name => 'whole'});
+    is($ours->{status}, 409, 'once');
+    is($ours->{body}, $sent->{content}, 'and says which constraint');
+    my @lines = steps('sql=a:events:read:SELECT :x AS x', 'bind=a:x:i:7', 'answer=a');
+    is($lines[3], '[{"x":7}]', 'SQL of the module');
+    @lines = steps('sql=a:events:read:SELECT x FROM nowhere', 'answer=a', 'failure=a');
+    like($lines[1], qr/^answer error - 1$/, 'that fails says when again');
+    is($lines[-1], 'failure storage 503 1', 'and why');
+    @lines = steps('sql=a:events:read:SELECT 1', 'run=a', 'answer=a', 'end=a', 'answer=a');
+    is($lines[2], 'answer ebusy', 'not while it runs');
+    like($lines[4], qr/^answer ok/, 'but after');
+    $server->is_at_rest;
+};
+
 $server->done;
+
+subtest 'a module that was built with the first header' => sub {
+    my $old = ConnPoolTest->new(
+        load => {cptest_module => 't/first/mod_cptest.so'},
+        vars => {UPSTREAM => $upstream->url('')},
+        conf => <<'CONF',
+ConnPoolDatabase events sqlite:@DIR@/db/events.db max=4
+ConnPoolUpstream up @UPSTREAM@/ max=3
+ConnPoolQuery add events "INSERT INTO event(name) VALUES(:name) RETURNING id, name" write=on methods=POST
+ConnPoolParam add name text required
+<Location "/do">
+SetHandler cptest
+</Location>
+CONF
+    );
+    $old->make_sqlite('events',
+        q(CREATE TABLE event(id INTEGER PRIMARY KEY, name TEXT UNIQUE);)
+            . q(INSERT INTO event(name) VALUES('one');));
+    $old->start;
+    local $server = $old;
+    runs_as(['version='], ['unknown step version'], 'knows nothing new');
+    runs_as(
+        [
+            'named=a:add', 'bind=a:name:t:two', 'run=a', 'rows=a', 'end=a',
+            'named=b:add', 'bind=b:name:t:two', 'run=b', 'end=b', 'constraint=b',
+            'sql=c:events:read:SELECT :i AS i, :r AS r, :b AS b, :n AS n',
+            'bind=c:i:i:1', 'bind=c:r:r:1.5', 'bind=c:b:b:x', 'bind=c:n:n:',
+            'run=c', 'next=c', 'end=c', 'fetch=up:/text:size=5',
+        ],
+        [
+            'named ok', 'run ok', 'row id=i:2 name=t:two', 'next eof',
+            'end ok changes=1 rowid=2',
+            'named ok', 'run ok', 'end error changes=0 rowid=0',
+            'constraint unique: event.name',
+            'sql ok', 'run ok', 'row i=i:1 r=r:1.5 b=b:x n=n',
+            'end ok changes=0 rowid=0', 'fetch 200 text/plain 5', 'abcde',
+        ],
+        'calls and fetches'
+    );
+    runs_as(
+        [
+            'sql=a:events:read:SELECT count(*) AS n FROM event', 'batch=2',
+            'addcall=a', 'addfetch=up:/text:size=5', 'waitnext=5000',
+            'waitall=-1', 'result=0', 'result=1', 'endbatch=',
+        ],
+        [
+            'sql ok', 'batch ok', 'addcall ok', 'addfetch ok', 'waitnext ok 0',
+            'waitall ok', 'result 200 application/json 9', '[{"n":2}]',
+            'result 200 text/plain 5', 'abcde', 'endbatch',
+        ],
+        'batches'
+    );
+    runs_as(
+        [
+            'acquire=a:events:write', 'sqlite=a', 'exec=a:DELETE FROM event',
+            'acquire=b:events:write', 'same=a:b', 'release=b', 'discard=a:old',
+            'acquire=c:up:read', 'curl=c', 'release=c',
+        ],
+        [
+            'acquire ok', 'sqlite', 'exec not an error', 'acquire ok', 'same',
+            'release', 'discard', 'acquire ok', 'curl', 'release',
+        ],
+        'connections'
+    );
+    $old->allow_log(qr/given back broken|discarded/);
+    $old->done;
+};
 
 subtest 'without the module' => sub {
     my $bare = ConnPoolTest->new(

@@ -224,7 +224,7 @@ subtest 'addresses' => sub {
             HOME        => '/nonexistent',
         },
     );
-    $server->allow_log(qr/ address \S+ \([\w-]+\) is not allowed /);
+    $server->allow_log(qr/address is not allowed \(refused\): it is \S+ \([\w-]+\) /);
     $server->start;
     $_->restart for $upstream, $trap;
     for my $name (sort keys %refused) {
@@ -237,7 +237,7 @@ subtest 'addresses' => sub {
             "$name: no address told");
         like(
             $server->log_since($mark),
-            qr/\[connpool:error\].*'$name': address \S+ \(\w[\w-]*\) is not allowed/,
+            qr/\[connpool:error\].*'$name': the upstream's address is not allowed \(refused\): it is \S+ \(\w[\w-]*\) /,
             "$name: the log tells"
         );
         cmp_ok(time - $start, '<', 2 * slowness(), "$name: at once");

@@ -138,7 +138,7 @@ subtest 'shape of the JSON' => sub {
     my $report = ConnPoolTest::decode($answer);
     has_exactly($report,
         'version state causes children features pools queries upstreams event_loop batch '
-            . 'cache processes request_us memory memory_shrunk memory_refused rate_refused',
+            . 'cache processes request_us request_failed_us memory memory_shrunk memory_refused rate_refused',
         'the report');
     has_exactly($report->{memory}, 'bound used', 'memory');
     has_exactly($report->{cache},
@@ -159,40 +159,47 @@ subtest 'shape of the JSON' => sub {
         $server->mpm eq 'prefork' ? 0 : 1, 'the loop is on but on prefork');
 
     my $spread   = 'count sum p50 p90 p99 max';
+    my $lately   = "$spread last_1m last_10m";
     my $failures = 'input refused conflict size rate upstream capacity storage memory deadline '
         . 'cancelled internal';
     for my $pool (@{$report->{pools}}) {
         my $name   = $pool->{name};
         my $server = exists $pool->{server} ? 'server' : '';
         has_exactly($pool,
-            "name $server kind state cause since max server_max open busy idle waiting acquired "
-                . 'released abandoned timeouts rejected fallbacks created '
-                . 'closed create_failures failures leaks_suspected leaks '
-                . 'acquire_us hold_us create_us busy_max open_max waiting_max '
+            "name $server kind state cause since max server_max reachable busy_percent open busy idle waiting acquired "
+                . 'released abandoned timeouts rejected fallbacks one_shots created '
+                . 'closed create_failures failures leaks_suspected leaks holders '
+                . 'acquire_us refused_us hold_us create_us busy_max open_max waiting_max busy_writers '
                 . 'oldest_wait_us memory_bytes cache_bytes schema_bytes '
                 . 'statement_bytes wal_bytes', "pool $name");
         has_exactly($pool->{failures}, $failures, "failures of $name");
         has_exactly($pool->{closed},
             'idle lifetime dead flushed discarded unpooled overflow yielded shutdown '
                 . 'killed', "closed of $name");
-        has_exactly($pool->{$_}, $spread, "$_ of $name")
-            for qw(acquire_us hold_us create_us);
+        for my $timer (qw(acquire_us refused_us hold_us create_us)) {
+            has_exactly($pool->{$timer}, $lately, "$timer of $name");
+            has_exactly($pool->{$timer}{$_}, 'count p50 p99 max', "$_ of it")
+                for qw(last_1m last_10m);
+        }
     }
-    has_exactly($_, "name database state cause since count errors failures rows slow cache us", "query $_->{name}")
+    has_exactly($_, "name database state cause since count errors failures rows retries slow misfits cache us failed_us", "query $_->{name}")
         for @{$report->{queries}};
     has_exactly($_->{cache},
         'lookups hits misses stale coalesced stores bypassed', "cache of $_->{name}")
         for @{$report->{queries}};
     has_exactly(
         $_,
-        'name state cause since count errors reused retries rate_refused coalesced breaker breaker_opened '
-            . 'breaker_refused handshakes bytes statuses queue_us '
-            . 'lookup_us connect_us tls_us first_byte_us us',
+        'name state cause since count errors reused retries rate_refused coalesced breaker transport breaker_opened '
+            . 'breaker_refused handshakes bytes sent failovers statuses queue_us '
+            . 'lookup_us connect_us tls_us first_byte_us us failed_us',
         "upstream $_->{name}"
         )
         for @{$report->{upstreams}};
-    has_exactly($_->{us}, $spread, "us of $_->{name}")
-        for @{$report->{queries}}, @{$report->{upstreams}};
+    for my $line (@{$report->{queries}}, @{$report->{upstreams}}) {
+        has_exactly($line->{$_}, $lately, "$_ of $line->{name}") for qw(us failed_us);
+    }
+    has_exactly($_->{tls_us}, $spread, "tls_us of $_->{name}") for @{$report->{upstreams}};
+    has_exactly($report->{$_}, $lately, $_) for qw(request_us request_failed_us);
 
     # Numbers are digits, flags are booleans.
     my $text = $answer->{content};
@@ -317,8 +324,8 @@ sub counters {
     if (ref $value eq 'HASH') {
         for my $key (keys %$value) {
             next
-                if $key =~ /^(?:open|busy|idle|waiting|p50|p90|p99|max
-                |oldest_wait_us|leaks|loops|in_flight|lag_us|heartbeat_age_us
+                if $key =~ /^(?:open|busy|idle|waiting|reachable|busy_percent|one_shots|busy_writers|p50|p90|p99|max
+                |oldest_wait_us|leaks|holders|last_1m|last_10m|loops|in_flight|lag_us|heartbeat_age_us
                 |children|features|processes|memory
                 |(?:memory|cache|schema|statement|wal)_bytes)$/x
                 && $path !~ m{/closed$};
@@ -422,8 +429,10 @@ subtest 'the page' => sub {
     like($page->{headers}{'content-security-policy'},
         qr/default-src 'none'; style-src 'self'/, 'policy');
     my $text = $page->{content};
-    unlike($text, qr/<script|<style|\sstyle=|\son\w+=|https?:/i,
+    unlike($text, qr/<style|\sstyle=|\son\w+=|https?:/i,
         'nothing that the policy forbids');
+    is_deeply([$text =~ /(<script[^>]*>[^<]*)/g], ['<script src="?asset=page.js" defer>'],
+        'its script is a resource of its own');
     like($text, qr/<meta http-equiv="refresh" content="5">/,
         'it refreshes itself');
     for my $word (qw(events static own by_id missing Abandoned),

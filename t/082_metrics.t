@@ -305,7 +305,8 @@ subtest 'equal to what is counted from outside' => sub {
     }
     is_deeply(\%lines, \%asked, 'as many lines in the access log');
     for my $query (qw(by_id missing)) {
-        is($series->{"connpool_query_seconds_count{query=$query}"},
+        my $times = $query eq 'missing' ? 'failed_seconds' : 'seconds';
+        is($series->{"connpool_query_${times}_count{query=$query}"},
             $asked{$query}, "query $query");
         my $errors = 0;
         $errors += $series->{$_}
@@ -331,8 +332,8 @@ subtest 'equal to what is counted from outside' => sub {
         "it accepted $stats->{connections} connections, the others were reused");
     is($series->{'connpool_http_bytes_total{dir=in,pool=text}'}, 40 * 160,
         'bytes of bodies');
-    is($series->{'connpool_request_seconds_count{}'}, 160 + 16 + 320,
-        'requests altogether');
+    is($series->{'connpool_request_seconds_count{}'}, 160 + 160, 'requests that were served');
+    is($series->{'connpool_request_failed_seconds_count{}'}, 16 + 160, 'and those that failed');
     is($series->{'connpool_acquired_total{pool=events}'}
             + $series->{'connpool_fallbacks_total{pool=events}'},
         176, 'a connection for each query');
@@ -376,8 +377,11 @@ subtest 'equal to what /proc shows' => sub {
         'and of all together'
     );
     $sum += $_ for values %{descriptors($server->dir('db/events.db'))};
-    is(scrape()->{'connpool_connections{kind=sqlite,pool=events,state=open}'},
-        $sum, "$sum descriptors of the database's file, as many are open");
+    my $series = scrape();
+    my $open   = 0;
+    $open += $series->{"connpool_connections{kind=sqlite,pool=events,state=$_}"}
+        for qw(busy idle one_shot passing);
+    is($open, $sum, "$sum descriptors of the database's file, as many are open");
     cmp_ok($sum, '>', 0, 'some');
     ok(
         await(
@@ -413,12 +417,17 @@ sub expected_series {
     };
     for my $pool (@{$report->{pools}}) {
         my @labels = (pool => $pool->{name}, server => $pool->{server});
-        $put->('connpool_connections', $pool->{$_}, @labels,
-            kind => $pool->{kind}, state => $_)
-            for qw(open busy idle);
-        $put->('connpool_connections_peak', $pool->{"${_}_max"}, @labels,
-            state => $_)
-            for qw(open busy);
+        # States of which the sum is what is open.
+        my %in = (busy => $pool->{busy}, idle => $pool->{idle}, one_shot => $pool->{one_shots});
+        $in{passing} = $pool->{open} - $in{busy} - $in{idle} - $in{one_shot};
+        $put->('connpool_connections', $in{$_}, @labels, kind => $pool->{kind}, state => $_)
+            for keys %in;
+        $put->('connpool_connections_reachable', $pool->{reachable}, @labels,
+            kind => $pool->{kind});
+        $put->('connpool_utilisation_ratio', sprintf('%.6f', $pool->{busy_percent} / 100),
+            @labels, kind => $pool->{kind});
+        $put->('connpool_connections_peak', $pool->{open_max}, @labels);
+        $put->('connpool_busy_peak', $pool->{busy_max}, @labels);
         $put->('connpool_connections_max', $pool->{max}, @labels,
             kind => $pool->{kind});
         $put->('connpool_waiters',      $pool->{waiting},     @labels);
@@ -444,16 +453,20 @@ sub expected_series {
         $put->('connpool_oldest_waiter_seconds',
             sprintf('%.6f', $pool->{oldest_wait_us} / 1e6), @labels);
         $spread->("connpool_${_}_seconds", $pool->{"${_}_us"}, @labels)
-            for qw(acquire hold create);
+            for qw(acquire refused hold create);
     }
     for my $query (@{$report->{queries}}) {
         my @labels = (query => $query->{name}, server => $query->{server});
         $put->('connpool_query_rows_total', $query->{rows}, @labels);
+        $put->('connpool_query_retries_total', $query->{retries}, @labels);
         $put->('connpool_query_slow_total', $query->{slow}, @labels);
+        $put->('connpool_query_misfits_total', $query->{misfits}, @labels);
         $put->('connpool_query_errors_total', $query->{failures}{$_}, @labels,
             class => $_)
             for keys %{$query->{failures}};
         $spread->('connpool_query_seconds', $query->{us}, @labels);
+        $spread->('connpool_query_failed_seconds', $query->{failed_us}, @labels);
+        next;    # nothing of it is kept or shared
         my $cache = $query->{cache};
         my %results = (hit => 'hits', miss => 'misses', stale => 'stale');
         $put->('connpool_cache_lookups_total', $cache->{$results{$_}}, @labels, result => $_)
@@ -469,14 +482,17 @@ sub expected_series {
             for keys %{$up->{statuses}};
         $put->("connpool_http_${_}_total", $up->{$_}, @labels)
             for qw(errors reused retries rate_refused coalesced breaker_opened breaker_refused);
-        $put->('connpool_http_breaker_state',
-            {closed => 0, 'half-open' => 1, open => 2}->{$up->{breaker}},
-            @labels);
+        $put->('connpool_http_breaker_state', $up->{breaker} eq $_ ? 1 : 0, @labels, state => $_)
+            for qw(closed half-open open);
         $put->('connpool_http_tls_handshakes_total', $up->{handshakes},
             @labels);
         $put->('connpool_http_bytes_total', $up->{bytes}, @labels,
             dir => 'in');
+        $put->('connpool_http_bytes_total', $up->{sent}, @labels,
+            dir => 'out');
+        $put->('connpool_http_failovers_total', $up->{failovers}, @labels);
         $spread->('connpool_http_seconds', $up->{us}, @labels);
+        $spread->('connpool_http_failed_seconds', $up->{failed_us}, @labels);
         $spread->('connpool_http_phase_seconds', $up->{"${_}_us"}, @labels,
             phase => $_)
             for qw(queue lookup connect tls first_byte);
@@ -506,7 +522,7 @@ sub expected_series {
     $put->('connpool_loop_lag_seconds', sprintf '%.6f', $loop->{lag_us} / 1e6);
     my $batch = $report->{batch};
     $put->("connpool_batch_${_}_total", $batch->{$_})
-        for qw(requests items overlapped sequential);
+        for qw(requests items transactions undone overlapped sequential);
     $put->('connpool_batch_item_errors_total', $batch->{errors});
     my $cache = $report->{cache};
     $put->("connpool_cache_${_}_total", $cache->{$_})
@@ -520,6 +536,7 @@ sub expected_series {
     $put->('connpool_memory_bound_bytes', $report->{memory}{bound});
     $put->('connpool_memory_used_bytes',  $report->{memory}{used});
     $spread->('connpool_request_seconds', $report->{request_us});
+    $spread->('connpool_request_failed_seconds', $report->{request_failed_us});
     my ($rss, $peak, $descriptors) = (0, 0, 0);
     for my $process (@{$report->{processes}}) {
         $rss         += $process->{rss_bytes};

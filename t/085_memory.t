@@ -106,7 +106,7 @@ subtest 'what is idle gives back' => sub {
     is($server->status_json->{memory_refused}, 0, 'nobody was refused');
     is($server->get('/quick')->{status}, 200, 'all is well');
     like($server->await_log(qr/ConnPoolMemory is reached/) // '',
-        qr/:warn\].* \d{7} bytes became \d+/, 'the log tells');
+        qr{:warn\].* this child used \d+\.\d MiB of \d+\.\d MiB; .* \d+\.\d MiB are left\.}, 'the log tells');
 };
 
 subtest 'what is too much is refused' => sub {

@@ -11,6 +11,7 @@
 SUITE(number);
 SUITE(utf8);
 SUITE(option);
+SUITE(origin);
 SUITE(scan);
 SUITE(check);
 SUITE(page);
@@ -18,6 +19,8 @@ SUITE(fork);
 SUITE(value);
 SUITE(encode);
 SUITE(json);
+SUITE(column);
+SUITE(web);
 SUITE(address);
 SUITE(clock);
 SUITE(gate);
@@ -26,7 +29,10 @@ SUITE(rate);
 SUITE(permits);
 SUITE(stats);
 SUITE(segment);
+SUITE(succession);
+SUITE(error);
 SUITE(condition);
+SUITE(recent);
 SUITE(state);
 SUITE(standing);
 SUITE(breaker);
@@ -36,6 +42,7 @@ SUITE(http);
 SUITE(loop);
 SUITE(transfer);
 SUITE(gunzip);
+SUITE(upload);
 SUITE(inherit);
 SUITE(hash);
 SUITE(flight);
@@ -45,6 +52,10 @@ SUITE(store);
 SUITE(sentinel);
 SUITE(schema);
 SUITE(seam);
+SUITE(pg_sql);
+SUITE(pg_json);
+SUITE(pg_state);
+SUITE(pg_address);
 
 #undef SUITE
 

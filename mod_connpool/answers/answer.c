@@ -48,6 +48,16 @@ void cp_answer_add(cp_answer_t *answer, const char *name, const char *value)
     cp_buffer_append(&answer->headers, value, strlen(value) + 1);
 }
 
+void cp_answer_terminate(cp_answer_t *answer)
+{
+    cp_buffer_t *body = &answer->body;
+
+    if (body->capacity > body->size) {
+        body->data[body->size] = '\0';
+        answer->is_terminated = 1;
+    }
+}
+
 void cp_answer_each(const cp_answer_t *answer, cp_answer_header_fn fn,
                     void *baton)
 {

@@ -16,6 +16,7 @@ struct cp_answer_t {
     apr_time_t made_at;  /**< wall clock, not after its data were read */
     cp_buffer_t headers; /**< name NUL value NUL ... */
     cp_buffer_t body;
+    int is_terminated; /**< a NUL stands behind the body */
     /** Told before it is freed, by whoever drops the last reference; NULL:
      * nobody wants to know. */
     void (*on_free)(cp_answer_t *answer);
@@ -36,6 +37,10 @@ void cp_answer_unref(cp_answer_t *answer);
 
 /** Append a header. It may be there already: both stay, in order. */
 void cp_answer_add(cp_answer_t *answer, const char *name, const char *value);
+
+/** The body is complete: put a NUL behind it, for who takes it for a string, if
+ * there is room without asking for more. */
+void cp_answer_terminate(cp_answer_t *answer);
 
 /** The first of that name, whatever its case, or NULL. */
 const char *cp_answer_header(const cp_answer_t *answer, const char *name);

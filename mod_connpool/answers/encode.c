@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "answers/encode.h"
 
+#include "answers/column.h"
 #include "base/bytes/buffer.h"
 #include "base/bytes/utf8.h"
 #include "database/value.h"
@@ -19,28 +20,6 @@ enum {
     SCALAR_MAX = 40,      /* the longest number, literal or escape, with room */
     BLOB_CHUNK = 3 << 20, /* apr_base64 counts in int; a multiple of 3 */
 };
-
-const char *const cp_format_names[CP_FORMATS + 1] = {
-    [CP_FORMAT_OBJECTS] = "objects",
-    [CP_FORMAT_ARRAYS] = "arrays",
-    [CP_FORMAT_OBJECT] = "object",
-    [CP_FORMAT_VALUE] = "value",
-    [CP_FORMAT_NDJSON] = "ndjson",
-    [CP_FORMAT_CSV] = "csv",
-    [CP_FORMATS] = NULL,
-};
-
-const char *cp_format_content_type(cp_format_t format)
-{
-    switch (format) {
-    case CP_FORMAT_NDJSON:
-        return "application/x-ndjson";
-    case CP_FORMAT_CSV:
-        return "text/csv; charset=utf-8";
-    default:
-        return "application/json";
-    }
-}
 
 /* The put_ functions write into room that was reserved. */
 
@@ -334,7 +313,6 @@ static void encode_csv_text(cp_buffer_t *buf, const char *data, apr_size_t size)
 }
 
 /*** Blobs ***/
-
 static void encode_base64(cp_buffer_t *buf, const char *data, apr_size_t size)
 {
     while (size > 0) {
@@ -380,6 +358,9 @@ static inline void encode_json(cp_buffer_t *buf, const cp_value_t *value)
     case CP_BLOB:
         cp_encode_json_blob(buf, value->as.bytes.data, value->as.bytes.size);
         return;
+    case CP_JSON:
+        cp_buffer_append(buf, value->as.bytes.data, value->as.bytes.size);
+        return;
     case CP_NULL:
         break;
     }
@@ -401,6 +382,7 @@ static void encode_csv(cp_buffer_t *buf, const cp_value_t *value)
         }
         break;
     case CP_TEXT:
+    case CP_JSON:
         encode_csv_text(buf, value->as.bytes.data, value->as.bytes.size);
         break;
     case CP_BLOB:
@@ -424,44 +406,13 @@ struct cp_encoder_t {
     cp_format_t format;
     int columns;
     int has_rows;
+    const cp_column_t *kinds; /* one a column; NULL: all are plain */
+    apr_uint64_t misfits;
+    int misfit_column;   /* of the last one */
     const lead_t *leads; /* one a column */
     lead_t close;        /* behind the last cell of a row */
     lead_t head;         /* before the first row */
 };
-
-static int is_taken(const char *name, const char *const *names, int count)
-{
-    for (int i = 0; i < count; i++) {
-        if (!strcmp(name, names[i])) {
-            return 1;
-        }
-    }
-    return 0;
-}
-
-/* A number is drawn only for later twins, so it must avoid real names on both
- * sides: of a, a, a_2 the second is a_3. */
-static const char **distinct_names(apr_pool_t *p, int columns,
-                                   const char *const *names)
-{
-    const char **given = apr_palloc(p,
-                                    sizeof(*given) * (apr_size_t)(columns + 1));
-    const char **distinct = apr_palloc(p, sizeof(*distinct)
-                                              * (apr_size_t)(columns + 1));
-    for (int i = 0; i < columns; i++) {
-        given[i] = names[i] ? names[i] : "";
-    }
-    for (int i = 0; i < columns; i++) {
-        distinct[i] = given[i];
-        int is_twin = is_taken(given[i], given, i);
-        for (int n = 2; is_twin; n++) {
-            distinct[i] = apr_psprintf(p, "%s_%d", given[i], n);
-            is_twin = is_taken(distinct[i], given, columns)
-                      || is_taken(distinct[i], distinct, i);
-        }
-    }
-    return distinct;
-}
 
 /* A buffer in p that holds all names in any encoding without growing: each
  * byte becomes six at most. */
@@ -490,6 +441,8 @@ static lead_t make_lead(cp_buffer_t *buf, cp_format_t format, int is_first,
     apr_size_t start = buf->size;
     switch (format) {
     case CP_FORMAT_VALUE:
+    case CP_FORMAT_JSON:
+    case CP_FORMAT_RAW:
         break;
     case CP_FORMAT_CSV:
         cp_buffer_append(buf, ",", !is_first);
@@ -529,10 +482,11 @@ cp_encoder_t *cp_encoder_create(apr_pool_t *p, cp_format_t format, int columns,
         [CP_FORMAT_OBJECTS] = {"}", 1},  [CP_FORMAT_ARRAYS] = {"]", 1},
         [CP_FORMAT_OBJECT] = {"}", 1},   [CP_FORMAT_VALUE] = {"", 0},
         [CP_FORMAT_NDJSON] = {"}\n", 2}, [CP_FORMAT_CSV] = {"\r\n", 2},
+        [CP_FORMAT_JSON] = {"", 0},      [CP_FORMAT_RAW] = {"", 0},
     };
     cp_encoder_t *enc = apr_pcalloc(p, sizeof(*enc));
     lead_t *leads = apr_palloc(p, sizeof(*leads) * (apr_size_t)(columns + 1));
-    const char **distinct = distinct_names(p, columns, names);
+    const char **distinct = cp_distinct_names(p, columns, names);
     cp_buffer_t buf = names_buffer(p, columns, distinct);
     for (int i = 0; i < columns; i++) {
         leads[i] = make_lead(&buf, format, i == 0, distinct[i]);
@@ -551,9 +505,54 @@ void cp_encode_begin(cp_encoder_t *enc, cp_buffer_t *buf)
     cp_buffer_append(buf, enc->head.data, enc->head.size);
 }
 
-static int is_single(cp_format_t format)
+void cp_encoder_set_kinds(cp_encoder_t *enc, const cp_column_t *kinds)
 {
-    return format == CP_FORMAT_OBJECT || format == CP_FORMAT_VALUE;
+    enc->kinds = kinds;
+}
+
+apr_uint64_t cp_encoder_misfits(const cp_encoder_t *enc, int *pcolumn)
+{
+    *pcolumn = enc->misfit_column;
+    return enc->misfits;
+}
+
+void cp_encode_text(cp_buffer_t *buf, const cp_value_t *value)
+{
+    if (value->storage == CP_TEXT || value->storage == CP_BLOB) {
+        cp_buffer_append(buf, value->as.bytes.data, value->as.bytes.size);
+    }
+    else {
+        encode_csv(buf, value);
+    }
+}
+
+/* Behind its lead; false: the value is to be written as its storage is. */
+static int encode_kind(cp_encoder_t *enc, cp_buffer_t *buf, int i,
+                       const cp_value_t *value)
+{
+    cp_column_fit_t fit = cp_column_encode(
+        buf, enc->kinds[i], enc->format == CP_FORMAT_NDJSON, value);
+
+    if (fit == CP_COLUMN_MISFIT) {
+        enc->misfits++;
+        enc->misfit_column = i;
+    }
+    return fit == CP_COLUMN_WRITTEN;
+}
+
+static void encode_cell(const cp_encoder_t *enc, cp_buffer_t *buf,
+                        const cp_value_t *value)
+{
+    switch (enc->format) {
+    case CP_FORMAT_CSV:
+        encode_csv(buf, value);
+        break;
+    case CP_FORMAT_RAW:
+        cp_encode_text(buf, value);
+        break;
+    default:
+        encode_json(buf, value);
+    }
 }
 
 void cp_encode_row(cp_encoder_t *enc, cp_buffer_t *buf,
@@ -561,7 +560,7 @@ void cp_encode_row(cp_encoder_t *enc, cp_buffer_t *buf,
 {
     cp_format_t format = enc->format;
     if (enc->has_rows) {
-        if (is_single(format)) {
+        if (cp_format_is_single(format)) {
             return;
         }
         if (format == CP_FORMAT_OBJECTS || format == CP_FORMAT_ARRAYS) {
@@ -569,18 +568,15 @@ void cp_encode_row(cp_encoder_t *enc, cp_buffer_t *buf,
         }
     }
     enc->has_rows = 1;
-    int cells = format == CP_FORMAT_VALUE ? enc->columns > 0 : enc->columns;
+    int cells = cp_format_is_value(format) ? enc->columns > 0 : enc->columns;
     for (int i = 0; i < cells; i++) {
         const lead_t *lead = &enc->leads[i];
         if (!cp_buffer_reserve(buf, lead->size + SCALAR_MAX)) {
             return;
         }
         cp_buffer_put(buf, lead->data, lead->size);
-        if (format == CP_FORMAT_CSV) {
-            encode_csv(buf, &values[i]);
-        }
-        else {
-            encode_json(buf, &values[i]);
+        if (!enc->kinds || !encode_kind(enc, buf, i, &values[i])) {
+            encode_cell(enc, buf, &values[i]);
         }
     }
     cp_buffer_append(buf, enc->close.data, enc->close.size);
@@ -591,7 +587,8 @@ void cp_encode_end(cp_encoder_t *enc, cp_buffer_t *buf)
     if (enc->format == CP_FORMAT_OBJECTS || enc->format == CP_FORMAT_ARRAYS) {
         cp_buffer_append(buf, "]", 1);
     }
-    else if (is_single(enc->format) && !enc->has_rows) {
+    else if (cp_format_is_single(enc->format) && !enc->has_rows
+             && enc->format != CP_FORMAT_RAW) {
         cp_buffer_append(buf, "null", 4);
     }
 }

@@ -1,25 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
- * From rows to bytes: JSON in five shapes, and CSV. The hot path. */
+ * From rows to bytes: JSON in six shapes, CSV, and bytes as they are. The hot
+ * path. */
 #ifndef CP_ENCODE_H
 #define CP_ENCODE_H
 
 #include <apr_pools.h>
 
+#include "answers/column.h"
+#include "answers/format.h"
 #include "base/bytes/buffer.h"
 #include "database/value.h"
-
-typedef enum cp_format_t {
-    CP_FORMAT_OBJECTS, /**< [{"a":1,"b":2},...] */
-    CP_FORMAT_ARRAYS,  /**< [[1,2],...] */
-    CP_FORMAT_OBJECT,  /**< {"a":1,"b":2}: the first row */
-    CP_FORMAT_VALUE,   /**< 1: the first column of the first row, as JSON */
-    CP_FORMAT_NDJSON,  /**< {"a":1}\n{"a":2}\n */
-    CP_FORMAT_CSV,     /**< RFC 4180 with a header line, CRLF */
-    CP_FORMATS
-} cp_format_t;
-
-extern const char *const cp_format_names[CP_FORMATS + 1];
-const char *cp_format_content_type(cp_format_t format);
 
 typedef struct cp_encoder_t cp_encoder_t;
 
@@ -27,6 +17,13 @@ typedef struct cp_encoder_t cp_encoder_t;
  * JSON objects have no duplicate keys. Names are copied into p. */
 cp_encoder_t *cp_encoder_create(apr_pool_t *p, cp_format_t format, int columns,
                                 const char *const *names);
+
+/** What the columns are; kinds must outlive the encoder. */
+void cp_encoder_set_kinds(cp_encoder_t *enc, const cp_column_t *kinds);
+
+/** How many values were not what their columns say: those are written as their
+ * storage is. *pcolumn: where the last one was. */
+apr_uint64_t cp_encoder_misfits(const cp_encoder_t *enc, int *pcolumn);
 
 /** What stands before the first row ("[", CSV's header line). */
 void cp_encode_begin(cp_encoder_t *enc, cp_buffer_t *buf);
@@ -44,6 +41,9 @@ void cp_encode_end(cp_encoder_t *enc, cp_buffer_t *buf);
 
 /** A JSON string with quotes, appended to buf. */
 void cp_encode_json_string(cp_buffer_t *buf, const char *data, apr_size_t size);
+
+/** Text and blobs as they are, numbers as anywhere, NULL as nothing. */
+void cp_encode_text(cp_buffer_t *buf, const cp_value_t *value);
 
 /** {"$base64":".."}, appended to buf. */
 void cp_encode_json_blob(cp_buffer_t *buf, const char *data, apr_size_t size);

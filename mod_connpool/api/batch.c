@@ -3,12 +3,13 @@
 #include "glue.h"
 #include "api/api.h"
 #include "base/clock.h"
+#include "base/error.h"
 #include "config/query.h"
 #include "config/setting.h"
 #include "config/upstream.h"
 #include "database/value.h"
 #include "mod_connpool.h"
-#include "work/batch.h"
+#include "work/batch/batch.h"
 
 #include <apr_hash.h>
 #include <apr_optional.h>
@@ -131,6 +132,41 @@ static apr_status_t connpool_batch_result(connpool_batch_t *batch, int i,
     return item->rv;
 }
 
+/* What failed without an error of its own. */
+static const char *failure_of(const connpool_item_t *item)
+{
+    if (item->failure) {
+        return item->failure;
+    }
+    switch (item->status) {
+    case HTTP_REQUEST_ENTITY_TOO_LARGE:
+        return cp_error_class_name(CP_ERR_SIZE);
+    case HTTP_BAD_GATEWAY:
+        return cp_error_class_name(CP_ERR_UPSTREAM);
+    default:
+        return cp_error_class_name(CP_ERR_CANCELLED);
+    }
+}
+
+static const char *connpool_batch_failure(connpool_batch_t *batch, int i,
+                                          int *pstatus, int *pretry_after)
+{
+    const connpool_item_t *item = i >= 0 && i < connpool_batch_size(batch)
+                                      ? connpool_batch_item(batch, i)
+                                      : NULL;
+    int has_failed = item && item->is_done && !item->answer;
+
+    if (pstatus) {
+        *pstatus = has_failed ? item->status : 0;
+    }
+    if (pretry_after) {
+        *pretry_after = has_failed ? connpool_retry_after(item->status,
+                                                          item->retry_after)
+                                   : 0;
+    }
+    return has_failed ? failure_of(item) : NULL;
+}
+
 static void connpool_batch_end(connpool_batch_t *batch)
 {
     connpool_batch_drop(batch);
@@ -144,5 +180,6 @@ void connpool_batch_api_register(void)
     APR_REGISTER_OPTIONAL_FN(connpool_batch_wait);
     APR_REGISTER_OPTIONAL_FN(connpool_batch_next);
     APR_REGISTER_OPTIONAL_FN(connpool_batch_result);
+    APR_REGISTER_OPTIONAL_FN(connpool_batch_failure);
     APR_REGISTER_OPTIONAL_FN(connpool_batch_end);
 }

@@ -8,6 +8,7 @@
 #include "config/setting.h"
 #include "database/value.h"
 #include "mod_connpool.h"
+#include "request/input.h"
 #include "request/param/fact.h"
 #include "work/query.h"
 
@@ -24,6 +25,7 @@ struct connpool_call_t {
     request_rec *r;
     connpool_query_t *query;
     int is_named;
+    int is_answer;                /* what is wanted is all of it, as bytes */
     apr_array_header_t *bindings; /* binding_t */
     connpool_run_t run;
     int is_open;
@@ -32,6 +34,7 @@ struct connpool_call_t {
     int columns;
     int has_row; /* row holds the current row */
     cp_error_t err;
+    apr_array_header_t *errors; /* connpool_input_error_t, of the values */
 };
 
 /* A call that its module forgot to end: undo it before the connection goes. */
@@ -55,6 +58,7 @@ static connpool_call_t *make_call(request_rec *r, connpool_query_t *query,
     call->query = query;
     call->is_named = is_named;
     call->bindings = apr_array_make(r->pool, 4, sizeof(binding_t));
+    call->errors = apr_array_make(r->pool, 1, sizeof(connpool_input_error_t));
     cp_error_clear(&call->err);
     return call;
 }
@@ -193,14 +197,15 @@ static const cp_value_t *find_binding(const connpool_call_t *call,
  * modules too. */
 static const char *value_of_param(connpool_call_t *call,
                                   const connpool_param_t *param,
-                                  cp_value_t *value)
+                                  cp_value_t *value, int *pstatus)
 {
     const cp_value_t *bound = find_binding(call, param->spec.name);
     const char *reason = NULL;
 
     if (param->source) {
         if (!bound) {
-            connpool_fact_read(call->r, call->query, param, value, &reason);
+            *pstatus = connpool_fact_read(call->r, call->query, param, value,
+                                          &reason);
         }
         return bound ? "is not a parameter here" : reason;
     }
@@ -219,30 +224,63 @@ static const char *value_of_param(connpool_call_t *call,
     return cp_value_in_range(call->r->pool, &param->spec, value);
 }
 
+/* status: 0, or what a fact of the request says of itself. */
+static apr_status_t refuse_value(connpool_call_t *call, apr_status_t rv,
+                                 connpool_input_error_t error)
+{
+    cp_error_class_t cls = error.status == HTTP_FORBIDDEN ? CP_ERR_REFUSED
+                           : error.status >= HTTP_INTERNAL_SERVER_ERROR
+                               ? CP_ERR_INTERNAL
+                               : CP_ERR_INPUT;
+
+    APR_ARRAY_PUSH(call->errors, connpool_input_error_t) = error;
+    cp_error_set(&call->err, cls, rv, "bad parameter", "query '%s': %s %s",
+                 call->query->name, error.param, error.reason);
+    return rv;
+}
+
+/* Of a query with page= which page it is only an answer is asked. */
+static int count_params(const connpool_call_t *call)
+{
+    return call->is_answer ? call->query->params->nelts
+                           : connpool_query_bound(call->query);
+}
+
+/* One that the query does not have. */
+static const char *find_unknown(const connpool_call_t *call)
+{
+    for (int i = 0; i < call->bindings->nelts; i++) {
+        const binding_t *binding = &APR_ARRAY_IDX(call->bindings, i, binding_t);
+        int place = connpool_find_param(call->query, binding->name);
+
+        if (place < 0 || place >= count_params(call)) {
+            return binding->name;
+        }
+    }
+    return NULL;
+}
+
 static apr_status_t values_of_named(connpool_call_t *call, cp_value_t *values)
 {
-    int used = 0;
+    const char *unknown;
 
-    for (int i = 0; i < connpool_query_bound(call->query); i++) {
+    for (int i = 0; i < count_params(call); i++) {
         const connpool_param_t *param = APR_ARRAY_IDX(call->query->params, i,
                                                       connpool_param_t *);
-        const char *reason = value_of_param(call, param, &values[i]);
+        int status = 0;
+        const char *reason = value_of_param(call, param, &values[i], &status);
 
         if (reason) {
-            cp_error_set(&call->err, CP_ERR_INPUT, APR_EINVAL, "bad parameter",
-                         "query '%s': %s %s", call->query->name,
-                         param->spec.name, reason);
-            return APR_EINVAL;
+            return refuse_value(
+                call, APR_EINVAL,
+                (connpool_input_error_t){param->spec.name, reason, status});
         }
-        used += find_binding(call, param->spec.name) != NULL;
     }
-    if (used != call->bindings->nelts) {
-        cp_error_set(&call->err, CP_ERR_INPUT, APR_NOTFOUND, "bad parameter",
-                     "query '%s': a parameter is bound that it does not have",
-                     call->query->name);
-        return APR_NOTFOUND;
-    }
-    return APR_SUCCESS;
+    unknown = find_unknown(call);
+    return unknown ? refuse_value(
+               call, APR_NOTFOUND,
+               (connpool_input_error_t){unknown, "is not a parameter here", 0})
+                   : APR_SUCCESS;
 }
 
 apr_status_t connpool_call_values(connpool_call_t *call,
@@ -259,6 +297,7 @@ apr_status_t connpool_call_values(connpool_call_t *call,
     *pquery = call->query;
     *pvalues = values;
     cp_error_clear(&call->err);
+    apr_array_clear(call->errors);
     return call->is_named ? values_of_named(call, values)
                           : values_of_sql(call, values);
 }
@@ -340,6 +379,7 @@ static int connpool_column_kind(connpool_call_t *call, int i)
     case CP_REAL:
         return CONNPOOL_REAL;
     case CP_TEXT:
+    case CP_JSON:
         return CONNPOOL_TEXT;
     case CP_BLOB:
         return CONNPOOL_BLOB;
@@ -418,6 +458,32 @@ static const char *connpool_call_constraint(connpool_call_t *call,
 static const char *connpool_call_error(connpool_call_t *call)
 {
     return call->err.detail;
+}
+
+request_rec *connpool_call_request(const connpool_call_t *call)
+{
+    return call->r;
+}
+
+apr_status_t connpool_call_refuse(connpool_call_t *call,
+                                  connpool_input_error_t error)
+{
+    return refuse_value(call, APR_EINVAL, error);
+}
+
+void connpool_call_is_answer(connpool_call_t *call, int is_answer)
+{
+    call->is_answer = is_answer;
+}
+
+cp_error_t *connpool_call_failed(connpool_call_t *call)
+{
+    return &call->err;
+}
+
+const apr_array_header_t *connpool_call_errors(const connpool_call_t *call)
+{
+    return call->errors;
 }
 
 void connpool_call_api_register(void)

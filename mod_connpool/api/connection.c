@@ -7,6 +7,7 @@
 #include "config/database.h"
 #include "config/setting.h"
 #include "config/upstream.h"
+#include "work/fetch.h"
 #include "database/database.h"
 #include "database/limit.h"
 #include "mod_connpool.h"
@@ -22,6 +23,7 @@ struct connpool_conn_t {
     connpool_hold_t *hold;         /* NULL when given back */
     connpool_database_t *database; /* of this, or... */
     connpool_upstream_t *upstream; /* ...of that */
+    const connpool_base_t *base;   /* its URL */
     int is_writer;                 /* it has entered the write lock */
     int is_within;                 /* ... within somebody's transaction */
 };
@@ -105,9 +107,9 @@ static apr_status_t connpool_acquire(connpool_conn_t **pconn, request_rec *r,
         conn->upstream = apr_hash_get(sc->all_upstreams, name,
                                       APR_HASH_KEY_STRING);
         if (conn->upstream) {
+            conn->base = connpool_base_first(conn->upstream);
             conn->pool_name = conn->upstream->name;
-            rv = connpool_hold_upstream(r, conn->upstream, 0, &conn->hold,
-                                        &err);
+            rv = connpool_hold_base(r, conn->base, 0, &conn->hold, &err);
         }
     }
     if (rv == APR_SUCCESS) {
@@ -172,7 +174,7 @@ static struct sqlite3 *connpool_sqlite(connpool_conn_t *conn)
 static void *connpool_curl(connpool_conn_t *conn)
 {
     return conn->hold && conn->upstream
-               ? connpool_hold_easy(conn->hold, conn->upstream)
+               ? connpool_hold_easy(conn->hold, conn->base)
                : NULL;
 }
 

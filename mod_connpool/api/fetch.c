@@ -113,7 +113,17 @@ connpool_response_t *connpool_response_of(request_rec *r,
     cp_answer_each(answer, add_header, response->headers);
     response->body = answer->body.data;
     response->size = answer->body.size;
+    if (!answer->is_terminated && response->size > 0) {
+        response->body = apr_pstrmemdup(r->pool, response->body,
+                                        response->size);
+    }
     return response;
+}
+
+void connpool_response_add(connpool_response_t *response, const char *name,
+                           const char *value)
+{
+    apr_table_set(response->headers, name, value);
 }
 
 static int connpool_response_status(const connpool_response_t *response)

@@ -27,6 +27,9 @@ typedef enum cp_error_class_t {
 typedef struct cp_error_t {
     cp_error_class_t cls;
     apr_status_t rv;   /**< APR_SUCCESS when no system status applies */
+    int is_told;       /**< the log has a line of it already */
+    int is_transient;  /**< nothing has happened, and the same may succeed if it
+                            is begun anew at once */
     int retry_after;   /**< seconds until it may be otherwise, 0: not known */
     const char *cause; /**< static; safe to show to clients */
     const char *constraint; /**< static: the kind that was violated, "unique",
@@ -49,6 +52,13 @@ apr_status_t cp_error_set(cp_error_t *err, cp_error_class_t cls,
 apr_status_t cp_error_memory(cp_error_t *err, const char *what);
 
 void cp_error_clear(cp_error_t *err);
+
+/** Write into the buffer what the detail says beyond what a line of the log has
+ * said before it: `what`, with which it may begin, and the cause. It begins
+ * with
+ * ": ", or is "". Returns the buffer. */
+const char *cp_error_more(const cp_error_t *err, const char *what, char *buffer,
+                          size_t size);
 
 /** Lower-case word of the class for logs and metrics: "deadline", ... */
 const char *cp_error_class_name(cp_error_class_t cls);

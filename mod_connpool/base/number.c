@@ -180,7 +180,7 @@ static const char *show_with_unit(apr_pool_t *p, apr_int64_t value,
                         best->name);
 }
 
-static const char *show_duration(apr_pool_t *p, apr_interval_time_t value)
+const char *cp_params_show_duration(apr_pool_t *p, apr_interval_time_t value)
 {
     return show_with_unit(p, value, duration_units, "0s");
 }
@@ -201,8 +201,8 @@ const char *cp_params_duration(apr_pool_t *p, const char *word,
                       apr_psprintf(p,
                                    "a duration from %s to %s "
                                    "(units ms, s, min, h)",
-                                   show_duration(p, min),
-                                   show_duration(p, max)));
+                                   cp_params_show_duration(p, min),
+                                   cp_params_show_duration(p, max)));
     }
     *pvalue = value;
     return NULL;
@@ -308,4 +308,22 @@ const char *cp_params_option(apr_pool_t *p, const char *word, const char **pkey,
     *pkey = key;
     *pvalue = equals + 1;
     return NULL;
+}
+
+/* From the right. */
+const char *cp_grouped(char text[CP_GROUPED_SIZE], uint64_t value)
+{
+    int at = CP_GROUPED_SIZE - 1;
+    int digits = 0;
+
+    text[at] = '\0';
+    do {
+        if (digits > 0 && digits % 3 == 0) {
+            text[--at] = ',';
+        }
+        text[--at] = (char)('0' + value % 10);
+        value /= 10;
+        digits++;
+    } while (value > 0);
+    return text + at;
 }

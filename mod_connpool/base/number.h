@@ -5,6 +5,8 @@
 #ifndef CP_PARAMS_H
 #define CP_PARAMS_H
 
+#include <stdint.h>
+
 #include <apr_pools.h>
 #include <apr_time.h>
 
@@ -48,7 +50,16 @@ const char *cp_params_choice(apr_pool_t *p, const char *word,
 const char *cp_params_option(apr_pool_t *p, const char *word, const char **pkey,
                              const char **pvalue);
 
+/** Room for a number with its digits in threes: 2^64 has 26 of both. */
+#define CP_GROUPED_SIZE 32
+
+/** "1,234,567", written to the end of text. */
+const char *cp_grouped(char text[CP_GROUPED_SIZE], uint64_t value);
+
 /** "512K", "8M": a size as an administrator would write it. */
 const char *cp_params_show_size(apr_pool_t *p, apr_int64_t value);
+
+/** "250ms", "1h", likewise. */
+const char *cp_params_show_duration(apr_pool_t *p, apr_interval_time_t value);
 
 #endif

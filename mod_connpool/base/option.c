@@ -157,3 +157,40 @@ const char *cp_option_set(apr_pool_t *p, const cp_option_t *option,
     }
     return error;
 }
+
+int cp_option_number(const cp_option_t *option, const void *target,
+                     apr_int64_t *pvalue)
+{
+    field_t field = get_field(option, target);
+
+    if (is_text(option) || option->type == CP_OPTION_CHOICE
+        || is_unset(option, target)) {
+        return 0;
+    }
+    *pvalue = is_wide(option) ? field.wide : field.number;
+    return 1;
+}
+
+const char *cp_option_show(apr_pool_t *p, const cp_option_t *option,
+                           const void *target)
+{
+    field_t field = get_field(option, target);
+
+    if (is_unset(option, target)) {
+        return NULL;
+    }
+    switch (option->type) {
+    case CP_OPTION_INT:
+        return apr_itoa(p, field.number);
+    case CP_OPTION_DURATION:
+        return cp_params_show_duration(p, field.wide);
+    case CP_OPTION_SIZE:
+        return cp_params_show_size(p, field.wide);
+    case CP_OPTION_FLAG:
+        return field.number ? "on" : "off";
+    case CP_OPTION_CHOICE:
+        return option->choices[field.number];
+    default:
+        return field.text;
+    }
+}

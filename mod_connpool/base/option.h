@@ -85,4 +85,13 @@ const char *cp_options_list(apr_pool_t *p, const cp_option_t *options);
 const char *cp_option_set(apr_pool_t *p, const cp_option_t *option,
                           void *target, const char *text);
 
+/** The option's field as an administrator would write it; NULL: it is unset. */
+const char *cp_option_show(apr_pool_t *p, const cp_option_t *option,
+                           const void *target);
+
+/** The field of an int, a duration (us), a size or a flag.
+ * @return 0: it is none of these, or unset */
+int cp_option_number(const cp_option_t *option, const void *target,
+                     apr_int64_t *pvalue);
+
 #endif

@@ -23,6 +23,16 @@ typedef struct start_t {
     int has_data;
 } start_t;
 
+static void add_reply(cp_key_t *key, const connpool_reply_t *reply)
+{
+    cp_key_add_number(key, reply->has_declared_types);
+    cp_key_add_number(key, reply->is_gzip);
+    cp_key_add_text(key, reply->type);
+    for (int i = 0; reply->json && i < reply->json->nelts; i++) {
+        cp_key_add_text(key, APR_ARRAY_IDX(reply->json, i, const char *));
+    }
+}
+
 /* Where the query was defined, not who serves it: a virtual host that inherits
  * it gives the same answers. */
 static void begin_key(connpool_query_t *query, apr_pool_t *p)
@@ -38,6 +48,7 @@ static void begin_key(connpool_query_t *query, apr_pool_t *p)
     cp_key_add_number(&key, (apr_int64_t)query->format);
     cp_key_add_number(&key, query->max_rows);
     cp_key_add_number(&key, query->max_bytes);
+    add_reply(&key, &query->reply);
     cp_key_add_text(&key, query->paged_by);
     query->caching.key = key.bytes;
 }

@@ -178,14 +178,14 @@ static void complain(apr_status_t rv, const char *what, const char *detail)
 {
     static cp_log_limit_t limit;
     uint64_t suppressed;
+    char tail[64];
 
     cp_stats_add(&connpool_cache_stats()->failures, 1);
     if (cp_log_allowed(&limit, COMPLAIN_EVERY, &suppressed)) {
         ap_log_error(APLOG_MARK, APLOG_WARNING, rv, connpool_child.main_server,
-                     "ConnPoolCache %s: %s%s; queries are run "
-                     "(%" APR_UINT64_T_FMT
-                     " more like this since the last line)",
-                     cache.name, what, detail, suppressed);
+                     "ConnPoolCache %s: %s%s; queries are run%s", cache.name,
+                     what, detail,
+                     cp_log_repeats(tail, sizeof(tail), suppressed));
     }
 }
 

@@ -8,6 +8,7 @@
 
 #include <apr_global_mutex.h>
 
+struct connpool_base_t;
 struct connpool_database_t;
 struct connpool_query_t;
 struct connpool_upstream_t;
@@ -28,7 +29,7 @@ typedef struct connpool_lock_t {
     apr_global_mutex_t *mutex;
 } connpool_lock_t;
 
-/** Has the writer a pool of its own, of one connection out of max=? */
+/** How many of max= make a pool of their own, for writes; 0: there is none. */
 int connpool_has_writer_apart(const struct connpool_database_t *db);
 
 /** One form of a database's pools; NULL where no server needs it. */
@@ -115,6 +116,9 @@ struct cp_query_stats_t *connpool_query_stats(
     const struct connpool_query_t *query);
 struct cp_upstream_stats_t *connpool_upstream_stats(
     const struct connpool_upstream_t *up);
+/** Those of one of its URLs: the same, when there is no other. */
+struct cp_upstream_stats_t *connpool_base_stats(
+    const struct connpool_base_t *base);
 
 /** Those of its caches. */
 struct cp_cache_stats_t *connpool_cache_stats(void);

@@ -112,6 +112,11 @@ static void close_idle_of(connpool_database_t *db, void *baton)
     connpool_each_pool_of(db, close_idle, NULL);
 }
 
+static double in_mib(uint64_t bytes)
+{
+    return (double)bytes / 1048576;
+}
+
 /* Page caches first, then answers that are kept, then idle connections.
  * What then still stands above the bound is in use. */
 static int make_room(server_rec *s)
@@ -119,6 +124,7 @@ static int make_room(server_rec *s)
     static cp_log_limit_t limit;
     uint64_t suppressed;
     uint64_t before = memory_used();
+    char tail[64];
 
     cp_stats_add(&process_stats()->shrunk, 1);
     for (int i = 0; i < user_count && (i == 0 || !is_within_bound(s)); i++) {
@@ -129,11 +135,14 @@ static int make_room(server_rec *s)
     }
     if (cp_log_allowed(&limit, SHRINK_LOG_EVERY, &suppressed)) {
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                     "ConnPoolMemory is reached: idle connections gave back "
-                     "memory, %" APR_UINT64_T_FMT " bytes became "
-                     "%" APR_UINT64_T_FMT " (%" APR_UINT64_T_FMT
-                     " more times since the last line)",
-                     before, memory_used(), suppressed);
+                     "ConnPoolMemory is reached: this child used %.1f MiB of "
+                     "%.1f MiB; caches and idle connections gave back what "
+                     "they could, %.1f MiB are left. Raise it, or lower max= "
+                     "or cache=%s",
+                     in_mib(before),
+                     in_mib((uint64_t)connpool_server(s)->memory),
+                     in_mib(memory_used()),
+                     cp_log_repeats(tail, sizeof(tail), suppressed));
     }
     return is_within_bound(s);
 }
@@ -155,14 +164,13 @@ void connpool_memory_lacks(request_rec *r, const char *what)
 {
     static cp_log_limit_t limit;
     uint64_t suppressed;
+    char tail[64];
 
     cp_stats_add(&process_stats()->refused_memory, 1);
     if (cp_log_allowed(&limit, REFUSE_LOG_EVERY, &suppressed)) {
-        ap_log_rerror(
-            APLOG_MARK, APLOG_ERR, APR_ENOMEM, r,
-            "no memory for %s: the request is refused (%" APR_UINT64_T_FMT
-            " more times since the last line)",
-            what, suppressed);
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, APR_ENOMEM, r,
+                      "no memory for %s: the request is refused%s", what,
+                      cp_log_repeats(tail, sizeof(tail), suppressed));
     }
 }
 

@@ -68,28 +68,31 @@ static void make_database_pools(connpool_database_t *db, int is_pooled)
     cp_pool_stats_t *stats = cp_segment_pool(connpool_child.segment,
                                              connpool_child.slot, db->entry);
     cp_pool_config_t config = db->pool;
-    int is_split = connpool_has_writer_apart(db);
+    int writers = connpool_has_writer_apart(db);
 
     config.is_pooled = is_pooled;
     config.share = db->child->share;
-    if (is_split) {
+    if (writers) {
         cp_pool_config_t writer = config;
 
-        writer.members = "writer";
+        writer.members = writers > 1 ? "writers" : "writer";
         writer.is_writer = 1;
-        writer.max = 1;
+        writer.max = writers;
         writer.min = 0;
-        /* A write beside the queue would wait for the same lock. */
-        writer.overflow_max = 0;
+        if (driver->can & CP_CAN_SPLIT_WRITER) {
+            /* A write beside the queue would wait for the same lock. */
+            writer.overflow_max = 0;
+        }
         make_pool(&pools->writer, &writer, driver->writer, database, stats);
         config.members = "readers";
-        config.max--;
+        config.max -= writers;
+        config.min = config.min < config.max ? config.min : config.max;
     }
     make_pool(&pools->readers, &config,
-              is_split || db->facts.is_readonly ? driver->reader
-                                                : driver->writer,
+              writers || db->facts.is_readonly ? driver->reader
+                                               : driver->writer,
               database, stats);
-    if (!is_split && !db->facts.is_readonly) {
+    if (!writers && !db->facts.is_readonly) {
         pools->writer = pools->readers;
     }
 }
@@ -215,10 +218,20 @@ typedef struct queue_search_t {
     int queue;
 } queue_search_t;
 
+static int has_origin(const connpool_upstream_t *up, const char *origin)
+{
+    for (int i = 0; i < up->base_count; i++) {
+        if (strcmp(up->bases[i].origin, origin) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 static void find_queue(connpool_upstream_t *up, void *baton)
 {
     queue_search_t *search = baton;
-    int is_meant = search->origin ? strcmp(up->origin, search->origin) == 0
+    int is_meant = search->origin ? has_origin(up, search->origin)
                                   : up->server == search->server;
 
     if (is_meant && up->pool.queue > search->queue) {
@@ -238,15 +251,15 @@ static int longest_queue(const char *origin, const server_rec *server)
 /* Upstreams of one origin share the limit per host; that of the one that was
  * defined first counts. */
 static cp_gate_t *host_gate(upstream_build_t *build,
-                            const connpool_upstream_t *up)
+                            const connpool_upstream_t *up, const char *origin)
 {
-    cp_gate_t *gate = apr_hash_get(build->host_gates, up->origin,
+    cp_gate_t *gate = apr_hash_get(build->host_gates, origin,
                                    APR_HASH_KEY_STRING);
 
     if (!gate) {
-        gate = make_shared_gate(up->perhost, longest_queue(up->origin, NULL),
+        gate = make_shared_gate(up->perhost, longest_queue(origin, NULL),
                                 build->p);
-        apr_hash_set(build->host_gates, up->origin, APR_HASH_KEY_STRING, gate);
+        apr_hash_set(build->host_gates, origin, APR_HASH_KEY_STRING, gate);
     }
     return gate;
 }
@@ -263,26 +276,32 @@ static cp_gate_t *total_gate(upstream_build_t *build,
     return sc->http_gate;
 }
 
-static void build_upstream(connpool_upstream_t *up, void *baton)
+static apr_status_t build_breaker(const connpool_upstream_t *up,
+                                  connpool_base_t *base, apr_pool_t *p)
 {
-    upstream_build_t *build = baton;
+    return cp_breaker_create(&base->child->breaker, base->name, up->breaker,
+                             connpool_base_stats(base), p);
+}
+
+static void build_base(upstream_build_t *build, connpool_upstream_t *up,
+                       connpool_base_t *base)
+{
     cp_pool_config_t config = up->pool;
     int needed[2] = {0, 0};
     apr_status_t rv;
 
-    build->count++;
-    up->child = apr_pcalloc(build->p, sizeof(*up->child));
-    rv = cp_upstream_create(&up->child->upstream, &up->http, build->p);
+    config.name = base->name;
+    base->child = apr_pcalloc(build->p, sizeof(*base->child));
+    rv = cp_upstream_create(&base->child->upstream, &base->http, build->p);
     if (rv == APR_SUCCESS) {
-        rv = cp_breaker_create(&up->child->breaker, up->name, up->breaker,
-                               connpool_upstream_stats(up), build->p);
+        rv = build_breaker(up, base, build->p);
     }
     if (rv != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_ERR, rv, connpool_child.main_server,
-                     "upstream '%s' cannot be set up", up->name);
+                     "upstream '%s' cannot be set up", base->name);
         return;
     }
-    config.shared_gates[0] = host_gate(build, up);
+    config.shared_gates[0] = host_gate(build, up, base->origin);
     config.shared_names[0] = "the limit per host";
     config.shared_gates[1] = total_gate(build, up);
     config.shared_names[1] = "the limit of all upstreams";
@@ -290,11 +309,21 @@ static void build_upstream(connpool_upstream_t *up, void *baton)
     for (int is_pooled = 0; is_pooled < 2; is_pooled++) {
         if (needed[is_pooled]) {
             config.is_pooled = is_pooled;
-            make_pool(&up->child->pool[is_pooled], &config, &cp_http_driver,
-                      up->child->upstream,
+            make_pool(&base->child->pool[is_pooled], &config, &cp_http_driver,
+                      base->child->upstream,
                       cp_segment_pool(connpool_child.segment,
-                                      connpool_child.slot, up->pool_entry));
+                                      connpool_child.slot, base->pool_entry));
         }
+    }
+}
+
+static void build_upstream(connpool_upstream_t *up, void *baton)
+{
+    upstream_build_t *build = baton;
+
+    build->count++;
+    for (int i = 0; i < up->base_count; i++) {
+        build_base(build, up, &up->bases[i]);
     }
 }
 

@@ -47,6 +47,12 @@ cp_upstream_stats_t *connpool_upstream_stats(const connpool_upstream_t *up)
                                up->entry);
 }
 
+cp_upstream_stats_t *connpool_base_stats(const connpool_base_t *base)
+{
+    return cp_segment_upstream(connpool_child.segment, connpool_child.slot,
+                               base->entry);
+}
+
 cp_cache_stats_t *connpool_cache_stats(void)
 {
     return &cp_segment_process(connpool_child.segment, connpool_child.slot)

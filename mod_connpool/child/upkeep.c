@@ -15,6 +15,8 @@
 #include "pool/pool.h"
 #include "stats/cell.h"
 #include "stats/segment.h"
+#include "stats/state/standing.h"
+#include "stats/state/state.h"
 #include "stats/stats.h"
 
 static cp_pool_stats_t *database_stats(const connpool_database_t *db)
@@ -66,8 +68,13 @@ static void look_at_part(cp_pool_t *pool, void *baton)
 
 static void show_down(cp_pool_t *pool, void *baton)
 {
-    set_gauge(
-        &database_stats(baton)->down[cp_pool_part(cp_pool_settings(pool))], 1);
+    const connpool_database_t *db = baton;
+
+    set_gauge(&database_stats(db)->down[cp_pool_part(cp_pool_settings(pool))],
+              1);
+    cp_standing_note_error(
+        cp_segment_standing(connpool_child.segment, CP_SUBJECT_POOL, db->entry),
+        CP_ERR_STORAGE, apr_time_now());
 }
 
 /* Without traffic nobody would find out that the database is gone, or back.

@@ -10,11 +10,14 @@
 #include "child/child.h"
 #include "config/database.h"
 #include "config/query.h"
+#include "config/reply/columns.h"
 #include "database/database.h"
 #include "pool/driver.h"
 #include "pool/pool.h"
 #include "stats/cell.h"
 #include "stats/segment.h"
+#include "stats/state/standing.h"
+#include "stats/state/state.h"
 #include "stats/stats.h"
 
 #define TRIES       5
@@ -43,6 +46,12 @@ static void note_result(const connpool_query_t *query, const cp_error_t *err)
                                       __ATOMIC_RELAXED)
                   != 0;
 
+    if (is_bad) {
+        cp_standing_note_error(cp_segment_standing(connpool_child.segment,
+                                                   CP_SUBJECT_QUERY,
+                                                   query->entry),
+                               err->cls, apr_time_now());
+    }
     if (is_bad && !was_bad) {
         ap_log_error(APLOG_MARK, APLOG_ERR, 0, query->server,
                      "ConnPoolQuery %s at %s cannot be prepared: %s",
@@ -57,7 +66,9 @@ static void note_result(const connpool_query_t *query, const cp_error_t *err)
 static void verify_query(connpool_query_t *query, void *baton)
 {
     const look_t *look = baton;
-    cp_statement_t *statement;
+    const cp_database_driver_t *driver = look->database->driver;
+    connpool_columns_t columns = {.driver = driver, .reply = &query->reply};
+    apr_status_t rv;
     cp_error_t err;
 
     if (query->database != look->database
@@ -65,15 +76,14 @@ static void verify_query(connpool_query_t *query, void *baton)
         return;
     }
     set(&connpool_query_stats(query)->is_known, 1);
-    if (look->database->driver->prepare(
-            look->conn, query->page ? query->page->next[0]->sql : query->sql,
-            &statement, &err)
-        != APR_SUCCESS) {
-        note_result(query, &err);
-        return;
+    rv = driver->prepare(look->conn,
+                         query->page ? query->page->next[0]->sql : query->sql,
+                         &columns.statement, &err);
+    if (rv == APR_SUCCESS) {
+        rv = connpool_columns_check(&columns, &err);
+        driver->finish(columns.statement);
     }
-    look->database->driver->finish(statement);
-    note_result(query, NULL);
+    note_result(query, rv == APR_SUCCESS ? NULL : &err);
 }
 
 static apr_status_t open_with(look_t *look, const cp_driver_t *driver,

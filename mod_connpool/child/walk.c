@@ -64,8 +64,15 @@ void connpool_each_driver(connpool_each_driver_fn fn, void *baton)
 
 int connpool_has_writer_apart(const connpool_database_t *db)
 {
-    return !db->facts.is_readonly && db->pool.max > 1
-           && db->driver->can & CP_CAN_SPLIT_WRITER;
+    int writers = db->facts.writers;
+
+    if (db->facts.is_readonly || db->pool.max <= 1) {
+        return 0;
+    }
+    if (writers == 0) {
+        return (db->driver->can & CP_CAN_SPLIT_WRITER) != 0;
+    }
+    return writers < db->pool.max ? writers : db->pool.max - 1;
 }
 
 typedef struct pool_walk_t {
@@ -96,9 +103,11 @@ static void walk_upstream(connpool_upstream_t *up, void *baton)
 {
     const pool_walk_t *walk = baton;
 
-    for (int i = 0; up->child && i < 2; i++) {
-        if (up->child->pool[i]) {
-            walk->fn(up->child->pool[i], walk->baton);
+    for (int i = 0; i < 2 * up->base_count; i++) {
+        const connpool_up_child_t *child = up->bases[i / 2].child;
+
+        if (child && child->pool[i % 2]) {
+            walk->fn(child->pool[i % 2], walk->baton);
         }
     }
 }

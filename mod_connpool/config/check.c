@@ -52,10 +52,23 @@ static const char *complete_database(apr_pool_t *p, connpool_server_t *sc,
                  : NULL;
 }
 
+static const char *complete_base(apr_pool_t *p, const connpool_upstream_t *up,
+                                 connpool_base_t *base)
+{
+    const char *url = base->http.url;
+
+    base->http = up->http;
+    base->http.url = url;
+    base->http.name = base->name;
+    return up->http.socket /* it has no address */
+               ? NULL
+               : cp_upstream_check_reach(p, &base->http, base->origin);
+}
+
 static const char *complete_upstream(apr_pool_t *p, connpool_server_t *sc,
                                      connpool_upstream_t *up)
 {
-    const char *problem;
+    const char *problem = NULL;
 
     set_default(&up->pool.max, sc->http_max);
     set_default(&up->perhost, sc->http_per_host);
@@ -66,8 +79,8 @@ static const char *complete_upstream(apr_pool_t *p, connpool_server_t *sc,
     if (!up->overflow_direct) {
         up->pool.overflow_max = 0;
     }
-    /* An upstream has one host and one server: the lowest limit is the limit.
-     */
+    /* Each of its URLs has one host and one server: the lowest limit is the
+     * limit. */
     if (up->pool.max > up->perhost) {
         up->pool.max = up->perhost;
     }
@@ -81,7 +94,9 @@ static const char *complete_upstream(apr_pool_t *p, connpool_server_t *sc,
         return apr_psprintf(
             p, "ConnPoolUpstream %s: cert= and key= belong together", up->name);
     }
-    problem = cp_upstream_check_reach(p, &up->http, up->origin);
+    for (int i = 0; i < up->base_count && !problem; i++) {
+        problem = complete_base(p, up, &up->bases[i]);
+    }
     return problem ? apr_pstrcat(p, "ConnPoolUpstream ", up->name, ": ",
                                  problem, NULL)
                    : NULL;
@@ -131,7 +146,7 @@ static const char *complete_query(apr_pool_t *p, connpool_server_t *sc,
 static int shows_names(const connpool_query_t *query)
 {
     return query->format != CP_FORMAT_ARRAYS
-           && query->format != CP_FORMAT_VALUE;
+           && !cp_format_is_value(query->format);
 }
 
 static void warn_nameless(const connpool_query_t *query)

@@ -32,6 +32,11 @@ static const cp_option_t database_options[] = {
     {NULL},
 };
 
+const cp_option_t *connpool_database_keys(void)
+{
+    return database_options;
+}
+
 /* What the message may show of an address that is not understood: no password.
  */
 static const char *shown(apr_pool_t *p, const char *text, const char *scheme)
@@ -97,6 +102,21 @@ static const char *list_kinds(apr_pool_t *p)
     return kinds;
 }
 
+/* Modules that are not called as what they drive. */
+static const struct {
+    const char *scheme, *module;
+} modules[] = {{"postgresql", "pgsql"}, {"postgres", "pgsql"}};
+
+static const char *module_of(const char *scheme)
+{
+    for (size_t i = 0; i < sizeof(modules) / sizeof(modules[0]); i++) {
+        if (strcmp(modules[i].scheme, scheme) == 0) {
+            return modules[i].module;
+        }
+    }
+    return scheme;
+}
+
 static const char *no_driver(apr_pool_t *p, const char *text,
                              const char *scheme)
 {
@@ -113,7 +133,8 @@ static const char *no_driver(apr_pool_t *p, const char *text,
                         "'%s' is not %s; another kind of database needs its "
                         "driver: LoadModule connpool_%s_module "
                         "modules/mod_connpool_%s.so",
-                        shown(p, text, scheme), list_kinds(p), scheme, scheme);
+                        shown(p, text, scheme), list_kinds(p),
+                        module_of(scheme), module_of(scheme));
 }
 
 /* The driver of SCHEME:..., and what stands behind the colon. */

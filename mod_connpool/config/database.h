@@ -27,6 +27,9 @@ typedef struct connpool_database_t {
 /** All drivers that are loaded: const cp_database_driver_t *, by scheme. */
 apr_array_header_t *connpool_drivers(apr_pool_t *p);
 
+/** The table of its keys; those of its driver are the driver's. */
+const struct cp_option_t *connpool_database_keys(void);
+
 /** The one of this name that a directive may refer to, or NULL: own ones, or
  * the main server's, as far as the configuration is read. */
 connpool_database_t *connpool_find_database(cmd_parms *cmd, const char *name);

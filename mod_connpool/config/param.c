@@ -2,6 +2,7 @@
  * ConnPoolParam: what a value must be that goes into a query. */
 #include "glue.h"
 #include "answers/json.h"
+#include "answers/web/condition.h"
 #include "base/number.h"
 #include "base/option.h"
 #include "config/config.h"
@@ -197,6 +198,7 @@ static const char *read_source(cmd_parms *cmd, connpool_query_t *query,
     param->source = source;
     if (source->from) {
         query->has_facts = 1;
+        query->reply.conditions |= cp_preconditions_read(options->from);
         return NULL;
     }
     bit = 1U << (source->segment - 1);

@@ -6,6 +6,7 @@
 #include "base/option.h"
 #include "config/config.h"
 #include "config/line/option.h"
+#include "config/line/origin.h"
 #include "config/query.h"
 #include "config/setting.h"
 #include "pool/rate/rate.h"
@@ -19,6 +20,7 @@
 static const cp_option_t place_settings[] = {
     {CP_INT("ConnPoolBatchMax", PLACE(batch.max), 20, 1, 1000)},
     {CP_INT("ConnPoolBatchParallel", PLACE(batch.parallel), 8, 1, 100)},
+    {CP_FLAG("ConnPoolBatchAtomic", PLACE(batch.is_atomic), 0)},
     {CP_SIZE("ConnPoolBatchBody", PLACE(batch.body), CP_MIB, 1, 64 * CP_MIB)},
     {NULL},
 };
@@ -45,9 +47,17 @@ void *connpool_merge_dir_config(apr_pool_t *p, void *basev, void *addv)
         dir->handled = base->handled;
     }
     dir->rate = add->rate ? add->rate : base->rate;
+    dir->origins = add->origins ? add->origins : base->origins;
+    dir->proxies = add->proxies ? add->proxies : base->proxies;
     dir->has_require = base->has_require || add->has_require;
+    connpool_origin_merge(dir, base, add);
     cp_options_inherit(place_settings, dir, base);
     return dir;
+}
+
+const cp_option_t *connpool_place_settings(void)
+{
+    return place_settings;
 }
 
 connpool_dir_t *connpool_dir(request_rec *r)

@@ -17,6 +17,7 @@
 
 typedef struct query_options_t {
     connpool_query_t query;
+    connpool_reply_options_t reply;
     const char *methods;
     const char *ttl;
     int format;
@@ -44,6 +45,11 @@ static const cp_option_t query_options[] = {
     {NULL},
 };
 
+const cp_option_t *connpool_query_keys(void)
+{
+    return query_options;
+}
+
 int connpool_query_is_cached(const connpool_query_t *query)
 {
     return query->caching.ttl > 0 || query->caching.is_by_data;
@@ -64,11 +70,12 @@ int connpool_query_bound(const connpool_query_t *query)
 static const char *read_methods(cmd_parms *cmd, connpool_query_t *query,
                                 const char *list)
 {
-    static const char *const allowed[] = {"GET", "POST", "PUT", "DELETE", NULL};
+    static const char *const allowed[] = {"GET",   "POST",   "PUT",
+                                          "PATCH", "DELETE", NULL};
     char *names, *name, *state;
 
     if (!list) {
-        list = query->is_write ? "POST,PUT,DELETE" : "GET";
+        list = query->is_write ? "POST,PUT,PATCH,DELETE" : "GET";
     }
     names = apr_pstrdup(cmd->pool, list);
     for (name = apr_strtok(names, ",", &state); name;
@@ -140,14 +147,19 @@ static const char *check_sql(apr_pool_t *p, const connpool_query_t *query,
     if (!error) {
         error = check_verb(p, query, driver);
     }
+    if (!error) {
+        error = connpool_reply_check(p, &query->reply, &query->shape,
+                                     driver->can);
+    }
     return error || !driver->check_sql
                ? error
                : driver->check_sql(p, db->config, query->sql);
 }
 
 static const char *check_by_data(apr_pool_t *p, const connpool_query_t *query,
-                                 const cp_database_driver_t *driver)
+                                 const connpool_database_t *db)
 {
+    const cp_database_driver_t *driver = db->driver;
     const char *word;
 
     if (!query->caching.is_by_data) {
@@ -156,6 +168,10 @@ static const char *check_by_data(apr_pool_t *p, const connpool_query_t *query,
     if (!(driver->can & CP_CAN_VERSION)) {
         return apr_psprintf(p, "ttl=data cannot work with %s: use ttl=DURATION",
                             driver->scheme);
+    }
+    if (db->facts.no_version) {
+        return apr_psprintf(p, "ttl=data cannot work: %s; use ttl=DURATION",
+                            db->facts.no_version);
     }
     return driver->is_volatile(query->sql, &word)
                ? apr_psprintf(p,
@@ -208,7 +224,7 @@ const char *connpool_query_resolve(apr_pool_t *p, connpool_query_t *query,
         error = check_sql(p, query, db);
     }
     if (!error) {
-        error = check_by_data(p, query, db->driver);
+        error = check_by_data(p, query, db);
     }
     if (!error) {
         error = check_params(p, query);
@@ -253,6 +269,20 @@ static const char *check_caching(const connpool_query_t *query)
     return NULL;
 }
 
+static const char *read_reply(cmd_parms *cmd, query_options_t *options)
+{
+    connpool_query_t *query = &options->query;
+    const char *key;
+    const char *error;
+
+    query->format = options->format;
+    query->reply.format = query->format;
+    query->reply.is_write = query->is_write;
+    error = connpool_reply_read(cmd->pool, &options->reply, &query->reply,
+                                &key);
+    return error ? connpool_complaint(cmd, query->name, key, error) : NULL;
+}
+
 /* What follows from the options, once all are read. */
 static const char *complete_query(cmd_parms *cmd, query_options_t *options)
 {
@@ -260,10 +290,12 @@ static const char *complete_query(cmd_parms *cmd, query_options_t *options)
     const cp_database_driver_t *driver = query->database
                                              ? query->database->driver
                                              : NULL;
-    const char *error = driver ? check_sql(cmd->pool, query, query->database)
-                               : NULL;
+    const char *error = read_reply(cmd, options);
 
-    query->format = options->format;
+    if (error) {
+        return error;
+    }
+    error = driver ? check_sql(cmd->pool, query, query->database) : NULL;
     if (error) {
         return connpool_complaint(cmd, query->name, NULL, error);
     }
@@ -277,7 +309,7 @@ static const char *complete_query(cmd_parms *cmd, query_options_t *options)
     }
     error = check_caching(query);
     if (!error && driver) {
-        error = check_by_data(cmd->pool, query, driver);
+        error = check_by_data(cmd->pool, query, query->database);
     }
     return error ? connpool_complaint(cmd, query->name, NULL, error) : NULL;
 }
@@ -285,7 +317,9 @@ static const char *complete_query(cmd_parms *cmd, query_options_t *options)
 const char *connpool_cmd_query(cmd_parms *cmd, void *dummy, const char *line)
 {
     query_options_t *target = apr_pcalloc(cmd->pool, sizeof(*target));
-    const connpool_keys_t keys[] = {{query_options, target}, {NULL}};
+    const connpool_keys_t keys[] = {{query_options, target},
+                                    {connpool_reply_options, &target->reply},
+                                    {NULL}};
     connpool_query_t *query = &target->query;
     const char **words;
     const char *error = connpool_read_words(
@@ -296,6 +330,8 @@ const char *connpool_cmd_query(cmd_parms *cmd, void *dummy, const char *line)
     }
     cp_options_clear(query_options, target);
     cp_options_complete(query_options, target);
+    cp_options_clear(connpool_reply_options, &target->reply);
+    cp_options_complete(connpool_reply_options, &target->reply);
     query->name = words[0];
     query->database_name = words[1];
     query->sql = words[2];

@@ -9,6 +9,7 @@
 #include "base/bytes/buffer.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "config/reply/reply.h"
 #include "database/page.h"
 #include "database/shape.h"
 #include "database/value.h"
@@ -57,6 +58,7 @@ typedef struct connpool_query_t {
     apr_int64_t max_bytes;
     apr_interval_time_t timeout; /* CP_UNSET: the database's */
     cp_format_t format;
+    connpool_reply_t reply;
     cp_log_limit_t complaints[CP_ERR_CLASSES]; /* of this child */
     cp_log_limit_t slow_log;                   /* likewise */
     apr_array_header_t *params;                /* connpool_param_t * */
@@ -77,6 +79,9 @@ const char *connpool_query_resolve(apr_pool_t *p, connpool_query_t *query,
 
 /** Is it a parameter of the SQL, as far as that is known? */
 int connpool_query_takes(const connpool_query_t *query, const char *name);
+
+/** The table of its keys. Beside the struct there is what was read of words. */
+const struct cp_option_t *connpool_query_keys(void);
 
 /** With ttl=. */
 int connpool_query_is_cached(const connpool_query_t *query);

@@ -9,6 +9,7 @@
 #include "config/config.h"
 #include "config/database.h"
 #include "config/line/option.h"
+#include "config/line/origin.h"
 #include "config/query.h"
 #include "config/upstream.h"
 
@@ -69,6 +70,7 @@ void *connpool_merge_server_config(apr_pool_t *p, void *basev, void *addv)
     const connpool_server_t *add = addv;
     connpool_server_t *sc = apr_pmemdup(p, add, sizeof(*add));
 
+    connpool_origin_merge(sc, base, add);
     cp_options_inherit(settings, sc, base);
     /* By pointer: a virtual host shares the pools, it never doubles them. */
     sc->all_databases = apr_hash_overlay(p, add->all_databases,
@@ -77,6 +79,11 @@ void *connpool_merge_server_config(apr_pool_t *p, void *basev, void *addv)
                                          base->all_upstreams);
     sc->all_queries = apr_hash_overlay(p, add->all_queries, base->all_queries);
     return sc;
+}
+
+const cp_option_t *connpool_server_settings(void)
+{
+    return settings;
 }
 
 connpool_server_t *connpool_server(server_rec *s)
@@ -119,6 +126,7 @@ const char *connpool_cmd_cache(cmd_parms *cmd, void *dummy, const char *value)
             apr_psprintf(cmd->pool, "'%s' is not PROVIDER[:ARGUMENTS]", value));
     }
     connpool_server(cmd->server)->cache = value;
+    connpool_origin_field(cmd, &connpool_server(cmd->server)->cache);
     return NULL;
 }
 
@@ -198,6 +206,7 @@ static const char *read_environment(apr_pool_t *p, connpool_server_t *sc)
             return apr_pstrcat(p, "environment variable ", variables[i].name,
                                ": ", error, NULL);
         }
+        connpool_origin_variable(variables[i].name, field);
     }
     return NULL;
 }

@@ -57,6 +57,11 @@ typedef struct connpool_server_t {
 
 connpool_server_t *connpool_server(server_rec *s);
 
+/** The tables of what a server (connpool_server_t) and a place (connpool_dir_t)
+ * are set to. */
+const struct cp_option_t *connpool_server_settings(void);
+const struct cp_option_t *connpool_place_settings(void);
+
 typedef enum connpool_kind_t {
     CONNPOOL_DATABASE,
     CONNPOOL_UPSTREAM,
@@ -72,6 +77,7 @@ const char *connpool_define(cmd_parms *cmd, connpool_kind_t kind,
 typedef struct connpool_batch_limits_t {
     int max;          /* items */
     int parallel;     /* fetches at once */
+    int is_atomic;    /* the writes of a database are one transaction */
     apr_int64_t body; /* bytes of the request's */
 } connpool_batch_limits_t;
 
@@ -104,6 +110,8 @@ typedef struct connpool_dir_t {
     int has_require;           /* merged by "or"; see connpool_cmd_require */
     connpool_batch_limits_t batch; /* CP_UNSET: see connpool_batch_limits */
     const connpool_rate_t *rate;   /* NULL: not set */
+    struct connpool_origins_t *origins; /* NULL: not set */
+    apr_array_header_t *proxies; /* apr_ipsubnet_t *, trusted; NULL: not set */
 } connpool_dir_t;
 
 connpool_dir_t *connpool_dir(request_rec *r);

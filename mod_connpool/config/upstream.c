@@ -6,6 +6,7 @@
 #include "base/option.h"
 #include "config/config.h"
 #include "config/line/option.h"
+#include "config/outgoing/outgoing.h"
 #include "config/setting.h"
 #include "http/upstream/upstream.h"
 
@@ -19,6 +20,8 @@ typedef struct upstream_options_t {
     const char *headers;
     const char *answer_headers;
     const char *rate;
+    const char *methods;
+    const char *set_headers;
 } upstream_options_t;
 
 #define UP(field) APR_OFFSETOF(upstream_options_t, up.field)
@@ -50,31 +53,26 @@ static const cp_option_t upstream_options[] = {
     {CP_WORD("headers", APR_OFFSETOF(upstream_options_t, headers))},
     {CP_WORD("answer-headers",
              APR_OFFSETOF(upstream_options_t, answer_headers))},
+    {CP_WORD("methods", APR_OFFSETOF(upstream_options_t, methods))},
+    {CP_SIZE("max-request", UP(max_request), CP_MIB, 0, CP_TIB)},
+    {CP_WORD("socket", UP(http.socket))},
+    {CP_WORD("set-headers", APR_OFFSETOF(upstream_options_t, set_headers))},
     {CP_WORD("rate", APR_OFFSETOF(upstream_options_t, rate))},
     {CP_CHOICE("overflow", UP(overflow_direct), 1, connpool_overflow_names)},
     {CP_INT("overflow-max", UP(pool.overflow_max), 10, 0, 1000)},
     {NULL},
 };
 
+const cp_option_t *connpool_upstream_keys(void)
+{
+    return upstream_options;
+}
+
 /* Headers that a request may hand on: names the client cannot misuse to break
  * the framing or to choose the host. */
 static const char *read_header_list(cmd_parms *cmd, connpool_upstream_t *up,
                                     const char *list)
 {
-    static const char *const refused[] = {"host",
-                                          "connection",
-                                          "keep-alive",
-                                          "te",
-                                          "trailer",
-                                          "upgrade",
-                                          "transfer-encoding",
-                                          "expect",
-                                          "proxy-connection",
-                                          "content-length",
-                                          "accept-encoding",
-                                          "range",
-                                          "if-range",
-                                          NULL};
     char *names = apr_pstrdup(cmd->pool, list);
     char *name, *state;
 
@@ -88,11 +86,9 @@ static const char *read_header_list(cmd_parms *cmd, connpool_upstream_t *up,
         if (*c || c == name) {
             return apr_psprintf(cmd->pool, "'%s' is not a header's name", name);
         }
-        for (const char *const *bad = refused; *bad; bad++) {
-            if (strcasecmp(name, *bad) == 0) {
-                return apr_psprintf(
-                    cmd->pool, "'%s' cannot be handed on to an upstream", name);
-            }
+        if (connpool_is_own_header(name)) {
+            return apr_psprintf(
+                cmd->pool, "'%s' cannot be handed on to an upstream", name);
         }
         APR_ARRAY_PUSH(up->headers, const char *) = name;
     }
@@ -151,6 +147,17 @@ static const char *read_answer_headers(cmd_parms *cmd,
     return NULL;
 }
 
+int connpool_hands_on(const connpool_upstream_t *up, const char *header)
+{
+    for (int i = 0; i < up->headers->nelts; i++) {
+        if (strcasecmp(APR_ARRAY_IDX(up->headers, i, const char *), header)
+            == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 static const char *read_header_lists(cmd_parms *cmd, upstream_options_t *target)
 {
     connpool_upstream_t *up = &target->up;
@@ -171,9 +178,85 @@ static const char *read_header_lists(cmd_parms *cmd, upstream_options_t *target)
             return connpool_complaint(cmd, up->name, "answer-headers", error);
         }
     }
+    if (connpool_hands_on(up, "Range")) {
+        APR_ARRAY_PUSH(names, const char *) = "Accept-Ranges";
+    }
     APR_ARRAY_PUSH(names, const char *) = NULL;
     up->http.answer_headers = (const char *const *)names->elts;
     return NULL;
+}
+
+/* How it is asked. */
+static const char *read_asking(cmd_parms *cmd, upstream_options_t *target)
+{
+    connpool_upstream_t *up = &target->up;
+    const char *error = connpool_read_methods(cmd->pool, target->methods,
+                                              &up->methods);
+
+    if (error) {
+        return connpool_complaint(cmd, up->name, "methods", error);
+    }
+    if (up->http.socket) {
+        error = connpool_check_socket(cmd, up->name, up->http.socket);
+        up->bases->origin = apr_pstrcat(cmd->pool, "unix:", up->http.socket,
+                                        NULL);
+    }
+    if (!error && up->http.socket && up->base_count > 1) {
+        error = "goes with one URL, not with several";
+    }
+    if (error) {
+        return connpool_complaint(cmd, up->name, "socket", error);
+    }
+    if (target->set_headers) {
+        error = connpool_read_set_headers(cmd, target->set_headers, &up->http);
+    }
+    return error ? connpool_complaint(cmd, up->name, "set-headers", error)
+                 : NULL;
+}
+
+static const char *add_base(apr_pool_t *p, connpool_upstream_t *up,
+                            const char *url)
+{
+    connpool_base_t *base = &up->bases[up->base_count];
+    const char *error = cp_upstream_check_url(p, url, &base->origin);
+
+    if (error) { /* no word of the URL where it may hold a password */
+        return strchr(url, '@') ? apr_pstrcat(p, "the URL ", error, NULL)
+                                : apr_psprintf(p, "'%s' %s", url, error);
+    }
+    for (int i = 0; i < up->base_count; i++) {
+        if (strcmp(up->bases[i].http.url, url) == 0) {
+            return apr_psprintf(p, "'%s' is named twice", url);
+        }
+    }
+    base->http.url = url;
+    up->base_count++;
+    return NULL;
+}
+
+/* "http://a/ http://b/" */
+static const char *read_bases(apr_pool_t *p, connpool_upstream_t *up,
+                              const char *text)
+{
+    char *url, *state, *urls = apr_pstrdup(p, text);
+    const char *error = NULL;
+
+    up->bases = apr_pcalloc(p, CONNPOOL_BASES_MAX * sizeof(*up->bases));
+    for (url = apr_strtok(urls, " \t", &state); url && !error;
+         url = apr_strtok(NULL, " \t", &state)) {
+        error = up->base_count < CONNPOOL_BASES_MAX
+                    ? add_base(p, up, url)
+                    : apr_psprintf(p, "more than %d URLs", CONNPOOL_BASES_MAX);
+    }
+    if (!error && up->base_count == 0) {
+        error = "no URL is named";
+    }
+    for (int i = 0; i < up->base_count; i++) {
+        up->bases[i].name = up->base_count == 1
+                                ? up->name
+                                : apr_psprintf(p, "%s#%d", up->name, i + 1);
+    }
+    return error;
 }
 
 const char *connpool_cmd_upstream(cmd_parms *cmd, void *dummy, const char *line)
@@ -191,22 +274,20 @@ const char *connpool_cmd_upstream(cmd_parms *cmd, void *dummy, const char *line)
     cp_options_clear(upstream_options, target);
     cp_options_complete(upstream_options, target);
     up->name = up->pool.name = up->http.name = words[0];
-    up->http.url = words[1];
     up->server = cmd->server;
     up->where = connpool_where(cmd);
-    error = cp_upstream_check_url(cmd->pool, words[1], &up->origin);
-    if (error) { /* no word of the URL where it may hold a password */
-        return connpool_complaint(
-            cmd, up->name, NULL,
-            strchr(words[1], '@')
-                ? apr_pstrcat(cmd->pool, "the URL ", error, NULL)
-                : apr_psprintf(cmd->pool, "'%s' %s", words[1], error));
+    error = read_bases(cmd->pool, up, words[1]);
+    if (error) {
+        return connpool_complaint(cmd, up->name, NULL, error);
     }
     error = connpool_read_options(cmd, up->name, words + 2, keys);
     if (error) {
         return error;
     }
     error = read_header_lists(cmd, target);
+    if (!error) {
+        error = read_asking(cmd, target);
+    }
     if (error) {
         return error;
     }

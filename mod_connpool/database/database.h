@@ -32,7 +32,15 @@
  * holds no secret. A connection that is not to be used again says so in its
  * pool driver's `reset`. Functions are called from any thread, unless they say
  * otherwise; those of one connection from one at a time. Members that a driver
- * may leave out, for want of the ability, say which. */
+ * may leave out, for want of the ability, say which.
+ *
+ * A transaction has one statement or thousands, mostly of equal texts: between
+ * `begin` and its end each is prepared, bound, stepped to its end and finished
+ * before the next one. Behind the first that fails comes only `rollback`: what
+ * the database makes of such a transaction does not matter. `commit` may fail
+ * for what the statements have deferred, as a foreign key: nothing of them is
+ * left then, and the constraint is told as by a step. A `result` is of its own
+ * statement, not of those before it. */
 #ifndef CP_DATABASE_H
 #define CP_DATABASE_H
 
@@ -41,6 +49,7 @@
 #include "base/gauge.h"
 #include "base/option.h"
 #include "database/facts.h"
+#include "database/finding.h"
 #include "database/fork.h"
 #include "database/limit.h"
 #include "database/shape.h"
@@ -54,8 +63,8 @@
 
 /** The first member of the table, and the version of the provider: raised when
  * the table changes. */
-#define CP_DATABASE_ABI     3
-#define CP_DATABASE_VERSION "3"
+#define CP_DATABASE_ABI     4
+#define CP_DATABASE_VERSION "4"
 #define CP_DATABASE_GROUP   "connpool-database"
 
 /** Never complete but within a driver, each of which has its own. */
@@ -154,8 +163,7 @@ typedef struct cp_database_driver_t {
     const cp_driver_t *writer;
     /** SQL that reads a row of any database. */
     const char *probe;
-    /** Why a connection is closed that is not current, or whose database was
-     * replaced. */
+    /** Why a connection is closed that is not current any more. */
     const char *outdated;
 
     /* --- a connection --- */
@@ -197,9 +205,11 @@ typedef struct cp_database_driver_t {
                          const cp_value_t *value, cp_error_t *err);
     /** APR_SUCCESS: a row. APR_EOF: no more, and a write is done. Else err. */
     apr_status_t (*step)(cp_statement_t *st, cp_error_t *err);
-    /** 0: it has no rows. Valid after the first step. */
+    /** 0: it has no rows. Once prepared, and anew after the first step. */
     int (*columns)(cp_statement_t *st);
     const char *(*column_name)(cp_statement_t *st, int i);
+    /** As its table declares it ("BOOLEAN"), or NULL. May be left out. */
+    const char *(*column_type)(cp_statement_t *st, int i);
     /** The current row, a value per column. */
     void (*row)(cp_statement_t *st, cp_value_t *values);
     /** Would it write? */
@@ -220,6 +230,21 @@ typedef struct cp_database_driver_t {
     /** After the last step: NULL, or what else than the data decides the
      * rows. */
     const char *(*depends)(cp_statement_t *st);
+
+    /* --- a look before anybody is served: may be left out, each --- */
+
+    /** How is it, as this process may see it? Tell of files, rights, modes,
+     * sizes, and what will go wrong; then open a connection as the pools would,
+     * a writer if it can be, by the deadline. Changes nothing in the database,
+     * leaves nothing beside it.
+     * @param pconn as from the pool drivers, to be closed by `reader`; NULL:
+     * none could be opened, and an error has told why */
+    void (*inspect)(cp_database_t *db, cp_clock_t deadline,
+                    const cp_findings_t *to, cp_connection_t **pconn);
+    /** Would this statement run, and how? Prepare it, tell its plan, and warn
+     * of what takes long for want of an index. Runs nothing. */
+    void (*explain)(cp_connection_t *conn, const char *sql,
+                    const cp_findings_t *to);
 } cp_database_driver_t;
 
 #endif

@@ -24,7 +24,11 @@ typedef struct cp_database_facts_t {
     const char *address; /**< what it is, in the keys of kept answers: absolute,
                               without secrets */
     int is_readonly;     /**< has no writer */
-    const char *file;    /**< NULL, or a file that nobody must download */
+    int writers;         /**< connections that only write, taken from max=; 0:
+                              what the driver can do decides */
+    const char *no_version; /**< with CP_CAN_VERSION: NULL, or why no answer can
+                                 be kept until the data change */
+    const char *file;       /**< NULL, or a file that nobody must download */
     const char *file_risk;  /**< "", or what else would come of that */
     apr_int64_t cache;      /**< bytes that each connection may keep, or 0... */
     const char *cache_name; /**< ...and of what: "page cache" */

@@ -15,8 +15,12 @@ typedef struct cp_limit_t {
                                     in its thread; must not touch it. NULL:
                                     nothing */
     void *baton;
+    int (*is_gone)(void *baton); /**< asked now and then likewise: 1: nobody
+                                      waits for what runs, it may fail with
+                                      CP_ERR_CANCELLED. NULL: somebody does */
+    void *gone_baton;
 } cp_limit_t;
 
-#define CP_NO_LIMIT (&(const cp_limit_t){CP_CLOCK_NEVER, NULL, NULL})
+#define CP_NO_LIMIT (&(const cp_limit_t){.deadline = CP_CLOCK_NEVER})
 
 #endif

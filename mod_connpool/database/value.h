@@ -27,9 +27,10 @@ typedef enum cp_storage_t {
     CP_REAL,
     CP_TEXT,
     CP_BLOB,
+    CP_JSON, /**< text that is JSON already, and valid UTF-8; out only */
 } cp_storage_t;
 
-/** Text and blob point into storage of whoever made the value. */
+/** Text, blob and JSON point into storage of whoever made the value. */
 typedef struct cp_value_t {
     cp_storage_t storage;
     union {

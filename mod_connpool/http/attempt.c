@@ -76,8 +76,11 @@ static void configure(cp_transfer_t *t, cp_job_t *job, const char *url)
     if (t->is_fresh || t->request.is_one_shot) {
         curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
     }
-    job->is_head = strcmp(t->request.method, "HEAD") == 0;
-    job->follows_redirects = t->upstream->config.redirects > 0;
+    job->method = cp_http_method(t->request.method);
+    job->is_head = strcmp(job->method, "HEAD") == 0;
+    job->accepts_gzip = !cp_http_wants_part(&t->request);
+    job->follows_redirects = t->upstream->config.redirects > 0
+                             && (job->is_head || !strcmp(job->method, "GET"));
     cp_job_attach(job);
 }
 
@@ -107,6 +110,9 @@ static apr_status_t prepare(cp_transfer_t *t)
     }
     rv = cp_http_build_headers(&t->job->headers, t->upstream, &t->request,
                                &t->err);
+    if (rv == APR_SUCCESS) {
+        rv = cp_attempt_feed_begin(t);
+    }
     if (rv == APR_SUCCESS) {
         configure(t, t->job, url);
     }
@@ -148,6 +154,21 @@ apr_status_t cp_attempt_begin(cp_transfer_t *t)
 
 /* ---- Waiting ---- */
 
+/* How long the upstream may be silent. Who can ask another one the same is not
+ * patient. */
+static apr_interval_time_t patience_of(const cp_transfer_t *t)
+{
+    const cp_upstream_config_t *config = &t->upstream->config;
+    int is_short = t->request.is_replaceable && config->connect > 0
+                   && (config->read <= 0 || config->connect < config->read)
+                   && __atomic_load_n(&t->job->phase, __ATOMIC_RELAXED)
+                          == CP_PHASE_ANSWER
+                   && !t->job->upload && strcmp(t->job->method, "POST") != 0
+                   && strcmp(t->job->method, "PATCH") != 0;
+
+    return is_short ? config->connect : config->read;
+}
+
 /* The earliest of all limits that run now, with what to say when it passes. */
 static cp_clock_t next_limit(cp_transfer_t *t, const char **pcause)
 {
@@ -160,10 +181,10 @@ static cp_clock_t next_limit(cp_transfer_t *t, const char **pcause)
     if (__atomic_load_n(&job->phase, __ATOMIC_RELAXED) == CP_PHASE_CONNECT) {
         other = t->connect_deadline;
     }
-    else if (t->upstream->config.read > 0) {
+    else if (patience_of(t) > 0) {
         cause = "the upstream fell silent";
         other = __atomic_load_n(&job->active_at, __ATOMIC_RELAXED)
-                + t->upstream->config.read;
+                + patience_of(t);
     }
     if (other <= limit) {
         *pcause = cause;
@@ -197,7 +218,12 @@ static apr_status_t check_limits(cp_transfer_t *t, cp_clock_t *puntil)
     const char *cause;
     cp_clock_t limit = next_limit(t, &cause);
 
+    if (now >= limit && cp_attempt_is_starved(t)) {
+        return error(t, CP_ERR_CANCELLED, APR_TIMEUP,
+                     "the request's body came too slowly");
+    }
     if (now >= limit) {
+        t->result.is_late = limit == t->deadline;
         return error_deadline(t, cause);
     }
     if (now >= t->ask_at) {
@@ -312,7 +338,10 @@ apr_status_t cp_attempt_follow(cp_transfer_t *t, cp_clock_t *puntil)
         return rv;
     }
     go_on(t, &news, t->body.size > 0);
-    rv = check_limits(t, puntil);
+    rv = cp_attempt_feed(t);
+    if (rv == APR_SUCCESS) {
+        rv = check_limits(t, puntil);
+    }
     if (rv != APR_SUCCESS) {
         return rv;
     }
@@ -329,7 +358,10 @@ void cp_attempt_work(cp_transfer_t *t, cp_clock_t until)
         share = INLINE_LEAST;
     }
     if (!t->job->has_news) {
-        cp_inline_work(t->conn, t->job,
+        int fd = cp_attempt_source_fd(t, &until);
+
+        left = cp_clock_left(until);
+        cp_inline_work(t->conn, t->job, fd,
                        t->is_alone || left < share ? left : share);
     }
 }
@@ -357,6 +389,9 @@ static int is_handed_back(cp_transfer_t *t, cp_job_end_t *pend)
                          || cp_clock_left(t->patience) == 0);
     if (is_left_behind) {
         job->is_abandoned = 1;
+        if (job->upload) {
+            cp_upload_abort(job->upload);
+        }
         t->conn->easy = NULL;
     }
     pthread_mutex_unlock(&job->lock);
@@ -388,7 +423,7 @@ static apr_status_t explain(cp_transfer_t *t)
     if (t->job->code != CURLE_OPERATION_TIMEDOUT) {
         return cp_http_explain(t->job, t->upstream, &t->err);
     }
-    next_limit(t, &cause);
+    t->result.is_late = next_limit(t, &cause) == t->deadline;
     return error_deadline(t, cause);
 }
 
@@ -435,10 +470,12 @@ static cp_next_t judge_curl(cp_transfer_t *t, apr_status_t *prv)
     const cp_job_t *job = t->job;
 
     note_reuse(t);
-    t->result.answered |= job->status != 0 || job->fault != CP_FAULT_NONE;
+    t->result.answered |= job->status != 0
+                          || (job->fault != CP_FAULT_NONE
+                              && job->fault != CP_FAULT_AGAIN);
     if (job->code != CURLE_OK) {
         *prv = explain(t);
-        return cp_http_is_retryable(t->job)
+        return cp_http_is_retryable(t->job) && !t->request.is_replaceable
                        && t->result.retries < t->upstream->config.retries
                        && cp_clock_left(t->deadline) > 0
                    ? NEXT_RETRY
@@ -450,12 +487,27 @@ static cp_next_t judge_curl(cp_transfer_t *t, apr_status_t *prv)
     return NEXT_RETURN;
 }
 
-cp_next_t cp_attempt_judge(cp_transfer_t *t, cp_job_end_t end,
-                           apr_status_t *prv)
+/* May it run once more? A thread that is stuck may still send what it has. */
+static int may_run_again(const cp_transfer_t *t, cp_job_end_t end)
+{
+    return (end != CP_END_NONE && t->job->sendings == 0)
+           || cp_job_may_repeat(t->job);
+}
+
+/* Nothing came, and what was sent may be sent to another one. */
+static int may_ask_another(const cp_transfer_t *t, cp_job_end_t end)
+{
+    return (t->is_inline || end != CP_END_NONE) && t->job->header_bytes == 0
+           && !t->result.is_late
+           && (t->err.cls == CP_ERR_UPSTREAM || t->err.cls == CP_ERR_DEADLINE)
+           && (t->job->sendings == 0 || cp_job_may_repeat(t->job));
+}
+
+static cp_next_t judge(cp_transfer_t *t, cp_job_end_t end, apr_status_t *prv)
 {
     int is_lost = t->is_lost || end == CP_END_LOST;
 
-    if (is_lost && !t->is_head_out) {
+    if (is_lost && !t->is_head_out && may_run_again(t, end)) {
         return NEXT_INLINE;
     }
     if (is_lost) {
@@ -473,6 +525,16 @@ cp_next_t cp_attempt_judge(cp_transfer_t *t, cp_job_end_t end,
     return judge_curl(t, prv);
 }
 
+cp_next_t cp_attempt_judge(cp_transfer_t *t, cp_job_end_t end,
+                           apr_status_t *prv)
+{
+    cp_next_t next = judge(t, end, prv);
+
+    t->result.may_repeat = next == NEXT_RETURN && *prv != APR_SUCCESS
+                           && may_ask_another(t, end);
+    return next;
+}
+
 void cp_attempt_drop(cp_transfer_t *t)
 {
     /* The handle must not keep pointers into a job that goes. */
@@ -480,6 +542,9 @@ void cp_attempt_drop(cp_transfer_t *t)
         curl_easy_reset(t->conn->easy);
     }
     if (t->job) {
+        if (t->job->upload) {
+            t->result.sent += cp_upload_taken(t->job->upload);
+        }
         cp_job_unref(t->job);
         t->job = NULL;
     }

@@ -14,6 +14,7 @@
 #include "http/job/job.h"
 #include "http/loop.h"
 #include "http/transfer.h"
+#include "http/upload/upload.h"
 #include "http/upstream/upstream.h"
 
 /** Between two looks at cancellation and at the loop's health. */
@@ -47,6 +48,8 @@ struct cp_transfer_t {
     int is_inline;
     int is_lost;    /* together with its loop */
     int is_leaving; /* rv is final, the runner is to let go of the handle */
+    apr_interval_time_t look_pause; /* until the next look at the source */
+    int is_deceived; /* the source's descriptor had nothing when it said so */
 };
 
 /** Start one. On failure it is to be dropped. */
@@ -57,6 +60,24 @@ apr_status_t cp_attempt_begin(cp_transfer_t *t);
  * when it has ended, see job->end, or is lost; or why we do not want to, or may
  * not, wait any longer */
 apr_status_t cp_attempt_follow(cp_transfer_t *t, cp_clock_t *puntil);
+
+/* What the request's body asks of the waiter (feeding.c). */
+
+/** Prepare the job for it. */
+apr_status_t cp_attempt_feed_begin(cp_transfer_t *t);
+
+/** Pass on what the source has; not APR_SUCCESS: it cannot be had. */
+apr_status_t cp_attempt_feed(cp_transfer_t *t);
+
+/** The upstream waits for the client. */
+int cp_attempt_is_starved(const cp_transfer_t *t);
+
+/** The descriptor to look at beside the bell, or -1; *puntil gets earlier when
+ * there is none to look at. */
+int cp_attempt_source_fd(cp_transfer_t *t, cp_clock_t *puntil);
+
+/** Sleep until there is news, or until then. */
+void cp_attempt_wait(cp_transfer_t *t, cp_clock_t until);
 
 /** A share of the thread's time for a transfer that it drives itself. */
 void cp_attempt_work(cp_transfer_t *t, cp_clock_t until);

@@ -68,8 +68,10 @@ static void keep_lookup_private(CURLM *multi)
     }
 }
 
-void cp_inline_work(cp_conn_t *conn, cp_job_t *job, apr_interval_time_t wait)
+void cp_inline_work(cp_conn_t *conn, cp_job_t *job, int fd,
+                    apr_interval_time_t wait)
 {
+    struct curl_waitfd also = {.fd = fd, .events = CURL_WAIT_POLLIN};
     CURLMsg *msg;
     int running, left;
 
@@ -78,8 +80,8 @@ void cp_inline_work(cp_conn_t *conn, cp_job_t *job, apr_interval_time_t wait)
         keep_lookup_private(conn->own);
     }
     if (running > 0 && !job->has_news) {
-        curl_multi_poll(conn->own, NULL, 0, (int)cp_http_milliseconds(wait),
-                        NULL);
+        curl_multi_poll(conn->own, fd >= 0 ? &also : NULL, fd >= 0,
+                        (int)cp_http_milliseconds(wait), NULL);
         curl_multi_perform(conn->own, &running);
     }
     while ((msg = curl_multi_info_read(conn->own, &left))) {

@@ -15,7 +15,9 @@ void cp_inline_stop(cp_conn_t *conn, cp_job_t *job);
 
 void cp_inline_unpause(cp_conn_t *conn, cp_job_t *job);
 
-/** Work on the transfer until there is news, or for so long. */
-void cp_inline_work(cp_conn_t *conn, cp_job_t *job, apr_interval_time_t wait);
+/** Work on the transfer until there is news, or something can be read from fd
+ * (-1: from none), or for so long. */
+void cp_inline_work(cp_conn_t *conn, cp_job_t *job, int fd,
+                    apr_interval_time_t wait);
 
 #endif

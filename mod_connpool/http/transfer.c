@@ -160,9 +160,14 @@ void cp_transfer_finish(cp_transfer_t *t)
     t->is_alone = 1;
     while (cp_transfer_advance(t, &until) == APR_EAGAIN) {
         if (until > 0) {
-            cp_bell_wait(t->bell, until);
+            cp_attempt_wait(t, until);
         }
     }
+}
+
+int cp_transfer_may_repeat(const cp_transfer_t *t)
+{
+    return t->is_over && t->result.may_repeat;
 }
 
 /* Nobody wants the rest. Others of the bell may have rung meanwhile. */

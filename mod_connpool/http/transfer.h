@@ -52,6 +52,10 @@ apr_status_t cp_transfer_advance(cp_transfer_t *transfer, cp_clock_t *puntil);
  * at the latest. */
 void cp_transfer_finish(cp_transfer_t *transfer);
 
+/** It is over without an answer, and nothing speaks against asking another
+ * upstream the same: nothing was sent, or what may be sent twice. */
+int cp_transfer_may_repeat(const cp_transfer_t *transfer);
+
 /** Free the transfer; one that is still under way is given up first
  * (CP_ERR_CANCELLED), which takes up to 20 ms. conn can be used again.
  * @return APR_SUCCESS when the body is complete, or why not: CP_ERR_INPUT

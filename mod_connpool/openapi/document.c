@@ -94,7 +94,8 @@ static void add_servings(connpool_openapi_t *doc)
     }
 }
 
-int connpool_openapi_is_own(server_rec *s)
+/* Does this virtual host serve something that the main server does not? */
+static int serves_own(server_rec *s)
 {
     const apr_array_header_t *servings = connpool_servings();
 
@@ -145,6 +146,23 @@ const char *connpool_openapi_document(apr_pool_t *p, server_rec *s)
     }
     json_decref(root);
     return copy;
+}
+
+int connpool_openapi_dump(apr_pool_t *p, server_rec *main_server,
+                          apr_file_t *out)
+{
+    for (server_rec *s = main_server; s; s = s->next) {
+        const char *text;
+
+        if (s != main_server && !serves_own(s)) {
+            continue;
+        }
+        text = connpool_openapi_document(p, s);
+        if (!text || apr_file_puts(text, out) != APR_SUCCESS) {
+            return 1;
+        }
+    }
+    return 0;
 }
 
 int connpool_openapi_handler(request_rec *r)

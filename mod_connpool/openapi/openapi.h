@@ -5,6 +5,8 @@
 
 #include "glue.h"
 
+#include <apr_file_io.h>
+
 int connpool_openapi_handler(request_rec *r);
 
 /** What this server serves, as an OpenAPI 3.1 document: nothing but the
@@ -13,7 +15,10 @@ int connpool_openapi_handler(request_rec *r);
  * @return JSON text in p; NULL: no memory */
 const char *connpool_openapi_document(apr_pool_t *p, server_rec *s);
 
-/** Does this virtual host serve something that the main server does not? */
-int connpool_openapi_is_own(server_rec *s);
+/** DUMP_CONNPOOL_OPENAPI: the document of the main server, and one behind it
+ * for each virtual host that serves something of its own.
+ * @return 0, or else there was no memory */
+int connpool_openapi_dump(apr_pool_t *p, server_rec *main_server,
+                          apr_file_t *out);
 
 #endif

@@ -26,6 +26,9 @@ static const struct {
 
 #define VERBS (sizeof(methods) / sizeof(methods[0]))
 
+/* No status at all. */
+static const int none[] = {0};
+
 static const connpool_query_t *find_query(const connpool_openapi_t *doc,
                                           const char *name)
 {
@@ -176,17 +179,47 @@ static json_t *query_body(const connpool_openapi_t *doc,
     return body;
 }
 
+static const char *type_of(const connpool_query_t *query)
+{
+    if (query->is_write && !query->shape.has_returning) {
+        return "application/json";
+    }
+    if (query->format == CP_FORMAT_RAW) {
+        return query->reply.type ? query->reply.type : "*/*";
+    }
+    return cp_format_content_type(query->format);
+}
+
+/* What a success may be beside 200. */
+static void add_successes(json_t *responses, const connpool_query_t *query)
+{
+    json_t *created;
+
+    if (query->format == CP_FORMAT_RAW && !query->is_write) {
+        json_object_set_new(
+            responses, "206",
+            json_pack("{s:s}", "description", "The bytes that Range names."));
+        connpool_openapi_problems(responses, (const int[]){416, 0});
+    }
+    if (query->reply.created) {
+        created = json_deep_copy(json_object_get(responses, "200"));
+        json_object_set_new(created, "description", json_string("It is made."));
+        json_object_set_new(
+            created, "headers",
+            json_pack("{s:o}", "Location",
+                      connpool_openapi_ref("headers", "Location")));
+        json_object_set_new(responses, "201", created);
+    }
+}
+
 static json_t *query_responses(const connpool_query_t *query)
 {
     static const int reading[] = {400, 404, 405, 412, 413, 500, 503, 504, 0};
     static const int writing[] = {403, 409, 415, 0};
-    int is_counted = query->is_write && !query->shape.has_returning;
     json_t *done = json_pack(
         "{s:s,s:o}", "description",
         query->is_write ? "It is done." : "What was found.", "content",
-        media(is_counted ? "application/json"
-                         : cp_format_content_type(query->format),
-              connpool_openapi_result(query)));
+        media(type_of(query), connpool_openapi_result(query)));
     json_t *responses = json_pack("{s:o}", "200", done);
 
     if (!query->is_write) {
@@ -204,11 +237,11 @@ static json_t *query_responses(const connpool_query_t *query)
             responses, "304",
             json_pack("{s:s}", "description", "It is as If-None-Match says."));
     }
+    add_successes(responses, query);
     connpool_openapi_problems(responses, reading);
-    connpool_openapi_problems(
-        responses, query->has_facts ? (const int[]){403, 0} : (const int[]){0});
     connpool_openapi_problems(responses,
-                              query->is_write ? writing : (const int[]){0});
+                              query->has_facts ? (const int[]){403, 0} : none);
+    connpool_openapi_problems(responses, query->is_write ? writing : none);
     return responses;
 }
 
@@ -255,11 +288,14 @@ static json_t *fetch_responses(void)
     return responses;
 }
 
-static void add_fetch(connpool_openapi_t *doc,
-                      const connpool_endpoint_t *endpoint,
-                      const connpool_upstream_t *up)
+static void add_fetch_by(connpool_openapi_t *doc,
+                         const connpool_endpoint_t *endpoint,
+                         const connpool_upstream_t *up, size_t method)
 {
-    json_t *operation = begin_operation(doc, "get", up->name);
+    static const int refusals[] = {403, 408, 0};
+    const char *key = methods[method].key;
+    json_t *operation = begin_operation(doc, key, up->name);
+    json_t *responses = fetch_responses();
 
     json_object_set_new(
         operation, "parameters",
@@ -269,8 +305,25 @@ static void add_fetch(connpool_openapi_t *doc,
                   "path.",
                   "style", "form", "explode", 1, "schema", "type", "object",
                   "additionalProperties", "type", "string"));
-    json_object_set_new(operation, "responses", fetch_responses());
-    finish_operation(doc, endpoint, "get", operation);
+    if (methods[method].has_body) {
+        json_object_set_new(operation, "requestBody",
+                            json_pack("{s:{s:{}}}", "content", "*/*"));
+    }
+    connpool_openapi_problems(
+        responses, methods[method].number == M_GET ? none : refusals);
+    json_object_set_new(operation, "responses", responses);
+    finish_operation(doc, endpoint, key, operation);
+}
+
+static void add_fetch(connpool_openapi_t *doc,
+                      const connpool_endpoint_t *endpoint,
+                      const connpool_upstream_t *up)
+{
+    for (size_t i = 0; i < VERBS; i++) {
+        if (up->methods & BIT(methods[i].number)) {
+            add_fetch_by(doc, endpoint, up, i);
+        }
+    }
 }
 
 /* --- batches --- */
@@ -356,20 +409,24 @@ static json_t *batch_params(const connpool_openapi_t *doc,
     return list;
 }
 
-static json_t *batch_responses(int is_post)
+static json_t *batch_responses(const connpool_endpoint_t *endpoint, int is_post)
 {
     static const int failures[] = {400, 405, 413, 500, 502, 503, 0};
     static const int with_body[] = {403, 415, 0};
     json_t *responses = json_pack(
         "{s:{s:s,s:o}}", "200", "description",
-        "What became of each item, in their order.", "content",
+        is_post && endpoint->serving->dir->batch.is_atomic == 1
+            ? "What became of each item, in their order. Writes of one "
+              "database are kept together or not at all: 424 is one that "
+              "another one has undone."
+            : "What became of each item, in their order.",
+        "content",
         media("application/json",
               json_pack("{s:s,s:o}", "type", "array", "items",
                         connpool_openapi_ref("schemas", "BatchItem"))));
 
     connpool_openapi_problems(responses, failures);
-    connpool_openapi_problems(responses,
-                              is_post ? with_body : (const int[]){0});
+    connpool_openapi_problems(responses, is_post ? with_body : none);
     return responses;
 }
 
@@ -397,12 +454,13 @@ static void add_batch(connpool_openapi_t *doc,
     if (answers_get(doc, names)) {
         operation = begin_operation(doc, "get", "batch");
         json_object_set_new(operation, "parameters", batch_params(doc, names));
-        json_object_set_new(operation, "responses", batch_responses(0));
+        json_object_set_new(operation, "responses",
+                            batch_responses(endpoint, 0));
         finish_operation(doc, endpoint, "get", operation);
     }
     operation = begin_operation(doc, "post", "batch");
     json_object_set_new(operation, "requestBody", batch_body(doc, endpoint));
-    json_object_set_new(operation, "responses", batch_responses(1));
+    json_object_set_new(operation, "responses", batch_responses(endpoint, 1));
     finish_operation(doc, endpoint, "post", operation);
 }
 

@@ -16,10 +16,12 @@ static const struct {
     {403, "Refused", "It is not allowed to this client.", 0},
     {404, "NotFound", "There is nothing at this address, or no such row.", 0},
     {405, "Method", "This method is not answered here: see Allow.", 0},
+    {408, "Slow", "The request's body comes too slowly.", 0},
     {409, "Conflict", "A constraint of the database does not hold.", 0},
     {412, "Precondition", "A condition of the request does not hold.", 0},
     {413, "TooLarge", "The request, or its answer, is too large.", 0},
     {415, "MediaType", "The body's type is not understood.", 0},
+    {416, "Range", "The answer has no such bytes: see Content-Range.", 0},
     {429, "TooMany", "This client comes too often.", 1},
     {500, "Internal", "The server is not configured right.", 0},
     {502, "Upstream", "The upstream's answer was no answer.", 0},
@@ -85,7 +87,7 @@ static json_t *header(const char *text, const char *type)
 json_t *connpool_openapi_headers(void)
 {
     return json_pack(
-        "{s:o,s:o,s:o,s:o}", "ETag",
+        "{s:o,s:o,s:o,s:o,s:o}", "ETag",
         header("The answer's tag, for If-None-Match.", "string"),
         "ConnPool-Truncated",
         header("rows or bytes: there is more than the query may answer.",
@@ -93,5 +95,6 @@ json_t *connpool_openapi_headers(void)
         "Link",
         header("The next page, with rel=\"next\"; none on the last one.",
                "string"),
-        "Retry-After", header("Seconds until it may be otherwise.", "integer"));
+        "Retry-After", header("Seconds until it may be otherwise.", "integer"),
+        "Location", header("Where it is, as a path on this server.", "string"));
 }

@@ -187,10 +187,18 @@ static json_t *list_of(json_t *items, int max)
                      items);
 }
 
-static json_t *row_object(void)
+/* A column of JSON holds anything. */
+static json_t *cell(const connpool_query_t *query)
+{
+    return query->reply.json || query->reply.has_declared_types
+               ? json_object()
+               : connpool_openapi_ref("schemas", "Value");
+}
+
+static json_t *row_object(const connpool_query_t *query)
 {
     return json_pack("{s:s,s:o}", "type", "object", "additionalProperties",
-                     connpool_openapi_ref("schemas", "Value"));
+                     cell(query));
 }
 
 json_t *connpool_openapi_result(const connpool_query_t *query)
@@ -200,15 +208,18 @@ json_t *connpool_openapi_result(const connpool_query_t *query)
     }
     switch (query->format) {
     case CP_FORMAT_OBJECTS:
-        return list_of(row_object(), query->max_rows);
+        return list_of(row_object(query), query->max_rows);
     case CP_FORMAT_ARRAYS:
-        return list_of(json_pack("{s:s,s:o}", "type", "array", "items",
-                                 connpool_openapi_ref("schemas", "Value")),
-                       query->max_rows);
+        return list_of(
+            json_pack("{s:s,s:o}", "type", "array", "items", cell(query)),
+            query->max_rows);
     case CP_FORMAT_OBJECT:
-        return row_object();
+        return row_object(query);
     case CP_FORMAT_VALUE:
-        return connpool_openapi_ref("schemas", "Value");
+        return cell(query);
+    case CP_FORMAT_JSON:
+    case CP_FORMAT_RAW:
+        return json_object();
     default:
         return json_pack("{s:s}", "type", "string");
     }

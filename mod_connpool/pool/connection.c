@@ -72,9 +72,12 @@ void cp_pool_count_idle(cp_pool_t *pool, int delta)
 
 static void remember_error(cp_pool_t *pool, const cp_error_t *err)
 {
+    char more[sizeof(err->detail) + 2];
+
+    cp_error_more(err, "", more, sizeof(more));
     pthread_mutex_lock(&pool->error_lock);
-    apr_snprintf(pool->last_error, sizeof(pool->last_error), "%s: %s",
-                 err->cause, err->detail);
+    apr_snprintf(pool->last_error, sizeof(pool->last_error), "%s%s", err->cause,
+                 more);
     pthread_mutex_unlock(&pool->error_lock);
 }
 
@@ -94,7 +97,7 @@ static void show_down(cp_pool_t *pool, int is_down)
 static void note_open_failure(cp_pool_t *pool, const cp_error_t *err)
 {
     uint64_t suppressed;
-    char tail[64];
+    char tail[64], more[sizeof(err->detail) + 2];
 
     cp_stats_add(&pool->stats->create_failures, 1);
     cp_stats_add(&pool->stats->failures[err->cls], 1);
@@ -104,8 +107,8 @@ static void note_open_failure(cp_pool_t *pool, const cp_error_t *err)
     if (cp_log_allowed(&pool->open_log, COMPLAINT_EVERY, &suppressed)) {
         __atomic_store_n(&pool->is_down_logged, 1, __ATOMIC_RELAXED);
         cp_log(CP_LOG_MARK, CP_LOG_ERROR, err->rv,
-               "pool '%s': cannot open a connection: %s: %s%s",
-               pool->config.name, err->cause, err->detail,
+               "pool '%s': cannot open a connection: %s%s%s", pool->config.name,
+               err->cause, cp_error_more(err, "", more, sizeof(more)),
                cp_log_repeats(tail, sizeof(tail), suppressed));
     }
 }
@@ -153,6 +156,7 @@ apr_status_t cp_connection_open(cp_pool_t *pool, cp_connection_t *conn,
     if (rv != APR_SUCCESS) {
         cp_connection_let_go(pool, conn);
         note_open_failure(pool, err);
+        err->is_told = 1;
         return rv;
     }
     conn->generation = generation;
@@ -249,6 +253,19 @@ int cp_connection_adopt(cp_pool_t *pool, cp_connection_t *conn,
     return cp_slot_find(pool, visit_adopt, &adoption);
 }
 
+static int is_alive(cp_pool_t *pool, const cp_connection_t *conn,
+                    cp_clock_t now, cp_clock_t deadline)
+{
+    const cp_driver_t *driver = pool->driver;
+
+    if (now - conn->last_used >= pool->config.check) {
+        return driver->check(pool->driver_ctx, conn->handle, deadline)
+               == APR_SUCCESS;
+    }
+    return !driver->glance
+           || driver->glance(pool->driver_ctx, conn->handle) == APR_SUCCESS;
+}
+
 void cp_connection_weed_out(cp_pool_t *pool, cp_connection_t *conn,
                             cp_clock_t deadline)
 {
@@ -260,9 +277,7 @@ void cp_connection_weed_out(cp_pool_t *pool, cp_connection_t *conn,
         cp_connection_close(pool, conn, reason);
         return;
     }
-    if (now - conn->last_used < pool->config.check
-        || pool->driver->check(pool->driver_ctx, conn->handle, deadline)
-               == APR_SUCCESS) {
+    if (is_alive(pool, conn, now, deadline)) {
         return;
     }
     /* The others that lie idle are as old: do not test them one by one. */

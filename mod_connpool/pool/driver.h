@@ -21,6 +21,10 @@ typedef struct cp_driver_t {
     /** Is it alive? Anything but APR_SUCCESS gets the connection closed. */
     apr_status_t (*check)(void *ctx, void *conn, cp_clock_t deadline);
 
+    /** The same in a few microseconds, at each acquire: is it known to be dead,
+     * without asking the other side? NULL: that is not to be known. */
+    apr_status_t (*glance)(void *ctx, void *conn);
+
     /** Make it clean for the next borrower (roll back, clear). Anything but
      * APR_SUCCESS gets the connection closed. NULL: nothing to do. */
     apr_status_t (*reset)(void *ctx, void *conn);

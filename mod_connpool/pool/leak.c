@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Who holds a connection for too long. */
+ * Who holds connections, and who does for too long. */
 #include "pool/leak.h"
 
 #include "base/clock.h"
@@ -47,50 +47,92 @@ void cp_pool_report_leaks(cp_pool_t *pool)
     }
 }
 
-typedef struct leak_list_t {
-    cp_leak_t leaks[CP_LEAKS_LISTED]; /* oldest first */
-    int count;
-} leak_list_t;
+/* --- who is shown --- */
 
-/* Insert what was reported and is still out; the youngest drops out. */
+typedef struct holder_list_t {
+    cp_holder_t holders[CP_HOLDERS_LISTED]; /* oldest first */
+    int count;
+    int of_all; /* whether or not they are shown already */
+} holder_list_t;
+
+static void fill_holder(cp_holder_t *holder, const cp_slot_t *slot)
+{
+    holder->since = (uint64_t)slot->busy_since;
+    holder->is_leak = (uint64_t)slot->leak_reported;
+    apr_cpystrn(holder->holder, slot->holder, CP_HOLDER_SIZE);
+    apr_cpystrn(holder->request, slot->request, CP_HOLDER_SIZE);
+}
+
+/* Insert what is out; the youngest drops out. */
 static int visit_held(cp_pool_t *pool, cp_slot_t *slot, void *baton)
 {
-    leak_list_t *list = baton;
+    holder_list_t *list = baton;
     uint64_t since = (uint64_t)slot->busy_since;
     int place = list->count;
 
-    if (!slot->is_busy || !slot->leak_reported) {
+    if (!slot->is_busy
+        || !(list->of_all || slot->is_shown || slot->leak_reported)) {
         return 0;
     }
-    while (place > 0 && list->leaks[place - 1].since > since) {
+    while (place > 0 && list->holders[place - 1].since > since) {
         place--;
     }
-    if (place == CP_LEAKS_LISTED) {
+    if (place == CP_HOLDERS_LISTED) {
         return 0;
     }
-    if (list->count < CP_LEAKS_LISTED) {
+    if (list->count < CP_HOLDERS_LISTED) {
         list->count++;
     }
     for (int i = list->count - 1; i > place; i--) {
-        list->leaks[i] = list->leaks[i - 1];
+        list->holders[i] = list->holders[i - 1];
     }
-    list->leaks[place].since = since;
-    apr_cpystrn(list->leaks[place].holder, slot->holder, CP_HOLDER_SIZE);
+    fill_holder(&list->holders[place], slot);
     return 0;
 }
 
-void cp_pool_list_leaks(cp_pool_t *pool)
+static int is_same(const cp_holder_t *a, const cp_holder_t *b)
 {
-    cp_leak_t *shown = pool->stats->leaks[cp_pool_part(&pool->config)];
-    leak_list_t list = {0};
+    return a->since == b->since && a->is_leak == b->is_leak
+           && strcmp(a->holder, b->holder) == 0
+           && strcmp(a->request, b->request) == 0;
+}
 
-    pthread_mutex_lock(&pool->leaks_lock);
+void cp_pool_list_holders(cp_pool_t *pool)
+{
+    cp_holder_t *shown = pool->stats->holders[cp_pool_part(&pool->config)];
+    holder_list_t list = {.count = 0};
+
+    pthread_mutex_lock(&pool->holders_lock);
     cp_slot_find(pool, visit_held, &list);
-    for (int i = 0; i < CP_LEAKS_LISTED; i++) {
-        if (shown[i].since != list.leaks[i].since
-            || strcmp(shown[i].holder, list.leaks[i].holder) != 0) {
-            cp_leak_write(&shown[i], list.leaks[i].since, list.leaks[i].holder);
+    for (int i = 0; i < CP_HOLDERS_LISTED; i++) {
+        if (i >= list.count) {
+            cp_holder_write(&shown[i], NULL);
+        }
+        else if (!is_same(&shown[i], &list.holders[i])) {
+            cp_holder_write(&shown[i], &list.holders[i]);
         }
     }
-    pthread_mutex_unlock(&pool->leaks_lock);
+    pthread_mutex_unlock(&pool->holders_lock);
+}
+
+static int visit_shown(cp_pool_t *pool, cp_slot_t *slot, void *baton)
+{
+    const uint64_t *youngest = baton;
+
+    slot->is_shown = slot->is_busy && (uint64_t)slot->busy_since <= *youngest;
+    return 0;
+}
+
+/* Who comes back takes himself out of the list. Were the next one put in then,
+ * a pool at work would make its list anew at each release; so nobody comes in
+ * but here. */
+void cp_pool_choose_holders(cp_pool_t *pool)
+{
+    holder_list_t list = {.of_all = 1};
+    uint64_t youngest;
+
+    cp_slot_find(pool, visit_held, &list);
+    youngest = list.count > 0 ? list.holders[list.count - 1].since : 0;
+    cp_slot_find(pool, visit_shown, &youngest);
+    cp_pool_list_holders(pool);
 }

@@ -217,7 +217,7 @@ static void return_slot(cp_pool_t *pool, cp_slot_t *slot,
                         const cp_connection_t *conn)
 {
     if (cp_slot_vacate(slot, conn)) {
-        cp_pool_list_leaks(pool);
+        cp_pool_list_holders(pool);
     }
     cp_slots_give(pool, slot);
 }
@@ -250,6 +250,9 @@ static apr_status_t borrow_slot(asking_t *asking, cp_lease_t *lease,
     lease->slot = slot;
     cp_stats_add(&pool->stats->acquired, 1);
     cp_stats_add(&pool->stats->busy, 1);
+    if (pool->config.is_writer) {
+        cp_stats_add(&pool->stats->busy_writers, 1);
+    }
     cp_stats_raise(&pool->stats->busy_max, cp_stats_get(&pool->stats->busy));
     return APR_SUCCESS;
 }
@@ -310,6 +313,7 @@ static apr_status_t borrow_overflow(cp_pool_t *pool, cp_lease_t *lease,
     lease->pool = pool;
     lease->slot = slot;
     cp_stats_add(&pool->stats->fallbacks, 1);
+    cp_stats_add(&pool->stats->one_shots, 1);
     return APR_SUCCESS;
 }
 
@@ -347,6 +351,17 @@ static apr_status_t fall_back(cp_pool_t *pool, cp_lease_t *lease,
     return APR_SUCCESS;
 }
 
+/* How long it took to get a connection is not mixed with how long it took to
+ * hear that there is none: at an exhausted pool every refusal would count as a
+ * slow acquire, and at a full queue as a quick one. */
+static apr_status_t record(cp_pool_t *pool, apr_status_t rv, cp_clock_t start)
+{
+    cp_histogram_record(rv == APR_SUCCESS ? &pool->stats->acquire_us
+                                          : &pool->stats->refused_us,
+                        cp_clock_now() - start);
+    return rv;
+}
+
 apr_status_t cp_pool_acquire(cp_pool_t *pool, cp_lease_t *lease,
                              const char *holder, cp_error_t *err)
 {
@@ -372,8 +387,7 @@ apr_status_t cp_pool_acquire(cp_pool_t *pool, cp_lease_t *lease,
     else {
         rv = cp_pool_refuse(pool, limit, rv, err);
     }
-    cp_histogram_record(&pool->stats->acquire_us, cp_clock_now() - start);
-    return rv;
+    return record(pool, rv, start);
 }
 
 apr_status_t cp_pool_try_acquire(cp_pool_t *pool, cp_lease_t *lease,
@@ -393,15 +407,22 @@ apr_status_t cp_pool_try_acquire_until(cp_pool_t *pool, cp_lease_t *lease,
     lease->slot = NULL;
     cp_error_clear(err);
     if (cp_pool_is_stopped(pool)) {
-        return cp_pool_refuse(pool, CP_OWN_LIMIT, APR_EOF, err);
+        return record(pool, cp_pool_refuse(pool, CP_OWN_LIMIT, APR_EOF, err),
+                      start);
     }
     if (!try_gates(pool)) {
         return APR_EAGAIN;
     }
     rv = borrow_inside(pool, lease, holder, cp_pool_driver_deadline(deadline),
                        err);
-    cp_histogram_record(&pool->stats->acquire_us, cp_clock_now() - start);
-    return rv;
+    return record(pool, rv, start);
+}
+
+void cp_lease_tell(cp_lease_t *lease, const char *method, const char *path)
+{
+    if (lease->slot) {
+        cp_slot_tell(lease->slot, method, path);
+    }
 }
 
 void *cp_lease_connection(const cp_lease_t *lease)
@@ -420,10 +441,11 @@ static void return_overflow(cp_pool_t *pool, cp_slot_t *slot)
 {
     cp_slot_unregister(pool, slot);
     /* Nobody else sees it any more. */
-    if (slot->leak_reported) {
-        cp_pool_list_leaks(pool);
+    if (slot->is_shown || slot->leak_reported) {
+        cp_pool_list_holders(pool);
     }
     cp_slot_free(slot);
+    cp_stats_add(&pool->stats->one_shots, -1);
     __atomic_sub_fetch(&pool->overflows, 1, __ATOMIC_RELAXED);
 }
 
@@ -438,6 +460,9 @@ static void return_pooled(cp_pool_t *pool, cp_slot_t *slot,
         cp_share_tell(pool->config.share);
     }
     cp_stats_add(&pool->stats->busy, -1);
+    if (pool->config.is_writer) {
+        cp_stats_add(&pool->stats->busy_writers, -1);
+    }
     cp_stats_add(&pool->stats->released, 1);
     leave_gates(pool, CP_POOL_SHARED_GATES);
 }

@@ -37,7 +37,7 @@ apr_status_t cp_pool_create(cp_pool_t **ppool, const cp_pool_config_t *config,
     pool->driver_ctx = driver_ctx;
     pool->stats = stats;
     pthread_mutex_init(&pool->registry_lock, NULL);
-    pthread_mutex_init(&pool->leaks_lock, NULL);
+    pthread_mutex_init(&pool->holders_lock, NULL);
     pthread_mutex_init(&pool->error_lock, NULL);
     APR_RING_INIT(&pool->registry, cp_slot_t, link);
     rv = cp_gate_create(&pool->gate, config->max, config->queue,
@@ -78,7 +78,7 @@ apr_status_t cp_pool_destroy(cp_pool_t *pool)
     cp_pool_stop(pool);
     cp_slots_destroy(pool);
     pthread_mutex_destroy(&pool->registry_lock);
-    pthread_mutex_destroy(&pool->leaks_lock);
+    pthread_mutex_destroy(&pool->holders_lock);
     pthread_mutex_destroy(&pool->error_lock);
     apr_pool_destroy(pool->p);
     return APR_SUCCESS;

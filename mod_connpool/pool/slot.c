@@ -6,6 +6,7 @@
 #include "base/clock.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include <apr_reslist.h>
 #include <apr_strings.h>
@@ -125,20 +126,37 @@ void cp_slot_occupy(cp_slot_t *slot, const char *holder, cp_clock_t now)
     pthread_mutex_lock(&slot->lock);
     slot->is_busy = 1;
     slot->leak_reported = 0;
+    slot->is_shown = 0;
     slot->busy_since = now;
+    slot->request[0] = '\0';
     apr_cpystrn(slot->holder, holder, sizeof(slot->holder));
+    pthread_mutex_unlock(&slot->lock);
+}
+
+void cp_slot_tell(cp_slot_t *slot, const char *method, const char *path)
+{
+    size_t room = sizeof(slot->request) - 2; /* for the blank and the end */
+    size_t first = strnlen(method, room);
+    size_t second = strnlen(path, room - first);
+
+    pthread_mutex_lock(&slot->lock);
+    memcpy(slot->request, method, first);
+    slot->request[first] = ' ';
+    memcpy(slot->request + first + 1, path, second);
+    slot->request[first + 1 + second] = '\0';
     pthread_mutex_unlock(&slot->lock);
 }
 
 int cp_slot_vacate(cp_slot_t *slot, const cp_connection_t *conn)
 {
-    int was_reported;
+    int was_listed;
 
     pthread_mutex_lock(&slot->lock);
-    was_reported = slot->leak_reported;
+    was_listed = slot->is_shown || slot->leak_reported;
     slot->is_busy = 0;
     slot->leak_reported = 0;
+    slot->is_shown = 0;
     slot->conn = *conn;
     pthread_mutex_unlock(&slot->lock);
-    return was_reported;
+    return was_listed;
 }

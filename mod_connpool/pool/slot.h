@@ -13,7 +13,7 @@
  * thread with a permit, maintenance included. So a thread that has a permit and
  * no connection finds either a free place (open < max) or an idle connection.
  *
- * Lock order: reslist's own lock or leaks_lock, then registry_lock, then
+ * Lock order: reslist's own lock or holders_lock, then registry_lock, then
  * slot->lock, then the gate's. */
 #ifndef CP_SLOT_H
 #define CP_SLOT_H
@@ -45,8 +45,10 @@ struct cp_slot_t {
     int is_busy;          /* lock */
     int is_overflow;      /* constant */
     int leak_reported;    /* lock */
-    cp_clock_t busy_since;       /* lock */
-    char holder[CP_HOLDER_SIZE]; /* lock */
+    int is_shown;         /* lock: among stats->holders */
+    cp_clock_t busy_since;        /* lock */
+    char holder[CP_HOLDER_SIZE];  /* lock */
+    char request[CP_HOLDER_SIZE]; /* lock */
 };
 
 struct cp_pool_t {
@@ -61,7 +63,7 @@ struct cp_pool_t {
 
     pthread_mutex_t registry_lock;
     APR_RING_HEAD(registry_t, cp_slot_t) registry; /* registry_lock */
-    pthread_mutex_t leaks_lock; /* who writes stats->leaks of this part */
+    pthread_mutex_t holders_lock; /* who writes stats->holders of this part */
 
     unsigned generation; /* atomic: older connections are not reused */
     int open;            /* atomic: places taken, <= max; stats may be shared */
@@ -108,7 +110,10 @@ int cp_slot_find(cp_pool_t *pool, cp_slot_visitor_t visit, void *baton);
 
 void cp_slot_occupy(cp_slot_t *slot, const char *holder, cp_clock_t now);
 
-/** True when the holder was reported as a leak. */
+/** For which request; after cp_slot_occupy. */
+void cp_slot_tell(cp_slot_t *slot, const char *method, const char *path);
+
+/** True when the holder is among those that are shown. */
 int cp_slot_vacate(cp_slot_t *slot, const cp_connection_t *conn);
 
 #endif

@@ -149,14 +149,15 @@ void cp_pool_maintain(cp_pool_t *pool)
 {
     cp_pool_sweep(pool);
     cp_pool_report_leaks(pool);
-    cp_pool_list_leaks(pool);
+    cp_pool_choose_holders(pool);
     warm_up(pool);
 }
 
 void cp_pool_flush(cp_pool_t *pool, const char *why)
 {
     __atomic_add_fetch(&pool->generation, 1, __ATOMIC_ACQ_REL);
-    if (why) {
+    /* The writer's goes with the readers'. */
+    if (why && !pool->config.is_writer) {
         cp_log(CP_LOG_MARK, CP_LOG_NOTICE, 0, "pool '%s': flushed: %s",
                pool->config.name, why);
     }

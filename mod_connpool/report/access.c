@@ -69,7 +69,8 @@ int connpool_send_report(request_rec *r, const char *content_type,
     apr_table_setn(r->headers_out, "Referrer-Policy", "no-referrer");
     apr_table_setn(r->headers_out, "Content-Security-Policy",
                    "default-src 'none'; style-src 'self'; base-uri 'none'; "
-                   "form-action 'none'; frame-ancestors 'none'");
+                   "form-action 'none'; frame-ancestors 'none'; "
+                   "script-src 'self'; connect-src 'self'");
     if (!r->header_only) {
         ap_rwrite(buf->data, (int)buf->size, r);
     }

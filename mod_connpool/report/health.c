@@ -10,6 +10,7 @@
 #include "report/json.h"
 #include "report/lines/gather.h"
 #include "report/lines/judge.h"
+#include "report/lines/reach.h"
 #include "report/report.h"
 #include "stats/metric.h"
 #include "stats/segment.h"
@@ -95,6 +96,7 @@ static void put_pools(cp_buffer_t *buf, const char *key, int of_databases,
 {
     cp_pool_stats_t total = {0};
     uint64_t max = limit_of(report, of_databases), oldest = 0;
+    uint64_t reachable = connpool_status_reachable(report, of_databases);
     cp_level_t worst = CP_LEVEL_OK;
     const char *separator = "";
 
@@ -122,7 +124,7 @@ static void put_pools(cp_buffer_t *buf, const char *key, int of_databases,
                              cp_metric_value(row, &total, 0));
     }
     connpool_json_number(buf, ",", "busy_percent",
-                         max ? total.busy * 100 / max : 0);
+                         reachable ? total.busy * 100 / reachable : 0);
     connpool_json_number(buf, ",", "oldest_wait_us", oldest);
     connpool_json_put(buf, "}");
 }

@@ -14,8 +14,11 @@
 #include "http/upstream/breaker.h"
 #include "report/lines/gather.h"
 #include "report/lines/judge.h"
+#include "report/lines/lately.h"
 #include "stats/histogram.h"
 #include "stats/metric.h"
+#include "stats/recent/recent.h"
+#include "stats/segment.h"
 #include "stats/state/state.h"
 #include "stats/stats.h"
 #include "stats/tables.h"
@@ -24,8 +27,28 @@
 
 #include <apr_strings.h>
 
+static void json_lately(cp_buffer_t *buf, const connpool_whose_t *whose,
+                        const cp_histogram_t *h)
+{
+    cp_spread_t spread;
+
+    for (int i = 0; i < CP_WINDOWS; i++) {
+        if (!connpool_status_lately(whose, h, (cp_window_t)i, &spread)) {
+            return;
+        }
+        connpool_json_key(buf, ",", cp_window_name((cp_window_t)i));
+        connpool_json_put(buf, "{");
+        connpool_json_number(buf, "", "count", spread.count);
+        connpool_json_number(buf, ",", "p50", spread.p50);
+        connpool_json_number(buf, ",", "p99", spread.p99);
+        connpool_json_number(buf, ",", "max", spread.max);
+        connpool_json_put(buf, "}");
+    }
+}
+
 static void json_spread(cp_buffer_t *buf, const char *separator,
-                        const char *key, const cp_histogram_t *h)
+                        const char *key, const cp_histogram_t *h,
+                        const connpool_whose_t *whose)
 {
     cp_spread_t spread;
 
@@ -38,22 +61,24 @@ static void json_spread(cp_buffer_t *buf, const char *separator,
     connpool_json_number(buf, ",", "p90", spread.p90);
     connpool_json_number(buf, ",", "p99", spread.p99);
     connpool_json_number(buf, ",", "max", spread.max);
+    json_lately(buf, whose, h);
     connpool_json_put(buf, "}");
 }
 
 static void json_histograms(cp_buffer_t *buf, const char *separator,
-                            const cp_metric_t *row, const void *stats)
+                            const cp_metric_t *row,
+                            const connpool_whose_t *whose)
 {
-    const cp_histogram_t *h = cp_metric_of(row, stats);
+    const cp_histogram_t *h = cp_metric_of(row, whose->sum);
     char key[32];
 
     if (!row->key) {
-        json_spread(buf, separator, row->json, h);
+        json_spread(buf, separator, row->json, h, whose);
         return;
     }
     for (int i = row->first; i < cp_metric_cells(row); i++) {
         apr_snprintf(key, sizeof(key), "%s%s", row->key(i), row->json);
-        json_spread(buf, i > row->first ? "," : separator, key, &h[i]);
+        json_spread(buf, i > row->first ? "," : separator, key, &h[i], whose);
     }
 }
 
@@ -73,7 +98,7 @@ static void json_array(cp_buffer_t *buf, const char *separator,
  */
 typedef struct members_t {
     const cp_metrics_t *metrics;
-    const void *stats;
+    connpool_whose_t of;
     size_t next;
 } members_t;
 
@@ -91,14 +116,14 @@ static void json_until(cp_buffer_t *buf, const char *separator, members_t *m,
             continue;
         }
         if (row->type == CP_METRIC_HISTOGRAM) {
-            json_histograms(buf, separator, row, m->stats);
+            json_histograms(buf, separator, row, &m->of);
         }
         else if (row->key) {
-            json_array(buf, separator, row, m->stats);
+            json_array(buf, separator, row, m->of.sum);
         }
         else {
             connpool_json_number(buf, separator, row->json,
-                                 cp_metric_value(row, m->stats, 0));
+                                 cp_metric_value(row, m->of.sum, 0));
         }
         separator = ",";
     }
@@ -157,18 +182,24 @@ void connpool_json_causes(cp_buffer_t *buf, const connpool_status_t *report)
     connpool_json_put(buf, "]");
 }
 
-static void json_leaks(cp_buffer_t *buf, const apr_array_header_t *leaks)
+/* leaks: those who hold one for longer than leak=. */
+static void json_holders(cp_buffer_t *buf, const char *key, int of_leaks,
+                         const apr_array_header_t *holders)
 {
     const char *separator = "";
 
-    connpool_json_key(buf, ",", "leaks");
+    connpool_json_key(buf, ",", key);
     connpool_json_put(buf, "[");
-    EACH_LINE(leaks, connpool_leak_line_t, line)
+    EACH_LINE(holders, connpool_holder_line_t, line)
     {
+        if (of_leaks && !line->is_leak) {
+            continue;
+        }
         connpool_json_put(buf, separator);
         connpool_json_put(buf, "{");
         separator = ",";
         connpool_json_text(buf, "", "holder", line->holder);
+        connpool_json_text(buf, ",", "request", line->request);
         connpool_json_number(buf, ",", "held_us", line->held_us);
         connpool_json_number(buf, ",", "child", (uint64_t)line->child);
         connpool_json_put(buf, "}");
@@ -193,7 +224,8 @@ static void json_pools(cp_buffer_t *buf, const connpool_status_t *report)
     connpool_json_put(buf, "[");
     EACH_LINE(report->pools, connpool_pool_line_t, line)
     {
-        members_t members = {&cp_pool_metrics, line->sum, 0};
+        members_t members = {
+            &cp_pool_metrics, {CP_ENTRY_POOL, line->entry, line->sum}, 0};
 
         json_begin_line(buf, IS_FIRST(report->pools, line), line->name,
                         line->server);
@@ -204,12 +236,16 @@ static void json_pools(cp_buffer_t *buf, const connpool_status_t *report)
         connpool_json_number(
             buf, ",", "server_max",
             line->database ? (uint64_t)line->database->pool.server_max : 0);
+        connpool_json_number(buf, ",", "reachable", line->reachable);
+        connpool_json_number(buf, ",", "busy_percent",
+                             line->tight_busy * 100 / line->tight_limit);
         json_until(buf, ",", &members,
                    offsetof(cp_pool_stats_t, waiting_since));
         connpool_json_number(buf, ",", "oldest_wait_us", line->oldest_wait_us);
         json_gauges(buf, report, line);
         json_until(buf, ",", &members, ALL);
-        json_leaks(buf, line->leaks);
+        json_holders(buf, "leaks", 1, line->holders);
+        json_holders(buf, "holders", 0, line->holders);
         connpool_json_put(buf, "}");
     }
     connpool_json_put(buf, "]");
@@ -223,7 +259,8 @@ static void json_queries(cp_buffer_t *buf, const connpool_status_t *report)
     connpool_json_put(buf, "[");
     EACH_LINE(lines, connpool_query_line_t, line)
     {
-        members_t members = {&cp_query_metrics, line->sum, 0};
+        members_t members = {
+            &cp_query_metrics, {CP_ENTRY_QUERY, line->entry, line->sum}, 0};
 
         json_begin_line(buf, IS_FIRST(lines, line), line->name, line->server);
         connpool_json_text(buf, ",", "database", line->database);
@@ -249,7 +286,9 @@ static void json_upstreams(cp_buffer_t *buf, const connpool_status_t *report)
     connpool_json_put(buf, "[");
     EACH_LINE(lines, connpool_upstream_line_t, line)
     {
-        members_t members = {&cp_upstream_metrics, line->sum, 0};
+        members_t members = {&cp_upstream_metrics,
+                             {CP_ENTRY_UPSTREAM, line->entry, line->sum},
+                             0};
 
         json_begin_line(buf, IS_FIRST(lines, line), line->name, line->server);
         json_verdict(buf, level_word(&line->verdict), &line->verdict,
@@ -258,6 +297,8 @@ static void json_upstreams(cp_buffer_t *buf, const connpool_status_t *report)
                    offsetof(cp_upstream_stats_t, breaker_until));
         connpool_json_text(buf, ",", "breaker",
                            cp_breaker_state_name(line->breaker));
+        connpool_json_text(buf, ",", "transport",
+                           line->is_socket ? "unix" : "tcp");
         json_until(buf, ",", &members, ALL);
         connpool_json_put(buf, "}");
     }
@@ -267,7 +308,7 @@ static void json_upstreams(cp_buffer_t *buf, const connpool_status_t *report)
 /* running: in any child; loops: in how many. */
 static void json_loop(cp_buffer_t *buf, const cp_loop_stats_t *loop)
 {
-    members_t members = {&cp_loop_metrics, loop, 0};
+    members_t members = {&cp_loop_metrics, {CP_ROOM_SERVER, 0, loop}, 0};
 
     connpool_json_key(buf, ",\n", "event_loop");
     connpool_json_put(buf, "{");
@@ -281,7 +322,7 @@ static void json_loop(cp_buffer_t *buf, const cp_loop_stats_t *loop)
 
 static void json_batch(cp_buffer_t *buf, const cp_batch_stats_t *batch)
 {
-    members_t members = {&cp_batch_metrics, batch, 0};
+    members_t members = {&cp_batch_metrics, {CP_ROOM_SERVER, 0, batch}, 0};
 
     connpool_json_key(buf, ",\n", "batch");
     connpool_json_put(buf, "{");
@@ -291,7 +332,8 @@ static void json_batch(cp_buffer_t *buf, const cp_batch_stats_t *batch)
 
 static void json_cache(cp_buffer_t *buf, const cp_process_stats_t *process)
 {
-    members_t members = {&cp_process_metrics, process,
+    members_t members = {&cp_process_metrics,
+                         {CP_ROOM_SERVER, 0, process},
                          offsetof(cp_process_stats_t, cache)};
     const char *provider = connpool_provider_name();
 
@@ -304,7 +346,8 @@ static void json_cache(cp_buffer_t *buf, const cp_process_stats_t *process)
 
 static void json_child(cp_buffer_t *buf, const connpool_child_line_t *line)
 {
-    members_t members = {&cp_process_metrics, line->sum, 0};
+    members_t members = {
+        &cp_process_metrics, {CP_ROOM_SERVER, 0, line->sum}, 0};
     char growth[32];
 
     connpool_json_number(buf, "", "pid", (uint64_t)line->pid);
@@ -319,7 +362,8 @@ static void json_child(cp_buffer_t *buf, const connpool_child_line_t *line)
 
 static void json_processes(cp_buffer_t *buf, const connpool_status_t *report)
 {
-    members_t members = {&cp_process_metrics, &report->process,
+    members_t members = {&cp_process_metrics,
+                         {CP_ROOM_SERVER, 0, &report->process},
                          offsetof(cp_process_stats_t, request_us)};
 
     connpool_json_key(buf, ",\n", "processes");

@@ -8,6 +8,7 @@
 #include "glue.h"
 #include "base/bytes/buffer.h"
 #include "base/gauge.h"
+#include "http/upstream/breaker.h"
 #include "report/lines/gather.h"
 #include "report/openmetrics.h"
 #include "stats/metric.h"
@@ -101,6 +102,72 @@ static void put_gauges(writer_t *w, const connpool_status_t *report,
     }
 }
 
+/* The states that a connection can be in: together they are those that are
+ * open. Between two of them it is for a moment in none. */
+static uint64_t in_state(const cp_pool_stats_t *sum, int state)
+{
+    uint64_t left = sum->open;
+    uint64_t in[4] = {sum->busy, sum->idle, sum->one_shots, UINT64_MAX};
+
+    for (int i = 0; i < state; i++) {
+        left -= in[i] < left ? in[i] : left;
+    }
+    return in[state] < left ? in[state] : left;
+}
+
+static void put_connections(writer_t *w, const connpool_status_t *report,
+                            const connpool_subject_t *pools)
+{
+    static const char *const states[] = {"busy", "idle", "one_shot", "passing"};
+    cp_metric_t family = {
+        .type = CP_METRIC_GAUGE,
+        .family = "connpool_connections",
+        .help = "Open connections of all children by state; one_shot: beside "
+                "an exhausted pool, passing: just opened, looked at or "
+                "closed.",
+        .label = "state",
+        .is_kind = 1};
+    const connpool_pool_line_t *lines = (const void *)report->pools->elts;
+
+    connpool_metrics_family(w, &family);
+    for (int i = 0; i < report->pools->nelts; i++) {
+        for (int state = 0; state < 4; state++) {
+            family.value = states[state];
+            connpool_metrics_sample(w, &family, &pools[i],
+                                    in_state(lines[i].sum, state));
+        }
+    }
+}
+
+static void put_utilisation(writer_t *w, const connpool_status_t *report,
+                            const connpool_subject_t *pools)
+{
+    static const cp_metric_t reachable = {
+        .type = CP_METRIC_GAUGE,
+        .family = "connpool_connections_reachable",
+        .help = "Connections of all children that can be busy at once.",
+        .is_kind = 1};
+    static const cp_metric_t utilisation = {
+        .type = CP_METRIC_GAUGE,
+        .family = "connpool_utilisation_ratio",
+        .unit = "ratio",
+        .help = "The part of them that is busy: of readers or of writers, or "
+                "of the limit that upstreams share, where least is left.",
+        .is_kind = 1};
+    const connpool_pool_line_t *lines = (const void *)report->pools->elts;
+
+    connpool_metrics_family(w, &reachable);
+    for (int i = 0; i < report->pools->nelts; i++) {
+        connpool_metrics_sample(w, &reachable, &pools[i], lines[i].reachable);
+    }
+    connpool_metrics_family(w, &utilisation);
+    for (int i = 0; i < report->pools->nelts; i++) {
+        connpool_metrics_sample(w, &utilisation, &pools[i],
+                                lines[i].tight_busy * 1000000
+                                    / lines[i].tight_limit);
+    }
+}
+
 static void put_pool_limits(writer_t *w, const connpool_status_t *report,
                             const connpool_subject_t *pools)
 {
@@ -130,6 +197,8 @@ static void put_pools(writer_t *w, const connpool_status_t *report)
 {
     connpool_families_t pools = pool_families(report);
 
+    put_connections(w, report, pools.subjects);
+    put_utilisation(w, report, pools.subjects);
     connpool_metrics_until(w, &pools, offsetof(cp_pool_stats_t, closed));
     put_gauges(w, report, pools.subjects);
     put_pool_limits(w, report, pools.subjects);
@@ -137,6 +206,27 @@ static void put_pools(writer_t *w, const connpool_status_t *report)
 }
 
 /* --- queries and upstreams --- */
+
+/* Of those queries alone whose answers may be kept or shared: what the others
+ * have of it is 0 for ever, and a server may have a thousand. */
+static void put_caching(writer_t *w, const connpool_status_t *report,
+                        connpool_families_t *families)
+{
+    connpool_subject_t *subjects = apr_pcalloc(
+        report->p, sizeof(*subjects) * (size_t)families->count);
+    connpool_families_t caching = {families->metrics, subjects, 0,
+                                   families->next};
+    const connpool_query_line_t *lines = (const void *)report->queries->elts;
+
+    for (int i = 0; i < families->count; i++) {
+        if (lines[i].is_collected) {
+            subjects[caching.count++] = families->subjects[i];
+        }
+    }
+    if (caching.count > 0) {
+        connpool_metrics_until(w, &caching, ALL);
+    }
+}
 
 static void put_queries(writer_t *w, const connpool_status_t *report)
 {
@@ -152,22 +242,31 @@ static void put_queries(writer_t *w, const connpool_status_t *report)
             .server = line->server,
             .stats = line->sum};
     }
-    connpool_metrics_until(w, &families, ALL);
+    connpool_metrics_until(w, &families, offsetof(cp_query_stats_t, hits));
+    put_caching(w, report, &families);
 }
 
 static void put_breakers(writer_t *w, const connpool_status_t *report,
                          const connpool_subject_t *upstreams)
 {
-    static const cp_metric_t state = {
+    static const cp_breaker_state_t states[] = {
+        CP_BREAKER_CLOSED, CP_BREAKER_HALF_OPEN, CP_BREAKER_OPEN};
+    cp_metric_t family = {
         .type = CP_METRIC_GAUGE,
         .family = "connpool_http_breaker_state",
-        .help = "Breaker: 0 closed, 1 half-open, 2 open in some child."};
+        .help = "Whether the breaker is in that state: closed, half-open, or "
+                "open in some child.",
+        .label = "state"};
 
-    connpool_metrics_family(w, &state);
+    connpool_metrics_family(w, &family);
     EACH_LINE(report->upstreams, connpool_upstream_line_t, line)
     {
-        connpool_metrics_sample(w, &state, upstreams++,
-                                (uint64_t)line->breaker);
+        for (int i = 0; i < 3; i++) {
+            family.value = cp_breaker_state_name(states[i]);
+            connpool_metrics_sample(w, &family, upstreams,
+                                    line->breaker == states[i]);
+        }
+        upstreams++;
     }
 }
 

@@ -25,7 +25,7 @@ static void put_number(connpool_metrics_writer_t *w, uint64_t value)
     connpool_metrics_put(w, text);
 }
 
-/* Microseconds as seconds, exact. */
+/* Microseconds as seconds, exact; ratios are kept in millionths, too. */
 static void put_seconds(connpool_metrics_writer_t *w, uint64_t us)
 {
     char text[48];
@@ -175,7 +175,7 @@ static void put_value(connpool_metrics_writer_t *w, const sample_t *sample,
     const char *unit = sample->row->unit;
 
     begin_sample(w, sample, is_counter(sample->row) ? "_total" : "", NULL);
-    if (unit && strcmp(unit, "seconds") == 0) {
+    if (unit && (strcmp(unit, "seconds") == 0 || strcmp(unit, "ratio") == 0)) {
         put_seconds(w, value);
     }
     else {

@@ -7,8 +7,8 @@
 #include "report/lines/gather.h"
 #include "report/lines/judge.h"
 #include "report/metrics.h"
+#include "report/page/asset/asset.h"
 #include "report/page/page.h"
-#include "report/page/style.h"
 #include "report/report.h"
 #include "request/input.h"
 #include "request/output.h"
@@ -20,14 +20,28 @@
 #include <http_protocol.h>
 #include <util_script.h>
 
-static int send_style_sheet(request_rec *r)
+static int send_asset(request_rec *r, const char *name)
 {
+    static const struct {
+        const char *name;
+        const char *type;
+        const char *content;
+    } assets[] = {
+        {"style.css", "text/css; charset=utf-8", connpool_status_style},
+        {"page.js", "text/javascript; charset=utf-8", connpool_status_script},
+    };
     cp_buffer_t buf = {0};
 
-    cp_buffer_append(&buf, connpool_status_style,
-                     strlen(connpool_status_style));
-    apr_table_setn(r->headers_out, "Cache-Control", "private, max-age=300");
-    return connpool_send_report(r, "text/css; charset=utf-8", &buf);
+    for (size_t i = 0; i < sizeof(assets) / sizeof(assets[0]); i++) {
+        if (strcmp(assets[i].name, name) == 0) {
+            cp_buffer_append(&buf, assets[i].content,
+                             strlen(assets[i].content));
+            apr_table_setn(r->headers_out, "Cache-Control",
+                           "private, max-age=300");
+            return connpool_send_report(r, assets[i].type, &buf);
+        }
+    }
+    return connpool_problem(r, HTTP_NOT_FOUND, "no such asset", NULL);
 }
 
 /* What a range of Accept is worth, 0 to 1; 1 when it does not say. */
@@ -129,9 +143,7 @@ static int answer(request_rec *r, const apr_table_t *args)
     cp_buffer_t buf = {0};
 
     if (asset) {
-        return strcmp(asset, "style.css") == 0
-                   ? send_style_sheet(r)
-                   : connpool_problem(r, HTTP_NOT_FOUND, "no such asset", NULL);
+        return send_asset(r, asset);
     }
     if (refresh < 0) {
         return connpool_problem(

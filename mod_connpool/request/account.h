@@ -23,6 +23,8 @@ typedef struct connpool_account_t {
 typedef struct connpool_state_t {
     struct connpool_hold_t *holds; /**< hold.c's */
     connpool_account_t account;
+    /** Whose writes are one transaction until it is NULL again. */
+    const struct connpool_hold_t *transaction;
     int is_rated;   /**< ConnPoolRateLimit has counted it */
     int is_private; /**< who asks has decided over what is answered */
 } connpool_state_t;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Who asks: where his page comes from, how long to wait for him, whether he is
- * still there. */
+ * Who asks: how long to wait for him, whether he is still there. */
 #include "glue.h"
 #include "child/child.h"
 #include "request/output.h"
@@ -8,30 +7,10 @@
 #include <poll.h>
 
 #include <apr_portable.h>
-#include <apr_uri.h>
 #include <http_connection.h>
 #include <http_core.h>
 #include <http_vhost.h>
 #include <util_filter.h>
-
-/* A page of another site must not make its reader's browser write here. Only
- * browsers send these headers, and no script can forge them. */
-int connpool_is_cross_site(request_rec *r)
-{
-    const char *site = apr_table_get(r->headers_in, "Sec-Fetch-Site");
-    const char *origin = apr_table_get(r->headers_in, "Origin");
-    const char *host = apr_table_get(r->headers_in, "Host");
-    apr_uri_t uri;
-
-    if (site) {
-        return strcasecmp(site, "cross-site") == 0;
-    }
-    if (!origin || !host) {
-        return 0;
-    }
-    return apr_uri_parse(r->pool, origin, &uri) != APR_SUCCESS || !uri.hostinfo
-           || strcasecmp(uri.hostinfo, host) != 0;
-}
 
 static apr_socket_t *client_socket(request_rec *r)
 {

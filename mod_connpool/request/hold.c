@@ -128,7 +128,9 @@ static apr_status_t hold_pool(request_rec *r, cp_pool_t *pool, int is_database,
 
         if (cp_log_allowed(&limit, apr_time_from_sec(10), &suppressed)) {
             ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
-                          "ConnPoolMemory is reached: requests are refused%s",
+                          "ConnPoolMemory is reached: requests are refused, "
+                          "for what this child uses is in use. Raise it, or "
+                          "lower max= or cache=%s",
                           connpool_suppressed(r->pool, suppressed));
         }
         return cp_error_set(err, CP_ERR_CAPACITY, APR_ENOMEM,
@@ -147,6 +149,7 @@ static apr_status_t hold_pool(request_rec *r, cp_pool_t *pool, int is_database,
     hold->is_awaited = 0;
     state->account.wait += cp_clock_now() - asked;
     if (rv == APR_SUCCESS) {
+        cp_lease_tell(&hold->lease, top->method, top->uri);
         state->account.fallbacks += cp_lease_is_overflow(&hold->lease);
         hold->pool = pool;
         hold->shares = 1;
@@ -185,19 +188,19 @@ apr_status_t connpool_hold_database(request_rec *r, connpool_database_t *db,
                      0, phold, err);
 }
 
-apr_status_t connpool_hold_upstream(request_rec *r, connpool_upstream_t *up,
-                                    int how, connpool_hold_t **phold,
-                                    cp_error_t *err)
+apr_status_t connpool_hold_base(request_rec *r, const connpool_base_t *base,
+                                int how, connpool_hold_t **phold,
+                                cp_error_t *err)
 {
     const connpool_server_t *sc = connpool_server(r->server);
     int is_pooled = sc->engine && sc->http_pool;
     cp_pool_t **pools;
 
     connpool_fork_settle();
-    if (!up->child) {
+    if (!base->child) {
         return hold_pool(r, NULL, 0, NULL, 0, phold, err);
     }
-    pools = up->child->pool;
+    pools = base->child->pool;
     return hold_pool(r, pools[is_pooled] ? pools[is_pooled] : pools[!is_pooled],
                      0, NULL, how, phold, err);
 }
@@ -207,10 +210,10 @@ void *connpool_hold_connection(const connpool_hold_t *hold)
     return cp_lease_connection(&hold->lease);
 }
 
-void *connpool_hold_easy(connpool_hold_t *hold, connpool_upstream_t *up)
+void *connpool_hold_easy(connpool_hold_t *hold, const connpool_base_t *base)
 {
     if (!hold->easy && hold->lease.slot) {
-        hold->easy = cp_http_easy(up->child->upstream,
+        hold->easy = cp_http_easy(base->child->upstream,
                                   cp_lease_connection(&hold->lease));
     }
     return hold->easy;
@@ -255,6 +258,16 @@ int connpool_holds_database(request_rec *r, const connpool_database_t *db)
         }
     }
     return 0;
+}
+
+void connpool_transaction_set(request_rec *r, const connpool_hold_t *hold)
+{
+    connpool_state(r)->transaction = hold;
+}
+
+int connpool_transaction_has(request_rec *r, const connpool_hold_t *hold)
+{
+    return connpool_state(r)->transaction == hold;
 }
 
 int connpool_hold_is_inherited(const connpool_hold_t *hold)

@@ -6,8 +6,8 @@
 #include "glue.h"
 #include "base/error.h"
 
+struct connpool_base_t;
 struct connpool_database_t;
-struct connpool_upstream_t;
 
 /** A connection held for a request. Shared when the request (its subrequests
  * and internal redirects too) asks for the same pool again. */
@@ -25,13 +25,14 @@ apr_status_t connpool_hold_database(request_rec *r,
 #define CONNPOOL_HOLD_AT_ONCE   2
 
 /** `how`: CONNPOOL_HOLD_ bits. */
-apr_status_t connpool_hold_upstream(request_rec *r,
-                                    struct connpool_upstream_t *up, int how,
-                                    connpool_hold_t **phold, cp_error_t *err);
+apr_status_t connpool_hold_base(request_rec *r,
+                                const struct connpool_base_t *base, int how,
+                                connpool_hold_t **phold, cp_error_t *err);
 void *connpool_hold_connection(const connpool_hold_t *hold);
 /** The CURL * of an upstream's connection, prepared when it is first asked for;
  * NULL without memory. */
-void *connpool_hold_easy(connpool_hold_t *hold, struct connpool_upstream_t *up);
+void *connpool_hold_easy(connpool_hold_t *hold,
+                         const struct connpool_base_t *base);
 /** Beside the pool, or of one that keeps nothing: for this use only. */
 int connpool_hold_is_one_shot(const connpool_hold_t *hold);
 /** Was it borrowed by the process that this one was forked from? Neither it nor
@@ -44,6 +45,11 @@ int connpool_holds_any(request_rec *r);
 /** Has this request a connection of the database in its hands already? */
 int connpool_holds_database(request_rec *r,
                             const struct connpool_database_t *db);
+
+/** Whoever writes with this hold neither begins nor commits: somebody of the
+ * same request does, for several at once. NULL: each for himself again. */
+void connpool_transaction_set(request_rec *r, const connpool_hold_t *hold);
+int connpool_transaction_has(request_rec *r, const connpool_hold_t *hold);
 
 /** Give back; releasing twice is logged and harmless. */
 void connpool_hold_release(connpool_hold_t *hold);

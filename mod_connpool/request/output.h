@@ -7,6 +7,7 @@
 #include "base/bytes/buffer.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "request/origin/origin.h"
 
 struct connpool_upstream_t;
 struct cp_answer_t;
@@ -124,9 +125,6 @@ void connpool_stream_cut(request_rec *r);
 /** Write to a client for at most so long: while a reader is held. Restores the
  * connection's own timeout with `left` < 0. */
 void connpool_limit_client_wait(request_rec *r, apr_interval_time_t left);
-
-/** A page of another site makes its reader's browser ask. */
-int connpool_is_cross_site(request_rec *r);
 
 /** Nobody waits for the answer: the client has closed its connection, or the
  * child ends at once. */

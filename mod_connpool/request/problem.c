@@ -132,6 +132,9 @@ static int send_problem(request_rec *r, int status, const char *detail,
     connpool_json_put(&buf, "\n");
     r->status = status;
     r->status_line = NULL;
+    /* What was to be sent instead. */
+    apr_table_unset(r->headers_out, "Content-Encoding");
+    apr_table_unset(r->headers_out, "Content-Disposition");
     connpool_add_server_timing(r);
     if (status == HTTP_SERVICE_UNAVAILABLE) {
         apr_table_setn(r->headers_out, "Retry-After", RETRY_AFTER);
@@ -164,8 +167,9 @@ void connpool_complain(request_rec *r, const char *what, const cp_error_t *err,
                        cp_log_limit_t *complaints)
 {
     uint64_t suppressed = 0;
+    char more[sizeof(err->detail) + 2];
     int is_ours = err->cls == CP_ERR_REFUSED
-                  || (connpool_status_of(err->cls) >= 500
+                  || (connpool_status_of(err->cls) >= 500 && !err->is_told
                       && err->cls != CP_ERR_CAPACITY /* the pool has told */
                       && err->cls != CP_ERR_CANCELLED);
     int level = !is_ours ? APLOG_DEBUG
@@ -175,8 +179,9 @@ void connpool_complain(request_rec *r, const char *what, const cp_error_t *err,
                     : APLOG_DEBUG;
 
     ap_log_rerror(APLOG_MARK, level, err->rv == APR_EGENERAL ? 0 : err->rv, r,
-                  "%s: %s (%s): %s%s", what, err->cause,
-                  cp_error_class_name(err->cls), err->detail,
+                  "%s: %s (%s)%s%s", what, err->cause,
+                  cp_error_class_name(err->cls),
+                  cp_error_more(err, what, more, sizeof(more)),
                   connpool_suppressed(r->pool, suppressed));
 }
 
@@ -217,10 +222,11 @@ int connpool_problem_of(request_rec *r, const char *what, const cp_error_t *err,
 /* "GET, HEAD, POST" */
 static const char *list_methods(apr_pool_t *p, apr_int64_t methods)
 {
-    static const char *const names[] = {"GET", "POST", "PUT", "DELETE"};
+    static const char *const names[] = {"GET", "POST", "PUT", "PATCH",
+                                        "DELETE"};
     const char *list = "";
 
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5; i++) {
         if (methods & (AP_METHOD_BIT << ap_method_number_of(names[i]))) {
             list = apr_pstrcat(p, list, *list ? ", " : "", names[i],
                                i == 0 ? ", HEAD" : "", NULL);
@@ -239,7 +245,10 @@ int connpool_answer_method(request_rec *r, apr_int64_t methods)
     list = list_methods(r->pool, methods);
     apr_table_setn(r->headers_out, "Allow",
                    apr_pstrcat(r->pool, list, ", OPTIONS", NULL));
-    if (r->method_number != M_OPTIONS) {
+    if (connpool_origin_is_preflight(r)) {
+        connpool_origin_allow(r, list);
+    }
+    else if (r->method_number != M_OPTIONS) {
         connpool_problem(r, HTTP_METHOD_NOT_ALLOWED,
                          apr_psprintf(r->pool, "Use %s.", list), NULL);
     }

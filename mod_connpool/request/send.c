@@ -3,7 +3,9 @@
 #include "glue.h"
 #include "answers/answer.h"
 #include "answers/etag.h"
+#include "answers/web/range.h"
 #include "base/bytes/buffer.h"
+#include "base/error.h"
 #include "request/output.h"
 
 #include <apr_strings.h>
@@ -67,7 +69,7 @@ static int meets_conditions(request_rec *r, const char *etag)
     if (r->method_number != M_GET || r->main || !etag) {
         return OK;
     }
-    apr_table_setn(r->headers_out, "ETag", etag);
+    apr_table_set(r->headers_out, "ETag", etag);
     return connpool_meets_conditions(r);
 }
 
@@ -104,6 +106,45 @@ static apr_status_t unref_answer(void *answer)
     return APR_SUCCESS;
 }
 
+/* @return whether the answer is that there is no such range of it */
+static int answer_range(request_rec *r, const cp_answer_t *answer)
+{
+    apr_size_t size = answer->body.size;
+
+    if (r->method_number != M_GET || r->main || answer->status != HTTP_OK
+        || !cp_range_is_beyond(apr_table_get(r->headers_in, "Range"), size)
+        || ap_condition_if_range(r, r->headers_out) == AP_CONDITION_NOMATCH) {
+        return 0;
+    }
+    apr_table_setn(r->headers_out, "Content-Range",
+                   apr_psprintf(r->pool, "bytes */%" APR_SIZE_T_FMT, size));
+    connpool_problem(r, HTTP_RANGE_NOT_SATISFIABLE,
+                     apr_psprintf(r->pool,
+                                  "The answer has %" APR_SIZE_T_FMT " bytes.",
+                                  size),
+                     NULL);
+    return 1;
+}
+
+/* What nobody else has, and is long, waits for its client in a file, if there
+ * is room for one.
+ * @return whether it was sent */
+static int send_from_file(request_rec *r, cp_answer_t *answer)
+{
+    apr_off_t size = (apr_off_t)answer->body.size;
+    int is_shared = __atomic_load_n(&answer->refs, __ATOMIC_ACQUIRE) > 1;
+    apr_file_t *file = NULL;
+    cp_error_t ignored;
+
+    if (is_shared || size <= CONNPOOL_HELD_BYTES || r->header_only
+        || connpool_spill(r, &file, &answer->body, &ignored) != APR_SUCCESS) {
+        return 0;
+    }
+    cp_buffer_free(&answer->body);
+    connpool_pass_collected(r, file, size, &answer->body);
+    return 1;
+}
+
 int connpool_send_shared(request_rec *r, cp_answer_t *answer,
                          const char *cache_control)
 {
@@ -111,15 +152,19 @@ int connpool_send_shared(request_rec *r, cp_answer_t *answer,
     apr_bucket_brigade *bb;
     int status;
 
-    cp_answer_ref(answer); /* its headers and body are not copied */
-    apr_pool_cleanup_register(r->pool, answer, unref_answer,
-                              apr_pool_cleanup_null);
-    connpool_set_body_headers(r, cp_answer_header(answer, "Content-Type"),
-                              cache_control);
+    connpool_set_body_headers(
+        r, apr_pstrdup(r->pool, cp_answer_header(answer, "Content-Type")),
+        cache_control);
     status = meets_conditions(r, cp_answer_header(answer, "ETag"));
     if (status != OK) {
         return connpool_condition_answer(r, status);
     }
+    if (answer_range(r, answer) || send_from_file(r, answer)) {
+        return OK;
+    }
+    cp_answer_ref(answer); /* its body is not copied */
+    apr_pool_cleanup_register(r->pool, answer, unref_answer,
+                              apr_pool_cleanup_null);
     ap_set_content_length(r, (apr_off_t)answer->body.size);
     bb = apr_brigade_create(r->pool, ba);
     if (answer->body.size > 0) {

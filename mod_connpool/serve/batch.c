@@ -4,11 +4,14 @@
 #include "base/bytes/buffer.h"
 #include "base/clock.h"
 #include "child/memory.h"
+#include "config/database.h"
 #include "config/query.h"
 #include "config/setting.h"
+#include "config/upstream.h"
 #include "request/output.h"
 #include "serve/serve.h"
-#include "work/batch.h"
+#include "work/batch/batch.h"
+#include "work/batch/transaction.h"
 
 #include <apr_hash.h>
 #include <apr_strings.h>
@@ -84,9 +87,32 @@ static int send_batch(request_rec *r, connpool_batch_t *batch)
     return status;
 }
 
+static apr_interval_time_t time_of(const connpool_item_t *item)
+{
+    if (item->query) {
+        return item->query->database->pool.acquire + item->query->timeout;
+    }
+    return item->upstream
+               ? item->upstream->pool.acquire + item->upstream->http.total
+               : 0;
+}
+
+/* As much time as its slowest item may take. */
+static cp_clock_t deadline_of(const connpool_batch_t *batch)
+{
+    apr_interval_time_t longest = 0;
+
+    for (int i = 0; i < connpool_batch_size(batch); i++) {
+        apr_interval_time_t time = time_of(connpool_batch_item(batch, i));
+
+        longest = time > longest ? time : longest;
+    }
+    return cp_clock_after(longest);
+}
+
 static int run_batch(request_rec *r, connpool_batch_t *batch)
 {
-    connpool_batch_limit(batch);
+    connpool_batch_limit(batch, deadline_of(batch));
     return connpool_batch_run(batch, CP_CLOCK_NEVER, 0) == APR_EOF
                ? answer_nobody(r)
                : send_batch(r, batch);
@@ -108,6 +134,9 @@ int connpool_batch_handler(request_rec *r)
         return OK;
     }
     batch = connpool_batch_make(r, connpool_batch_limits(r).parallel);
+    if (connpool_batch_limits(r).is_atomic) {
+        connpool_batch_begin_with(batch, connpool_transactions_run);
+    }
     status = connpool_batch_read(batch, r, &detail, &errors);
     status = status == OK ? run_batch(r, batch)
                           : connpool_problem(r, status, detail, errors);

@@ -10,7 +10,8 @@
 #include "base/bytes/utf8.h"
 #include "request/output.h"
 #include "serve/serve.h"
-#include "work/batch.h"
+#include "work/batch/batch.h"
+#include "work/reply.h"
 #include "work/rows.h"
 
 #include <apr_strings.h>
@@ -29,15 +30,21 @@ static int is_json(const char *type)
            || (n > 5 && strncasecmp(type + n - 5, "+json", 5) == 0);
 }
 
-/* JSON as JSON, other text as a string, binary as base64. What queries answer
- * is ours and needs no check. */
+/* What queries answer is ours and needs no check, unless it is what somebody
+ * stored. */
+static int is_ours(const connpool_item_t *item)
+{
+    return item->query && item->query->format != CP_FORMAT_RAW;
+}
+
+/* JSON as JSON, other text as a string, binary as base64. */
 static void write_body(cp_buffer_t *buf, const connpool_item_t *item)
 {
     const cp_buffer_t *body = &item->answer->body;
     const char *data = body->data ? body->data : "";
 
     if (is_json(cp_answer_header(item->answer, "Content-Type"))
-        && (item->query || cp_json_is_valid(data, body->size))) {
+        && (is_ours(item) || cp_json_is_valid(data, body->size))) {
         cp_buffer_append(buf, data, body->size);
     }
     else if (cp_utf8_is_valid(data, body->size)
@@ -49,11 +56,10 @@ static void write_body(cp_buffer_t *buf, const connpool_item_t *item)
     }
 }
 
-/* A query that finds no row has answered, but has no body. */
+/* A query that finds no row, or changes none, has answered, but has no body. */
 static int has_body(const connpool_item_t *item)
 {
-    return item->answer
-           && !(item->query && item->answer->status == HTTP_NOT_FOUND);
+    return item->answer && !(item->query && item->answer->status >= 400);
 }
 
 static void replace_body(cp_buffer_t *buf, connpool_item_t *item, int status,
@@ -68,13 +74,13 @@ static void replace_body(cp_buffer_t *buf, connpool_item_t *item, int status,
 static void write_outcome(cp_buffer_t *buf, connpool_item_t *item,
                           apr_size_t room)
 {
-    const char *truncated, *next;
+    const char *truncated, *location, *next;
 
     if (!has_body(item)) {
         connpool_json_key(buf, ",", "error");
         connpool_problem_write(
             buf, item->status,
-            item->answer ? "There is no such row." : item->detail,
+            item->answer ? connpool_reply_absence(item->query) : item->detail,
             item->retry_after, item->errors, &item->violation);
         return;
     }
@@ -82,6 +88,10 @@ static void write_outcome(cp_buffer_t *buf, connpool_item_t *item,
     next = cp_answer_header(item->answer, CONNPOOL_NEXT);
     if (truncated) {
         connpool_json_text(buf, ",", "truncated", truncated);
+    }
+    location = item->query ? cp_answer_header(item->answer, "Location") : NULL;
+    if (location) {
+        connpool_json_text(buf, ",", "location", location);
     }
     if (item->query && next) {
         connpool_json_text(buf, ",", "next", next);

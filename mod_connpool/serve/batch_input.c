@@ -4,12 +4,14 @@
 #include "glue.h"
 #include "config/query.h"
 #include "config/setting.h"
+#include "config/upstream.h"
 #include "database/value.h"
 #include "request/input.h"
 #include "request/output.h"
 #include "request/page/turn.h"
+#include "serve/reply.h"
 #include "serve/serve.h"
-#include "work/batch.h"
+#include "work/batch/batch.h"
 
 #include <jansson.h>
 
@@ -66,6 +68,20 @@ int connpool_batch_is_strict(request_rec *r)
 
 /* --- what both ways have in common --- */
 
+/* A batch GETs upstreams, whatever it is asked with. */
+static void refuse_other_methods(input_t *in, connpool_item_t *item)
+{
+    if (item->upstream
+        && !(item->upstream->methods & (AP_METHOD_BIT << M_GET))) {
+        connpool_item_refuse(item, HTTP_METHOD_NOT_ALLOWED, APR_EACCES,
+                             apr_psprintf(in->r->pool,
+                                          "The upstream '%s' does not answer "
+                                          "GET.",
+                                          item->name),
+                             NULL);
+    }
+}
+
 /* Append an item for something that is served here. */
 static connpool_item_t *add_item(input_t *in, const char *name)
 {
@@ -77,6 +93,7 @@ static connpool_item_t *add_item(input_t *in, const char *name)
     if (!item->query) {
         item->upstream = apr_hash_get(sc->all_upstreams, name,
                                       APR_HASH_KEY_STRING);
+        refuse_other_methods(in, item);
     }
     return item;
 }
@@ -273,6 +290,7 @@ static int is_allowed(input_t *in, connpool_item_t *item)
 {
     apr_int64_t wanted = AP_METHOD_BIT
                          << (item->query->is_write ? M_POST : M_GET);
+    const char *unread;
 
     if (!(item->query->methods & (wanted | (AP_METHOD_BIT << M_POST)))) {
         connpool_item_refuse(item, HTTP_METHOD_NOT_ALLOWED, APR_EACCES,
@@ -286,6 +304,12 @@ static int is_allowed(input_t *in, connpool_item_t *item)
     if (item->query->is_write && connpool_is_cross_site(in->r)) {
         connpool_item_refuse(item, HTTP_FORBIDDEN, APR_EACCES,
                              "Another site's page may not write here.", NULL);
+        return 0;
+    }
+    unread = connpool_unread_condition(in->r, item->query);
+    if (unread) {
+        connpool_item_refuse(item, HTTP_PRECONDITION_FAILED, APR_EACCES, unread,
+                             NULL);
         return 0;
     }
     return 1;
@@ -344,7 +368,7 @@ static void add_element(input_t *in, const char *asked, json_t *element)
         return;
     }
     item = add_item(in, name);
-    if (!item->query || is_allowed(in, item)) {
+    if (!item->is_done && (!item->query || is_allowed(in, item))) {
         take_values(in, item, json_object_get(element, "params"));
     }
 }

@@ -17,8 +17,10 @@
 #include "request/input.h"
 #include "request/output.h"
 #include "request/page/turn.h"
+#include "serve/reply.h"
 #include "serve/serve.h"
 #include "work/cache.h"
+#include "work/reply.h"
 #include "work/rows.h"
 
 #include <string.h>
@@ -224,7 +226,7 @@ static int is_slow(const answer_t *a)
 
     return a->row_at != 0 && cp_clock_now() - a->row_at >= STREAM_AFTER
            && !a->file && !a->rows.r->connection->master
-           && format != CP_FORMAT_OBJECT && format != CP_FORMAT_VALUE;
+           && !cp_format_is_single(format);
 }
 
 static apr_status_t send_slow(answer_t *a)
@@ -300,6 +302,20 @@ static int finish_stream(answer_t *a, apr_status_t rv)
     return OK;
 }
 
+static int set_header(void *r, const char *name, const char *value)
+{
+    connpool_set_reply_header(r, name, value);
+    return 1;
+}
+
+static void set_reply(const connpool_rows_t *rows)
+{
+    connpool_set_status(rows->r, rows->status);
+    if (rows->headers) {
+        apr_table_do(set_header, rows->r, rows->headers, NULL);
+    }
+}
+
 static int finish_whole(answer_t *a, apr_status_t rv)
 {
     connpool_rows_t *rows = &a->rows;
@@ -310,10 +326,11 @@ static int finish_whole(answer_t *a, apr_status_t rv)
             r, apr_psprintf(r->pool, "query '%s'", rows->query->name),
             &rows->err, rows->query->complaints);
     }
-    if (rows->status == HTTP_NOT_FOUND) {
-        return connpool_problem(r, HTTP_NOT_FOUND, "There is no such row.",
-                                NULL);
+    if (rows->status >= 400) {
+        return connpool_problem(r, rows->status,
+                                connpool_reply_absence(rows->query), NULL);
     }
+    set_reply(rows);
     if (rows->truncated) {
         apr_table_setn(r->headers_out, "ConnPool-Truncated", rows->truncated);
     }
@@ -354,7 +371,28 @@ static int serve_query(request_rec *r, connpool_query_t *query,
             r, apr_psprintf(r->pool, "query '%s'", query->name), &err,
             query->complaints);
     }
-    return connpool_send_served(r, query, &served);
+    return query->format == CP_FORMAT_RAW
+               ? connpool_send_raw(r, query, &served)
+               : connpool_send_served(r, query, &served);
+}
+
+/* A raw body is known whole before its first byte goes out: its length, its
+ * tag, and that it is not cut. */
+static int is_whole(const connpool_query_t *query)
+{
+    return connpool_query_is_collected(query) || query->format == CP_FORMAT_RAW;
+}
+
+/* OK, or the status to answer with *pdetail. */
+static int check_write(request_rec *r, const connpool_query_t *query,
+                       const char **pdetail)
+{
+    if (query->is_write && connpool_is_cross_site(r)) {
+        *pdetail = "Another site's page may not write here.";
+        return HTTP_FORBIDDEN;
+    }
+    *pdetail = connpool_unread_condition(r, query);
+    return *pdetail ? HTTP_PRECONDITION_FAILED : OK;
 }
 
 static int refuse_cursor(request_rec *r)
@@ -408,9 +446,9 @@ int connpool_query_handler(request_rec *r)
     if (connpool_answer_method(r, query->methods)) {
         return OK;
     }
-    if (query->is_write && connpool_is_cross_site(r)) {
-        return connpool_problem(
-            r, HTTP_FORBIDDEN, "Another site's page may not write here.", NULL);
+    status = check_write(r, query, &detail);
+    if (status != OK) {
+        return connpool_problem(r, status, detail, NULL);
     }
     status = connpool_params_read(r, query, &values, &errors, &detail);
     if (status != OK) {
@@ -419,6 +457,6 @@ int connpool_query_handler(request_rec *r)
     if (query->page) {
         return serve_page(r, query, values);
     }
-    return connpool_query_is_collected(query) ? serve_query(r, query, values)
-                                              : run_query(r, query, values);
+    return is_whole(query) ? serve_query(r, query, values)
+                           : run_query(r, query, values);
 }

@@ -21,6 +21,11 @@ int connpool_batch_handler(request_rec *r);
 int connpool_send_served(request_rec *r, const struct connpool_query_t *query,
                          struct connpool_served_t *served);
 
+/** Serve a raw body, with what conditions and ranges leave of it. Takes over
+ * the reference. */
+int connpool_send_raw(request_rec *r, struct connpool_query_t *query,
+                      struct connpool_served_t *served);
+
 /** Fill the batch from the request.
  * @return OK, or the HTTP status to answer, with *pdetail and *perrors set */
 int connpool_batch_read(struct connpool_batch_t *batch, request_rec *r,

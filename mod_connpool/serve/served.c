@@ -4,8 +4,10 @@
 #include "answers/answer.h"
 #include "config/query.h"
 #include "request/output.h"
+#include "serve/reply.h"
 #include "serve/serve.h"
 #include "work/cache.h"
+#include "work/reply.h"
 
 #include <apr_strings.h>
 
@@ -73,6 +75,11 @@ static void add_age(request_rec *r, const connpool_query_t *query,
     }
 }
 
+static void set_header(const char *name, const char *value, void *r)
+{
+    connpool_set_reply_header(r, name, value);
+}
+
 int connpool_send_served(request_rec *r, const connpool_query_t *query,
                          connpool_served_t *served)
 {
@@ -89,11 +96,13 @@ int connpool_send_served(request_rec *r, const connpool_query_t *query,
                          query->caching.is_shared ? "Authorization"
                                                   : "Cookie,Authorization");
     }
-    if (answer->status == HTTP_NOT_FOUND) {
+    if (answer->status >= 400) {
+        status = answer->status;
         cp_answer_unref(answer);
-        return connpool_problem(r, HTTP_NOT_FOUND, "There is no such row.",
-                                NULL);
+        return connpool_problem(r, status, connpool_reply_absence(query), NULL);
     }
+    connpool_set_status(r, answer->status);
+    cp_answer_each(answer, set_header, r);
     if (truncated) {
         apr_table_set(r->headers_out, "ConnPool-Truncated", truncated);
     }

@@ -112,3 +112,23 @@ void cp_condition_lately(const cp_condition_t *condition, cp_clock_t now,
     before = cp_stats_get(&base->refused);
     *refused -= *refused > before ? before : *refused;
 }
+
+/* The newest look that saw more than the one before it. */
+uint64_t cp_condition_refused_at(const cp_condition_t *condition,
+                                 uint64_t refused, cp_clock_t now)
+{
+    uint64_t looks = __atomic_load_n(&condition->looks, __ATOMIC_ACQUIRE);
+    uint64_t first = looks >= CP_LOOKS ? looks - CP_LOOKS + 1 : 0;
+    uint64_t seen = 0, at = 0;
+
+    for (uint64_t i = first; i < looks; i++) {
+        const cp_look_t *look = &condition->look[i % CP_LOOKS];
+        uint64_t before = seen;
+
+        seen = cp_stats_get(&look->refused);
+        if (seen > before && (i > first || first == 0)) {
+            at = cp_stats_get(&look->at);
+        }
+    }
+    return refused > seen ? (uint64_t)now : at;
+}

@@ -24,7 +24,8 @@ typedef struct cp_condition_t {
     uint64_t high_since;  /**< utilisation over 90 % since (us); 0: it is not */
     uint64_t fallbacks;   /**< seen so far */
     uint64_t fallback_at; /**< when the last one was seen (us); 0: never */
-    uint64_t is_unopened; /**< nothing could be opened when last known */
+    uint64_t is_unopened; /**< nothing could be opened, or a query not be
+                             prepared, when last known */
     uint64_t looks;       /**< ever; the last ones can be read */
     cp_look_t look[CP_LOOKS];
 } cp_condition_t;
@@ -36,7 +37,8 @@ typedef struct cp_observation_t {
     uint64_t fallbacks; /**< total so far */
     uint64_t tried;     /**< likewise: all who asked */
     uint64_t refused;   /**< likewise: those who got nothing */
-    int is_unopened;    /**< nothing is open, and nothing can be opened */
+    int is_unopened;    /**< nothing is open, and nothing can be opened; of a
+                             query: it cannot be prepared */
 } cp_observation_t;
 
 void cp_condition_observe(cp_condition_t *condition,
@@ -52,6 +54,11 @@ int cp_condition_fell_back(const cp_condition_t *condition, cp_clock_t now);
  * they were then. */
 void cp_condition_lately(const cp_condition_t *condition, cp_clock_t now,
                          uint64_t *tried, uint64_t *refused);
+
+/** When the last one was refused, as far as that is remembered (us), 0: never.
+ * refused: the total; those that no look has seen were refused now. */
+uint64_t cp_condition_refused_at(const cp_condition_t *condition,
+                                 uint64_t refused, cp_clock_t now);
 
 /** Is `at` (us, 0: never) within the last 30 seconds? */
 int cp_condition_is_recent(uint64_t at, cp_clock_t now);

@@ -40,6 +40,17 @@ static uint64_t bucket_middle(unsigned bucket)
     return low + ((UINT64_C(1) << octave) >> 1);
 }
 
+uint64_t cp_histogram_bucket_end(unsigned bucket)
+{
+    unsigned octave = bucket < SUBS ? 0 : (bucket - SUBS) / SUBS;
+    uint64_t low = bucket < SUBS ? bucket
+                                 : (uint64_t)(SUBS + bucket % SUBS) << octave;
+
+    return bucket >= CP_HISTOGRAM_BUCKETS - 1
+               ? UINT64_MAX
+               : low + (UINT64_C(1) << octave) - 1;
+}
+
 void cp_histogram_record(cp_histogram_t *h, apr_interval_time_t us)
 {
     uint64_t value = us > 0 ? (uint64_t)us : 0;

@@ -32,6 +32,9 @@ typedef struct cp_spread_t {
 /** Record one duration in microseconds (negative counts as 0). */
 void cp_histogram_record(cp_histogram_t *h, apr_interval_time_t us);
 
+/** The largest value that is counted there; the last bucket has no end. */
+uint64_t cp_histogram_bucket_end(unsigned bucket);
+
 /** Exact number of recorded values. */
 uint64_t cp_histogram_count(const cp_histogram_t *h);
 

@@ -8,18 +8,14 @@
  * from the counters: storing `abandoned` alone makes `busy` 0 in the same
  * instant, and a child killed between two increments does no harm.
  *
- * Memory, each part aligned to a cache line:
- *
- *     cp_segment_t                 offsets and high-water marks
- *     entry_t    [all entries]     the directory, kind after kind
- *     cp_condition_t [pools]       how each pool has been
- *     cp_standing_t [all entries]  since when each is as it is
- *     child slot [children]        slot_t, pools, queries, upstreams
+ * A segment that follows another one (succession.c) begins at zero, and the
+ * sums go over both, so that there, too, nothing is moved under a writer.
  */
 #include "stats/segment.h"
 
 #include "stats/cell.h"
 #include "stats/condition.h"
+#include "stats/inside.h"
 #include "stats/metric.h"
 #include "stats/state/standing.h"
 #include "stats/stats.h"
@@ -28,52 +24,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define CACHE_LINE 64
-#define NAME_SIZE  128
-
-#define ALIGNED(size)                                                          \
-    (((size_t)(size) + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1))
-
-/* Read and written by the parent alone. */
-typedef struct entry_t {
-    char server[NAME_SIZE];
-    char name[NAME_SIZE];
-} entry_t;
-
-typedef struct slot_t {
-    pid_t pid; /* atomic; 0: free */
-    cp_loop_stats_t loop;
-    cp_process_stats_t process;
-    cp_batch_stats_t batch;
-} slot_t;
-
-struct cp_segment_t {
-    cp_segment_layout_t layout;
-    size_t directory[CP_ENTRY_KINDS]; /* offsets in the segment */
-    size_t conditions;
-    size_t standings[CP_ENTRY_KINDS];
-    size_t slots;
-    size_t stats[CP_ENTRY_KINDS]; /* offsets in a slot */
-    size_t slot_size;
-    size_t size;
-
-    /* Atomic, these only grow. Pages behind them are never touched. */
-    int used_entries[CP_ENTRY_KINDS];
-    int used_slots;
-
-    /* The ring: samples [head - CP_HISTORY_SAMPLES, head) can be read. */
-    uint64_t next_sample_at; /* atomic */
-    uint64_t next_probe_at;  /* atomic */
-    int has_told_fork;       /* atomic */
-    uint64_t head;           /* atomic: samples ever taken */
-    cp_sample_t history[CP_HISTORY_SAMPLES];
-
-    /* What there is one of; those of pools, queries, upstreams are unused. */
-    cp_condition_t server_conditions[CP_SUBJECTS];
-    cp_standing_t server_standings[CP_SUBJECTS];
-};
-
-static const cp_metrics_t *const metrics_of[CP_ENTRY_KINDS] = {
+const cp_metrics_t *const cp_segment_metrics[CP_ENTRY_KINDS] = {
     [CP_ENTRY_POOL] = &cp_pool_metrics,
     [CP_ENTRY_QUERY] = &cp_query_metrics,
     [CP_ENTRY_UPSTREAM] = &cp_upstream_metrics,
@@ -81,7 +32,7 @@ static const cp_metrics_t *const metrics_of[CP_ENTRY_KINDS] = {
 
 static size_t stats_size(int kind)
 {
-    return ALIGNED(metrics_of[kind]->size);
+    return ALIGNED(cp_segment_metrics[kind]->size);
 }
 
 /* Where those count who have no slot or no entry. Never read. */
@@ -93,6 +44,15 @@ static cp_process_stats_t nobodys_process;
 static cp_batch_stats_t nobodys_batch;
 static cp_condition_t nobodys_condition;
 static cp_standing_t nobodys_standing;
+
+/* What those see who look at all slots of several segments, in one that no
+ * child has had so far: the pages of that one stay untouched. 0 throughout. */
+static union {
+    cp_pool_stats_t pool;
+    cp_query_stats_t query;
+    cp_upstream_stats_t upstream;
+    slot_t slot;
+} nothing;
 
 static void measure(cp_segment_t *seg, const cp_segment_layout_t *layout)
 {
@@ -113,6 +73,10 @@ static void measure(cp_segment_t *seg, const cp_segment_layout_t *layout)
     seg->conditions = end;
     end += ALIGNED((size_t)layout->entries[CP_ENTRY_POOL]
                    * sizeof(cp_condition_t));
+    for (int kind = 0; kind < CP_ROOM_KINDS; kind++) {
+        seg->rooms[kind] = end;
+        end += cp_rooms_of(layout, kind) * ALIGNED(layout->rooms[kind]);
+    }
     seg->slots = end;
     seg->slot_size = slot_end;
     seg->size = end + (size_t)layout->children * slot_end;
@@ -134,70 +98,31 @@ cp_segment_t *cp_segment_init(void *memory, const cp_segment_layout_t *layout)
     return seg;
 }
 
-static int same_name(const char *kept, const char *name)
-{
-    return strncmp(kept, name, NAME_SIZE - 1) == 0;
-}
-
-static void keep_name(char *kept, const char *name)
-{
-    size_t length = strnlen(name, NAME_SIZE - 1);
-
-    memcpy(kept, name, length);
-    kept[length] = '\0';
-}
-
-static int used_entries(cp_segment_t *seg, cp_entry_kind_t kind)
-{
-    return __atomic_load_n(&seg->used_entries[kind], __ATOMIC_ACQUIRE);
-}
-
-int cp_segment_entry(cp_segment_t *seg, cp_entry_kind_t kind,
-                     const char *server, const char *name)
-{
-    entry_t *entry = (entry_t *)((char *)seg + seg->directory[kind]);
-    int used = used_entries(seg, kind);
-
-    for (int i = 0; i < used; i++, entry++) {
-        if (same_name(entry->server, server) && same_name(entry->name, name)) {
-            return i;
-        }
-    }
-    if (used >= seg->layout.entries[kind]) {
-        return -1;
-    }
-    keep_name(entry->server, server);
-    keep_name(entry->name, name);
-    __atomic_store_n(&seg->used_entries[kind], used + 1, __ATOMIC_RELEASE);
-    return used;
-}
-
-static slot_t *slot_at(cp_segment_t *seg, int child)
-{
-    return (slot_t *)((char *)seg + seg->slots
-                      + (size_t)child * seg->slot_size);
-}
-
-static int used_slots(cp_segment_t *seg)
-{
-    return __atomic_load_n(&seg->used_slots, __ATOMIC_ACQUIRE);
-}
-
-static pid_t owner_of(const slot_t *slot)
-{
-    return __atomic_load_n(&slot->pid, __ATOMIC_ACQUIRE);
-}
-
-/* The cells of one entry in one slot, NULL when there is none. */
-static void *cells(cp_segment_t *seg, cp_entry_kind_t kind, int child,
-                   int entry)
+void *cp_segment_cells(cp_segment_t *seg, int kind, int child, int entry)
 {
     if (child < 0 || child >= seg->layout.children || entry < 0
         || entry >= seg->layout.entries[kind]) {
         return NULL;
     }
-    return (char *)slot_at(seg, child) + seg->stats[kind]
+    return (char *)cp_slot_at(seg, child) + seg->stats[kind]
            + (size_t)entry * stats_size(kind);
+}
+
+static void *cells(cp_segment_t *seg, cp_entry_kind_t kind, int child,
+                   int entry)
+{
+    int earlier = seg->earlier;
+    int is_own = earlier == 0;
+
+    while (child >= seg->layout.children && earlier-- > 0 && entry >= 0
+           && entry < cp_used_entries(seg, kind)) {
+        child -= seg->layout.children;
+        entry = cp_entry_at(seg, kind, entry)->before;
+        seg = seg->before;
+    }
+    return is_own || child < cp_used_slots(seg)
+               ? cp_segment_cells(seg, kind, child, entry)
+               : &nothing;
 }
 
 cp_pool_stats_t *cp_segment_pool(cp_segment_t *seg, int child, int entry)
@@ -222,13 +147,31 @@ cp_upstream_stats_t *cp_segment_upstream(cp_segment_t *seg, int child,
     return stats ? stats : &nobodys_upstream;
 }
 
+/* Beyond a segment's own slots are those of the segment before. NULL: there is
+ * no such slot. */
+static slot_t *find_slot(cp_segment_t *seg, int child)
+{
+    int earlier = seg->earlier;
+    int is_own = earlier == 0;
+
+    while (child >= seg->layout.children && earlier-- > 0) {
+        child -= seg->layout.children;
+        seg = seg->before;
+    }
+    if (child < 0 || child >= seg->layout.children) {
+        return NULL;
+    }
+    return is_own || child < cp_used_slots(seg) ? cp_slot_at(seg, child)
+                                                : &nothing.slot;
+}
+
 /* What each child has one of. */
 #define DEFINE_OWN(noun)                                                       \
     cp_##noun##_stats_t *cp_segment_##noun(cp_segment_t *seg, int child)       \
     {                                                                          \
-        return child < 0 || child >= seg->layout.children                      \
-                   ? &nobodys_##noun                                           \
-                   : &slot_at(seg, child)->noun;                               \
+        slot_t *slot = find_slot(seg, child);                                  \
+                                                                               \
+        return slot ? &slot->noun : &nobodys_##noun;                           \
     }
 
 DEFINE_OWN(loop)
@@ -263,25 +206,26 @@ static void settle_pool(cp_pool_stats_t *stats)
                      (int64_t)(created - closed));
     }
     for (int i = 0; i < CP_POOL_PARTS; i++) {
-        for (int k = 0; k < CP_LEAKS_LISTED; k++) {
-            cp_leak_write(&stats->leaks[i][k], 0, NULL);
+        for (int k = 0; k < CP_HOLDERS_LISTED; k++) {
+            cp_holder_write(&stats->holders[i][k], NULL);
         }
     }
 }
 
 static void settle(cp_segment_t *seg, int child)
 {
-    slot_t *slot = slot_at(seg, child);
-    int pools = used_entries(seg, CP_ENTRY_POOL);
+    slot_t *slot = cp_slot_at(seg, child);
+    int pools = cp_used_entries(seg, CP_ENTRY_POOL);
 
     for (int i = 0; i < pools; i++) {
         settle_pool(cp_segment_pool(seg, child, i));
     }
     for (int kind = 0; kind < CP_ENTRY_KINDS; kind++) {
-        int used = used_entries(seg, kind);
+        int used = cp_used_entries(seg, kind);
 
         for (int i = 0; i < used; i++) {
-            cp_metrics_settle(metrics_of[kind], cells(seg, kind, child, i));
+            cp_metrics_settle(cp_segment_metrics[kind],
+                              cells(seg, kind, child, i));
         }
     }
     cp_metrics_settle(&cp_loop_metrics, &slot->loop);
@@ -289,21 +233,21 @@ static void settle(cp_segment_t *seg, int child)
     cp_metrics_settle(&cp_batch_metrics, &slot->batch);
 }
 
-static int find_slot(cp_segment_t *seg, pid_t pid)
+static int slot_of(cp_segment_t *seg, pid_t pid)
 {
-    int used = used_slots(seg);
+    int used = cp_used_slots(seg);
 
     for (int i = 0; i < used; i++) {
-        if (owner_of(slot_at(seg, i)) == pid) {
+        if (cp_slot_owner(cp_slot_at(seg, i)) == pid) {
             return i;
         }
     }
     return -1;
 }
 
-static void raise_used_slots(cp_segment_t *seg, int used)
+void cp_segment_use_slots(cp_segment_t *seg, int used)
 {
-    int seen = used_slots(seg);
+    int seen = cp_used_slots(seg);
 
     while (seen < used
            && !__atomic_compare_exchange_n(&seg->used_slots, &seen, used, 1,
@@ -319,7 +263,7 @@ int cp_segment_claim(cp_segment_t *seg, pid_t pid)
     if (pid <= 0) {
         return -1;
     }
-    mine = find_slot(seg, pid);
+    mine = slot_of(seg, pid);
     if (mine >= 0) {
         settle(seg, mine);
         return mine;
@@ -328,9 +272,10 @@ int cp_segment_claim(cp_segment_t *seg, pid_t pid)
         pid_t nobody = 0;
 
         /* Before anything is counted in the slot it is among those summed. */
-        raise_used_slots(seg, i + 1);
-        if (__atomic_compare_exchange_n(&slot_at(seg, i)->pid, &nobody, pid, 0,
-                                        __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+        cp_segment_use_slots(seg, i + 1);
+        if (__atomic_compare_exchange_n(&cp_slot_at(seg, i)->pid, &nobody, pid,
+                                        0, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_ACQUIRE)) {
             return i;
         }
     }
@@ -339,11 +284,16 @@ int cp_segment_claim(cp_segment_t *seg, pid_t pid)
 
 void cp_segment_fold(cp_segment_t *seg, pid_t pid)
 {
-    int child = pid > 0 ? find_slot(seg, pid) : -1;
+    int earlier = seg->earlier;
+    int child = pid > 0 ? slot_of(seg, pid) : -1;
 
+    while (child < 0 && earlier-- > 0 && pid > 0) {
+        seg = seg->before;
+        child = slot_of(seg, pid);
+    }
     if (child >= 0) {
         settle(seg, child);
-        __atomic_store_n(&slot_at(seg, child)->pid, 0, __ATOMIC_RELEASE);
+        __atomic_store_n(&cp_slot_at(seg, child)->pid, 0, __ATOMIC_RELEASE);
     }
 }
 
@@ -370,14 +320,23 @@ static void derive_gauges(cp_pool_stats_t *sum)
 typedef void merge_t(const cp_metrics_t *metrics, void *into, const void *from);
 
 /* Cells of the struct at an offset of the slot. */
-static void sum_slots(cp_segment_t *seg, const cp_metrics_t *metrics,
+static void add_slots(cp_segment_t *seg, const cp_metrics_t *metrics,
                       size_t offset, merge_t *merge, void *sum)
 {
-    int used = used_slots(seg);
+    int used = cp_used_slots(seg);
 
-    memset(sum, 0, metrics->size);
     for (int i = 0; i < used; i++) {
-        merge(metrics, sum, (char *)slot_at(seg, i) + offset);
+        merge(metrics, sum, (char *)cp_slot_at(seg, i) + offset);
+    }
+}
+
+static void sum_slots(cp_segment_t *seg, const cp_metrics_t *metrics,
+                      size_t offset, void *sum)
+{
+    memset(sum, 0, metrics->size);
+    for (int earlier = seg->earlier; earlier >= 0; earlier--) {
+        add_slots(seg, metrics, offset, cp_metrics_merge, sum);
+        seg = seg->before;
     }
     cp_metrics_floor(metrics, sum);
 }
@@ -385,14 +344,20 @@ static void sum_slots(cp_segment_t *seg, const cp_metrics_t *metrics,
 static void sum_entry(cp_segment_t *seg, cp_entry_kind_t kind, int entry,
                       merge_t *merge, void *sum)
 {
-    if (cells(seg, kind, 0, entry)) {
-        sum_slots(seg, metrics_of[kind],
+    const cp_metrics_t *metrics = cp_segment_metrics[kind];
+
+    memset(sum, 0, metrics->size);
+    for (int earlier = seg->earlier; earlier >= 0; earlier--) {
+        if (!cp_segment_cells(seg, kind, 0, entry)) {
+            break;
+        }
+        add_slots(seg, metrics,
                   seg->stats[kind] + (size_t)entry * stats_size(kind), merge,
                   sum);
+        entry = cp_entry_at(seg, kind, entry)->before;
+        seg = seg->before;
     }
-    else {
-        memset(sum, 0, metrics_of[kind]->size);
-    }
+    cp_metrics_floor(metrics, sum);
     if (kind == CP_ENTRY_POOL) {
         derive_gauges(sum);
     }
@@ -422,20 +387,17 @@ void cp_segment_sum_upstream(cp_segment_t *seg, int entry,
 
 void cp_segment_sum_loop(cp_segment_t *seg, cp_loop_stats_t *sum)
 {
-    sum_slots(seg, &cp_loop_metrics, offsetof(slot_t, loop), cp_metrics_merge,
-              sum);
+    sum_slots(seg, &cp_loop_metrics, offsetof(slot_t, loop), sum);
 }
 
 void cp_segment_sum_process(cp_segment_t *seg, cp_process_stats_t *sum)
 {
-    sum_slots(seg, &cp_process_metrics, offsetof(slot_t, process),
-              cp_metrics_merge, sum);
+    sum_slots(seg, &cp_process_metrics, offsetof(slot_t, process), sum);
 }
 
 void cp_segment_sum_batch(cp_segment_t *seg, cp_batch_stats_t *sum)
 {
-    sum_slots(seg, &cp_batch_metrics, offsetof(slot_t, batch), cp_metrics_merge,
-              sum);
+    sum_slots(seg, &cp_batch_metrics, offsetof(slot_t, batch), sum);
 }
 
 /* True once a second, for whoever comes first. */
@@ -457,40 +419,6 @@ int cp_segment_sample_due(cp_segment_t *seg, uint64_t now)
 int cp_segment_probe_due(cp_segment_t *seg, uint64_t now)
 {
     return is_due(&seg->next_probe_at, now);
-}
-
-static uint64_t gauge(const uint64_t *cell)
-{
-    uint64_t value = cp_stats_get(cell);
-
-    return (int64_t)value < 0 ? 0 : value;
-}
-
-void cp_segment_total(cp_segment_t *seg, cp_sample_t *sample)
-{
-    int used = used_slots(seg);
-
-    memset(sample, 0, sizeof(*sample));
-    for (int child = 0; child < used; child++) {
-        for (int i = 0; i < used_entries(seg, CP_ENTRY_POOL); i++) {
-            const cp_pool_stats_t *pool = cp_segment_pool(seg, child, i);
-
-            sample->busy += gauge(&pool->busy);
-            sample->waiting += gauge(&pool->waiting);
-        }
-        for (int i = 0; i < used_entries(seg, CP_ENTRY_QUERY); i++) {
-            const cp_query_stats_t *query = cp_segment_query(seg, child, i);
-
-            sample->requests += cp_stats_get(&query->count);
-            sample->errors += cp_stats_get(&query->errors);
-        }
-        for (int i = 0; i < used_entries(seg, CP_ENTRY_UPSTREAM); i++) {
-            const cp_upstream_stats_t *up = cp_segment_upstream(seg, child, i);
-
-            sample->requests += cp_stats_get(&up->count);
-            sample->errors += cp_stats_get(&up->errors);
-        }
-    }
 }
 
 void cp_segment_record(cp_segment_t *seg, const cp_sample_t *sample)
@@ -561,24 +489,41 @@ cp_standing_t *cp_segment_standing(cp_segment_t *seg, cp_subject_t subject,
                : &nobodys_standing;
 }
 
+void *cp_segment_room(cp_segment_t *seg, int kind, int entry)
+{
+    size_t size = seg->layout.rooms[kind];
+
+    return size > 0 && entry >= 0
+                   && (size_t)entry < cp_rooms_of(&seg->layout, kind)
+               ? (char *)seg + seg->rooms[kind] + (size_t)entry * ALIGNED(size)
+               : NULL;
+}
+
 int cp_segment_slots(cp_segment_t *seg)
 {
-    return used_slots(seg);
+    int slots = 0;
+
+    for (int earlier = seg->earlier; earlier > 0; earlier--) {
+        slots += seg->layout.children;
+        seg = seg->before;
+    }
+    return slots + cp_used_slots(seg);
 }
 
 pid_t cp_segment_owner(cp_segment_t *seg, int child)
 {
-    return child >= 0 && child < used_slots(seg) ? owner_of(slot_at(seg, child))
-                                                 : 0;
+    const slot_t *slot = find_slot(seg, child);
+
+    return slot ? cp_slot_owner(slot) : 0;
 }
 
 int cp_segment_children(cp_segment_t *seg)
 {
-    int used = used_slots(seg);
+    int slots = cp_segment_slots(seg);
     int living = 0;
 
-    for (int i = 0; i < used; i++) {
-        living += owner_of(slot_at(seg, i)) != 0;
+    for (int i = 0; i < slots; i++) {
+        living += cp_segment_owner(seg, i) != 0;
     }
     return living;
 }

@@ -24,10 +24,15 @@ typedef enum cp_entry_kind_t {
     CP_ENTRY_KINDS
 } cp_entry_kind_t;
 
+/** Rooms: one for each entry of a kind, and one for the whole server. */
+#define CP_ROOM_SERVER CP_ENTRY_KINDS
+#define CP_ROOM_KINDS  (CP_ENTRY_KINDS + 1)
+
 /** How much room to make: entries of each kind, and children. */
 typedef struct cp_segment_layout_t {
     int entries[CP_ENTRY_KINDS];
     int children;
+    size_t rooms[CP_ROOM_KINDS]; /**< bytes of each; 0: there are none */
 } cp_segment_layout_t;
 
 /** Bytes of memory that cp_segment_init needs. The kernel provides only the
@@ -84,6 +89,11 @@ void cp_segment_sum_batch(cp_segment_t *seg, cp_batch_stats_t *sum);
 void cp_segment_glance(cp_segment_t *seg, cp_entry_kind_t kind, int entry,
                        void *sum);
 
+/** Bytes that belong to an entry, or to the server (CP_ROOM_SERVER, 0), and to
+ * no child; zeroed at the start. What they mean knows who laid the segment out:
+ * stats/recent. NULL: there are none, or no such entry. */
+void *cp_segment_room(cp_segment_t *seg, int kind, int entry);
+
 /** Who owns slot `child` (0 up to cp_segment_slots): its pid, or 0. For
  * reports by child. */
 pid_t cp_segment_owner(cp_segment_t *seg, int child);
@@ -105,9 +115,6 @@ typedef struct cp_sample_t {
 /** Is a sample due, and is it this caller's to take? True for one of all
  * children, at most once a second. */
 int cp_segment_sample_due(cp_segment_t *seg, uint64_t now);
-
-/** Add up what a sample holds. */
-void cp_segment_total(cp_segment_t *seg, cp_sample_t *sample);
 
 /** Append; by the one for whom cp_segment_sample_due was true. */
 void cp_segment_record(cp_segment_t *seg, const cp_sample_t *sample);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Names of what is counted, and leaks. */
+ * Names of what is counted, and who holds connections. */
 #include "stats/stats.h"
 
 #include <stddef.h>
@@ -19,30 +19,53 @@ const char *cp_close_reason_name(cp_close_reason_t reason)
                                                : "unknown";
 }
 
-/* A sequence lock whose sequence is `since`: readers accept the holder when
- * there was one before and the same one after they had copied it. Who sees one
- * byte of a new holder also sees that the old one is gone: release, acquire. */
-void cp_leak_write(cp_leak_t *leak, uint64_t since, const char *holder)
+static void write_text(char *place, const char *text)
 {
-    size_t length = since ? strnlen(holder, CP_HOLDER_SIZE - 1) : 0;
+    size_t length = strnlen(text, CP_HOLDER_SIZE - 1);
 
-    __atomic_store_n(&leak->since, 0, __ATOMIC_RELAXED);
     for (size_t i = 0; i < length; i++) {
-        __atomic_store_n(&leak->holder[i], holder[i], __ATOMIC_RELEASE);
+        __atomic_store_n(&place[i], text[i], __ATOMIC_RELEASE);
     }
-    __atomic_store_n(&leak->holder[length], '\0', __ATOMIC_RELEASE);
-    __atomic_store_n(&leak->since, since, __ATOMIC_RELEASE);
+    __atomic_store_n(&place[length], '\0', __ATOMIC_RELEASE);
 }
 
-int cp_leak_read(const cp_leak_t *leak, cp_leak_t *copy)
+static void read_text(const char *place, char *text)
 {
-    copy->since = __atomic_load_n(&leak->since, __ATOMIC_ACQUIRE);
     for (size_t i = 0; i < CP_HOLDER_SIZE; i++) {
-        copy->holder[i] = __atomic_load_n(&leak->holder[i], __ATOMIC_ACQUIRE);
+        text[i] = __atomic_load_n(&place[i], __ATOMIC_ACQUIRE);
     }
-    copy->holder[CP_HOLDER_SIZE - 1] = '\0';
-    return copy->since != 0
-           && copy->since == __atomic_load_n(&leak->since, __ATOMIC_RELAXED);
+    text[CP_HOLDER_SIZE - 1] = '\0';
+}
+
+/* A sequence lock whose sequence is `since`: readers accept the holder when
+ * there was one before and the same one after they had copied it. Who sees one
+ * byte of a new holder also sees that the old one is gone: release, acquire.
+ * Nobody is not written over nobody, lest pages come to be that no pool uses.
+ */
+void cp_holder_write(cp_holder_t *place, const cp_holder_t *holder)
+{
+    if (!holder && __atomic_load_n(&place->since, __ATOMIC_RELAXED) == 0) {
+        return;
+    }
+    __atomic_store_n(&place->since, 0, __ATOMIC_RELAXED);
+    if (holder) {
+        write_text(place->holder, holder->holder);
+        write_text(place->request, holder->request);
+        __atomic_store_n(&place->is_leak, holder->is_leak, __ATOMIC_RELEASE);
+        __atomic_store_n(&place->since, holder->since, __ATOMIC_RELEASE);
+    }
+}
+
+int cp_holder_read(const cp_holder_t *place, cp_holder_t *copy)
+{
+    copy->since = __atomic_load_n(&place->since, __ATOMIC_ACQUIRE);
+    if (copy->since == 0) {
+        return 0;
+    }
+    read_text(place->holder, copy->holder);
+    read_text(place->request, copy->request);
+    copy->is_leak = __atomic_load_n(&place->is_leak, __ATOMIC_ACQUIRE);
+    return copy->since == __atomic_load_n(&place->since, __ATOMIC_RELAXED);
 }
 
 const char *cp_span_name(cp_span_t span)

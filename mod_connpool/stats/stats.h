@@ -44,17 +44,20 @@ typedef enum cp_pool_part_t {
     CP_POOL_PARTS
 } cp_pool_part_t;
 
-/** Connections held longer than leak=, the oldest of each part. */
-#define CP_LEAKS_LISTED 4
-#define CP_HOLDER_SIZE  120
+/** Who holds connections, the oldest of each part: all that maintenance has
+ * seen out, and those that are suspected leaks. */
+#define CP_HOLDERS_LISTED 8
+#define CP_HOLDER_SIZE    120
 
 /** One of them. Written by its child, by one thread at a time, and read by
- * anybody through cp_leak_read. */
-typedef struct cp_leak_t {
-    uint64_t since;              /**< CLOCK_MONOTONIC, us, of the acquire; 0:
-                                    none. Atomic, set last and cleared first */
-    char holder[CP_HOLDER_SIZE]; /**< atomic, byte by byte */
-} cp_leak_t;
+ * anybody through cp_holder_read. */
+typedef struct cp_holder_t {
+    uint64_t since;   /**< CLOCK_MONOTONIC, us, of the acquire; 0: none.
+                         Atomic, set last and cleared first */
+    uint64_t is_leak; /**< 0 or 1: for longer than leak=. Atomic */
+    char holder[CP_HOLDER_SIZE];  /**< atomic, byte by byte */
+    char request[CP_HOLDER_SIZE]; /**< "GET /path"; "": unknown. Likewise */
+} cp_holder_t;
 
 /** One pool in one child. At rest and under load:
  * acquired == released + busy + abandoned, created == sum(closed) + open. */
@@ -70,12 +73,14 @@ typedef struct cp_pool_stats_t {
     uint64_t timeouts; /**< refused at the deadline */
     uint64_t rejected; /**< refused at once: queue full, or shutting down */
     uint64_t fallbacks; /**< served by a one-shot connection; not in acquired */
+    uint64_t one_shots; /**< such connections that are open */
     uint64_t created;
     uint64_t create_failures;
     uint64_t leaks_suspected;
     uint64_t memory_bytes; /**< sum of the first driver_gauges */
     uint64_t closed[CP_CLOSE_REASONS];
-    cp_histogram_t acquire_us;
+    cp_histogram_t acquire_us; /**< of those who got a connection */
+    cp_histogram_t refused_us; /**< of those who got none */
     cp_histogram_t hold_us;
     cp_histogram_t create_us; /**< opening a connection, failures included */
     uint64_t failures[CP_ERR_CLASSES]; /**< create_failures by their cause */
@@ -87,17 +92,23 @@ typedef struct cp_pool_stats_t {
     uint64_t waiting_since[CP_POOL_PARTS];
     /** What only the driver can name, set by maintenance. */
     uint64_t driver_gauges[CP_GAUGES];
+    uint64_t busy_writers; /**< those of busy that are the writer, where one is
+                                set aside */
     uint64_t down[CP_POOL_PARTS]; /**< 0 or 1: the last open failed; by part */
     uint64_t is_known; /**< 0 or 1: this child has tried to open one */
-    cp_leak_t leaks[CP_POOL_PARTS][CP_LEAKS_LISTED]; /**< not in sums */
+    cp_holder_t holders[CP_POOL_PARTS][CP_HOLDERS_LISTED]; /**< not in sums */
 } cp_pool_stats_t;
 
 typedef struct cp_query_stats_t {
     uint64_t count;
     uint64_t errors; /**< answers of 5xx, and 4xx found by the database */
     uint64_t rows;
-    uint64_t slow;                     /**< took longer than ConnPoolSlowLog */
+    uint64_t retries; /**< begun anew: nothing had happened yet */
+    uint64_t slow;    /**< took longer than ConnPoolSlowLog */
     uint64_t failures[CP_ERR_CLASSES]; /**< errors by their cause */
+    uint64_t broken;  /**< those of storage in the run itself: it had a
+                         connection and was prepared */
+    uint64_t misfits; /**< values that are not what json= or types= says */
     /** Requests for answers that may be kept: lookups == hits + misses + stale
      * + those of coalesced that looked, at rest. */
     uint64_t lookups;
@@ -111,6 +122,8 @@ typedef struct cp_query_stats_t {
     uint64_t is_known;   /**< 0 or 1: this child has tried to prepare it,
                               and nothing has changed since */
     cp_histogram_t us;   /**< from its connection to its end */
+    cp_histogram_t failed_us; /**< of those that failed, with their wait for a
+                                   connection */
 } cp_query_stats_t;
 
 /** Phases of a fetch, each on its own. */
@@ -140,9 +153,12 @@ typedef struct cp_upstream_stats_t {
     uint64_t breaker_refused; /**< fetches, at once, while it was open */
     uint64_t handshakes;      /**< of TLS */
     uint64_t bytes;           /**< of bodies, decompressed */
+    uint64_t sent;            /**< of requests' bodies */
+    uint64_t failovers;       /**< attempts at another of its URLs */
     uint64_t statuses[6];     /**< [1] is 1xx ... [5] is 5xx; [0]: no answer */
     cp_histogram_t span_us[CP_SPANS];
-    cp_histogram_t us;    /**< all together */
+    cp_histogram_t us;        /**< all together, of those with an answer */
+    cp_histogram_t failed_us; /**< of those without: failed, or refused */
     uint64_t answered_at; /**< CLOCK_MONOTONIC, us: the last answer, 0: never */
     uint64_t failed_at;   /**< likewise: the last fetch without one */
 } cp_upstream_stats_t;
@@ -170,9 +186,12 @@ typedef struct cp_process_stats_t {
     uint64_t rss_base_bytes; /**< a minute after the start, for the trend */
     uint64_t descriptors;
     cp_histogram_t request_us; /**< our handlers, from end to end */
-    uint64_t shrunk;           /**< caches released by ConnPoolMemory */
-    uint64_t refused_memory;   /**< refused by it */
-    uint64_t refused_rate;     /**< refused by ConnPoolRateLimit */
+    cp_histogram_t
+        request_failed_us;   /**< the same of requests that were
+                                  refused (429), or answered with 5xx */
+    uint64_t shrunk;         /**< caches released by ConnPoolMemory */
+    uint64_t refused_memory; /**< refused by it */
+    uint64_t refused_rate;   /**< refused by ConnPoolRateLimit */
     cp_cache_stats_t cache;
 } cp_process_stats_t;
 
@@ -195,12 +214,16 @@ typedef struct cp_batch_stats_t {
     uint64_t overlapped; /**< batches that had several fetches at once */
     uint64_t sequential; /**< batches whose fetches, two at least, ran one after
                             another because there is no loop */
+    uint64_t transactions; /**< of batches whose writes are one, that were
+                              committed */
+    uint64_t undone;       /**< ... that were not */
 } cp_batch_stats_t;
 
-/** Put a leak into its place, or none (since 0). Longer holders are cut. */
-void cp_leak_write(cp_leak_t *leak, uint64_t since, const char *holder);
+/** Put a holder into its place, or nobody (NULL). Longer texts are cut. */
+void cp_holder_write(cp_holder_t *place, const cp_holder_t *holder);
 
-/** Copy the leak; false when there is none, or none that stays for so long. */
-int cp_leak_read(const cp_leak_t *leak, cp_leak_t *copy);
+/** Copy the holder; false when there is none, or none that stays for so long.
+ */
+int cp_holder_read(const cp_holder_t *place, cp_holder_t *copy);
 
 #endif

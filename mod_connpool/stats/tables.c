@@ -45,21 +45,14 @@ static const char *span(int i)
 
 /* --- pools --- */
 
-#define CONNECTIONS                                                            \
-    .family = "connpool_connections", .label = "state", .is_kind = 1,          \
-    .help = "Connections of all children by state."
-#define CONNECTIONS_PEAK                                                       \
-    .family = "connpool_connections_peak", .label = "state",                   \
-    .help = "Most connections ever at once in one child."
-
 static const cp_metric_t pool_rows[] = {
-    ROW(pool, open, GAUGE, .json = "open", CONNECTIONS, .value = "open"),
-    ROW(pool, busy, GAUGE, .json = "busy", CONNECTIONS, .value = "busy"),
-    ROW(pool, idle, GAUGE, .json = "idle", CONNECTIONS, .value = "idle"),
-    ROW(pool, open_max, MARK, .json = "open_max", CONNECTIONS_PEAK,
-        .value = "open"),
-    ROW(pool, busy_max, MARK, .json = "busy_max", CONNECTIONS_PEAK,
-        .value = "busy"),
+    /* Here stand the connections by state: states of which the sum is open. */
+    ROW(pool, open_max, MARK, .json = "open_max",
+        .family = "connpool_connections_peak",
+        .help = "Most connections ever open at once in one child."),
+    ROW(pool, busy_max, MARK, .json = "busy_max",
+        .family = "connpool_busy_peak",
+        .help = "Most connections ever busy at once in one child."),
     ROW(pool, waiting, GAUGE, .json = "waiting", .family = "connpool_waiters",
         .help = "Requests that wait for a connection."),
     ROW(pool, waiting_max, MARK, .json = "waiting_max",
@@ -97,12 +90,21 @@ static const cp_metric_t pool_rows[] = {
     ROW(pool, acquire_us, HISTOGRAM, .json = "acquire_us", .unit = "seconds",
         .family = "connpool_acquire_seconds",
         .help = "Time from asking for a connection to having it."),
+    ROW(pool, refused_us, HISTOGRAM, .json = "refused_us", .unit = "seconds",
+        .family = "connpool_refused_seconds",
+        .help = "Time from asking for a connection to hearing that there is "
+                "none: refused, or it could not be opened."),
     ROW(pool, hold_us, HISTOGRAM, .json = "hold_us", .unit = "seconds",
         .family = "connpool_hold_seconds",
         .help = "Time a connection was held."),
     ROW(pool, create_us, HISTOGRAM, .json = "create_us", .unit = "seconds",
         .family = "connpool_create_seconds",
         .help = "Time to open a connection, failures included."),
+    ROW(pool, open, GAUGE, .json = "open"),
+    ROW(pool, busy, GAUGE, .json = "busy"),
+    ROW(pool, idle, GAUGE, .json = "idle"),
+    ROW(pool, one_shots, GAUGE, .json = "one_shots"),
+    ROW(pool, busy_writers, GAUGE, .json = "busy_writers"),
     ROW(pool, create_failures, COUNTER, .json = "create_failures"),
     ROW(pool, memory_bytes, GAUGE, .json = "memory_bytes"),
     ROW(pool, down, GAUGE),
@@ -128,14 +130,26 @@ _Static_assert(CP_GAUGES == 4 && CP_GAUGES_HELD == 3,
 
 static const cp_metric_t query_rows[] = {
     ROW(query, us, HISTOGRAM, .json = "us", .unit = "seconds",
-        .family = "connpool_query_seconds", .help = "Time of named queries."),
+        .family = "connpool_query_seconds",
+        .help = "Time of named queries that ran to their end."),
+    ROW(query, failed_us, HISTOGRAM, .json = "failed_us", .unit = "seconds",
+        .family = "connpool_query_failed_seconds",
+        .help = "Time of named queries that failed or were refused, with "
+                "their wait for a connection."),
     ROW(query, rows, COUNTER, .json = "rows", .family = "connpool_query_rows",
         .help = "Rows that queries returned."),
+    ROW(query, retries, COUNTER, .json = "retries",
+        .family = "connpool_query_retries",
+        .help = "Queries that were begun anew after a failure that had done "
+                "nothing."),
     ROW(query, slow, COUNTER, .json = "slow", .family = "connpool_query_slow",
         .help = "Queries that took longer than ConnPoolSlowLog."),
     ROW(query, failures, COUNTER, .json = "failures",
         .family = "connpool_query_errors",
         .help = "Queries that failed, by class of error.", BY_CLASS),
+    ROW(query, misfits, COUNTER, .json = "misfits",
+        .family = "connpool_query_misfits",
+        .help = "Values that are not what json= or types= says of them."),
     ROW(query, hits, COUNTER, .json = "hits", LOOKUPS, .value = "hit"),
     ROW(query, misses, COUNTER, .json = "misses", LOOKUPS, .value = "miss"),
     ROW(query, stale, COUNTER, .json = "stale", LOOKUPS, .value = "stale"),
@@ -147,6 +161,7 @@ static const cp_metric_t query_rows[] = {
     ROW(query, bypassed, COUNTER, .json = "bypassed",
         .family = "connpool_cache_bypassed",
         .help = "Requests that did not look, for they had credentials."),
+    ROW(query, broken, COUNTER, .flow = CP_FLOW_PART),
     ROW(query, unprepared, GAUGE),
     ROW(query, is_known, GAUGE),
     ROW(query, count, COUNTER, .flow = CP_FLOW_WHOLE, .json = "count"),
@@ -156,6 +171,10 @@ static const cp_metric_t query_rows[] = {
 TABLE(query);
 
 /* --- upstreams --- */
+
+#define HTTP_BYTES                                                             \
+    .family = "connpool_http_bytes", .label = "dir",                           \
+    .help = "Bytes of bodies, of answers decompressed."
 
 static const cp_metric_t upstream_rows[] = {
     ROW(upstream, statuses, COUNTER, .json = "statuses",
@@ -185,13 +204,21 @@ static const cp_metric_t upstream_rows[] = {
         .help = "Fetches refused because a breaker was open."),
     ROW(upstream, handshakes, COUNTER, .json = "handshakes",
         .family = "connpool_http_tls_handshakes", .help = "TLS handshakes."),
-    ROW(upstream, bytes, COUNTER, .json = "bytes", .unit = "bytes",
-        .family = "connpool_http_bytes",
-        .help = "Bytes of bodies, decompressed.", .label = "dir",
+    ROW(upstream, bytes, COUNTER, .json = "bytes", .unit = "bytes", HTTP_BYTES,
         .value = "in"),
+    ROW(upstream, sent, COUNTER, .json = "sent", .unit = "bytes", HTTP_BYTES,
+        .value = "out"),
+    ROW(upstream, failovers, COUNTER, .json = "failovers",
+        .family = "connpool_http_failovers",
+        .help = "Attempts at another URL of an upstream."),
     /* Here stands the breaker's state. */
     ROW(upstream, us, HISTOGRAM, .json = "us", .unit = "seconds",
-        .family = "connpool_http_seconds", .help = "Time of whole fetches."),
+        .family = "connpool_http_seconds",
+        .help = "Time of whole fetches that got an answer."),
+    ROW(upstream, failed_us, HISTOGRAM, .json = "failed_us", .unit = "seconds",
+        .family = "connpool_http_failed_seconds",
+        .help = "Time of fetches that got none: they failed, or had no "
+                "connection."),
     ROW(upstream, span_us, HISTOGRAM, .json = "_us", .unit = "seconds",
         .family = "connpool_http_phase_seconds",
         .help = "Time of each phase of fetches.", .label = "phase",
@@ -252,7 +279,12 @@ static const cp_metric_t process_rows[] = {
         .help = "Requests refused by ConnPoolRateLimit."),
     ROW(process, request_us, HISTOGRAM, .json = "request_us", .unit = "seconds",
         .family = "connpool_request_seconds",
-        .help = "Time of requests in our handlers, from end to end."),
+        .help = "Time of requests in our handlers, from end to end, but for "
+                "those that failed."),
+    ROW(process, request_failed_us, HISTOGRAM, .json = "request_failed_us",
+        .unit = "seconds", .family = "connpool_request_failed_seconds",
+        .help = "Time of requests that were refused with 429 or answered with "
+                "5xx."),
     ROW(process, rss_base_bytes, GAUGE),
 
     ROW(process, cache.failures, COUNTER, .json = "failures",
@@ -297,5 +329,11 @@ static const cp_metric_t batch_rows[] = {
         .family = "connpool_batch_sequential",
         .help = "Batches whose fetches ran one after another, for lack of a "
                 "loop."),
+    ROW(batch, transactions, COUNTER, .json = "transactions",
+        .family = "connpool_batch_transactions",
+        .help = "Transactions of several writes that were committed."),
+    ROW(batch, undone, COUNTER, .json = "undone",
+        .family = "connpool_batch_undone",
+        .help = "Transactions of several writes that were undone."),
 };
 TABLE(batch);

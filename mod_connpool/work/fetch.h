@@ -6,6 +6,7 @@
 #include "glue.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "http/job/fetch.h"
 #include "http/upstream/breaker.h"
 #include "request/hold.h"
 
@@ -15,10 +16,16 @@ struct cp_fetch_request_t;
 struct cp_fetch_sink_t;
 struct cp_transfer_t;
 
-/** Add those of the request's headers that the upstream is to see. */
+/** Add those of the request's headers that the upstream is to see, who is
+ * asked for a part of the answer. */
 void connpool_hand_on_headers(request_rec *r,
                               const struct connpool_upstream_t *up,
                               struct cp_fetch_request_t *request);
+
+/** The same when the request as a whole goes to the upstream: a range, too, and
+ * what belongs to a write. */
+void connpool_hand_on_all(request_rec *r, const struct connpool_upstream_t *up,
+                          struct cp_fetch_request_t *request);
 
 /** One fetch under way, of many that a thread may have. Caller's storage,
  * zeroed. */
@@ -26,11 +33,38 @@ typedef struct connpool_fetch_run_t {
     request_rec *r;
     struct connpool_upstream_t *up; /* NULL: not opened, or closed */
     connpool_hold_t *hold;
-    struct cp_transfer_t *transfer;
+    struct cp_transfer_t *transfer; /* NULL: no other URL could be asked */
     apr_interval_time_t waited;
-    cp_admission_t admission; /* by the upstream's breaker */
+    cp_admission_t admission; /* by the breaker of the URL that is asked */
     int is_hurried;           /* it has less time than the upstream may take */
+    int base;                 /* the URL that is asked */
+    unsigned tried;           /* bits of those that were, or refused */
+    cp_clock_t began;
+    cp_clock_t deadline;
+    cp_fetch_request_t request;
+    cp_fetch_sink_t sink;
+    struct cp_bell_t *bell;
+    cp_error_t failure; /* of the URL asked last, without a transfer */
 } connpool_fetch_run_t;
+
+/* For the two files of fetches: which URL is asked (base.c). */
+
+/** Borrow a connection to the first URL, among those that were not tried, whose
+ * breaker admits.
+ * @return as connpool_fetch_open */
+apr_status_t connpool_base_hold(connpool_fetch_run_t *run, request_rec *r,
+                                int how, cp_error_t *err);
+
+/** Is there another one to ask? */
+int connpool_base_is_left(const connpool_fetch_run_t *run);
+
+/** The first one whose breaker admits, for who asks once only. */
+const struct connpool_base_t *connpool_base_first(
+    const struct connpool_upstream_t *up);
+
+/** What came of asking it. */
+void connpool_base_report(const connpool_fetch_run_t *run, cp_outcome_t outcome,
+                          const cp_error_t *err);
 
 /** Borrow from the upstream's pool, and begin. Who has fetches of the same
  * request open already passes CONNPOOL_HOLD_AT_ONCE in `how`, else 0: who

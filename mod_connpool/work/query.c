@@ -44,8 +44,8 @@ static apr_status_t bind_all(connpool_run_t *run, const cp_value_t *values,
 
 /* A write of its own, or one within the transaction that somebody of the same
  * request has begun on the connection that they share. */
-static apr_status_t begin_write(connpool_run_t *run, void *conn,
-                                cp_error_t *err)
+apr_status_t connpool_run_begin_write(connpool_run_t *run, void *conn,
+                                      cp_error_t *err)
 {
     const cp_database_driver_t *driver = run->driver;
     apr_status_t rv;
@@ -71,10 +71,14 @@ static apr_status_t begin_run(connpool_run_t *run, const cp_value_t *values,
 
     run->driver->limit(conn, &run->limit);
     if (run->query->is_write) {
-        rv = begin_write(run, conn, err);
+        run->is_run = 1;
+        rv = connpool_transaction_has(run->r, run->hold)
+                 ? APR_SUCCESS
+                 : connpool_run_begin_write(run, conn, err);
     }
     if (rv == APR_SUCCESS) {
         rv = run->driver->prepare(conn, run->query->sql, &run->statement, err);
+        run->is_run = rv == APR_SUCCESS;
     }
     if (rv != APR_SUCCESS) {
         return rv;
@@ -88,15 +92,28 @@ static apr_status_t begin_run(connpool_run_t *run, const cp_value_t *values,
     return bind_all(run, values, err);
 }
 
+static int has_client_gone(void *baton)
+{
+    return connpool_client_is_gone(baton);
+}
+
 static cp_limit_t limit_of(request_rec *r, const connpool_query_t *query,
-                           cp_clock_t started)
+                           const connpool_run_t *run)
 {
     cp_meanwhile_t meanwhile = cp_meanwhile_get();
-    cp_clock_t deadline = cp_clock_add(started, query->timeout);
+    cp_clock_t deadline = run->latest
+                              ? run->latest
+                              : cp_clock_add(run->started, query->timeout);
     cp_clock_t latest = connpool_account(r)->query_deadline;
 
-    return (cp_limit_t){latest && latest < deadline ? latest : deadline,
-                        meanwhile.fn, meanwhile.baton};
+    return (cp_limit_t){
+        .deadline = latest && latest < deadline ? latest : deadline,
+        .meanwhile = meanwhile.fn,
+        .baton = meanwhile.baton,
+        /* For a collected answer others may wait, too. */
+        .is_gone = connpool_query_is_collected(query) ? NULL : has_client_gone,
+        .gone_baton = r,
+    };
 }
 
 /* Whose leak it would be. SQL of another module has no name, NULL: its request
@@ -147,7 +164,7 @@ apr_status_t connpool_run_open(connpool_run_t *run, request_rec *r,
     run->asked = cp_clock_now();
     rv = hold_connection(run, err);
     run->started = cp_clock_now();
-    run->limit = limit_of(r, query, run->started);
+    run->limit = limit_of(r, query, run);
     if (rv == APR_SUCCESS) {
         rv = begin_run(run, values, err);
     }
@@ -192,7 +209,14 @@ static int is_success(apr_status_t rv)
     return rv == APR_SUCCESS || rv == APR_EOF;
 }
 
-static apr_status_t end_transaction(connpool_run_t *run, apr_status_t rv,
+/* Its answer will say that nothing was done: then nothing is, by triggers
+ * neither. */
+static int is_given_up(const connpool_run_t *run)
+{
+    return run->is_idle && run->query->reply.none >= 400;
+}
+
+apr_status_t connpool_run_end_write(connpool_run_t *run, apr_status_t rv,
                                     cp_error_t *err)
 {
     void *conn = connpool_hold_connection(run->hold);
@@ -201,7 +225,7 @@ static apr_status_t end_transaction(connpool_run_t *run, apr_status_t rv,
     cp_error_t ignored;
 
     driver->limit(conn, &run->limit);
-    if (!is_success(rv)) {
+    if (!is_success(rv) || is_given_up(run)) {
         if (run->is_nested) {
             driver->unnest(conn, 0, &ignored);
         }
@@ -284,9 +308,16 @@ static void count_run(connpool_run_t *run, apr_status_t rv,
     if (!is_success(rv)) {
         cp_stats_add(&stats->errors, 1);
         cp_stats_add(&stats->failures[err->cls], 1);
+        cp_stats_add(&stats->broken, run->is_run && err->cls == CP_ERR_STORAGE);
     }
     note_fitness(stats, rv, err);
-    cp_histogram_record(&stats->us, us);
+    if (is_success(rv)) {
+        cp_histogram_record(&stats->us, us);
+    }
+    else {
+        /* Most of the time of one that was refused it has waited. */
+        cp_histogram_record(&stats->failed_us, cp_clock_now() - run->asked);
+    }
     connpool_account(run->r)->db += us;
     if (slow > 0 && us >= slow) {
         log_slow(run, run->started - run->asked, us);
@@ -308,6 +339,7 @@ apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
                           && !run->driver->depends(run->statement);
         if (run->query->is_write && rv == APR_EOF) {
             run->driver->result(run->statement, &run->result);
+            run->is_idle = run->rows == 0 && run->result.changes == 0;
         }
         run->driver->finish(run->statement);
         run->statement = NULL;
@@ -316,7 +348,7 @@ apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
         void *conn = connpool_hold_connection(run->hold);
 
         if (run->in_transaction) {
-            rv = end_transaction(run, rv, err);
+            rv = connpool_run_end_write(run, rv, err);
         }
         run->driver->limit(conn, CP_NO_LIMIT);
         connpool_hold_release(run->hold);

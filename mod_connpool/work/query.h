@@ -25,12 +25,15 @@ typedef struct connpool_run_t {
     const struct cp_value_t *values; /* of the declared parameters */
     cp_clock_t asked;                /* for a connection */
     cp_clock_t started;              /* with the connection */
+    cp_clock_t latest;               /* 0, or when it must be done at last */
     cp_limit_t limit;
+    int is_run; /* the database could be opened, and the query be prepared */
     int in_transaction;
     int is_nested; /* its transaction lies within that of another */
     apr_int64_t rows;
     int is_lasting;     /* with ttl=data: good until the data change */
-    cp_result_t result; /* after close, of a write */
+    int is_idle;        /* after close: a write that changed nothing */
+    cp_result_t result; /* likewise, of a write */
 } connpool_run_t;
 
 /** Acquire, prepare, bind; begin a transaction for a write. values has one
@@ -47,5 +50,14 @@ apr_status_t connpool_run_next(connpool_run_t *run, cp_error_t *err);
  * back, count. Returns rv, or the failure to commit. Idempotent. */
 apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
                                 cp_error_t *err);
+
+/** The parts of it that concern a write's transaction, for a run whose request,
+ * query, driver, hold and limit are set: of a single one, or of several that
+ * share their connection (work/batch/transaction.c). The end says as
+ * connpool_run_close, and keeps the connection. */
+apr_status_t connpool_run_begin_write(connpool_run_t *run, void *conn,
+                                      cp_error_t *err);
+apr_status_t connpool_run_end_write(connpool_run_t *run, apr_status_t rv,
+                                    cp_error_t *err);
 
 #endif

@@ -7,19 +7,27 @@
 #include "answers/answer.h"
 #include "answers/encode.h"
 #include "base/bytes/buffer.h"
+#include "base/clock.h"
 #include "base/error.h"
+#include "base/meanwhile.h"
+#include "child/child.h"
 #include "config/query.h"
 #include "database/database.h"
 #include "database/value.h"
+#include "request/hold.h"
 #include "request/output.h"
+#include "stats/cell.h"
+#include "stats/stats.h"
 #include "work/query.h"
+#include "work/reply.h"
 
 #include <apr_strings.h>
 
 #define END_BYTES    128 /* of what ends an answer, or is all of a write's */
 #define HEADER_BYTES 512 /* of those that a kept answer has */
+#define TRIES        4   /* of what did nothing when it failed */
 
-static void begin_rows(connpool_rows_t *rows)
+static apr_status_t begin_rows(connpool_rows_t *rows)
 {
     const cp_database_driver_t *driver = rows->run.driver;
     cp_statement_t *st = rows->run.statement;
@@ -36,11 +44,7 @@ static void begin_rows(connpool_rows_t *rows)
     rows->encoder = cp_encoder_create(p, rows->query->format, columns, names);
     rows->row = apr_palloc(p, (apr_size_t)columns * sizeof(*rows->row));
     cp_encode_begin(rows->encoder, &rows->buf);
-}
-
-static int is_single_row(cp_format_t format)
-{
-    return format == CP_FORMAT_OBJECT || format == CP_FORMAT_VALUE;
+    return connpool_reply_begin(rows);
 }
 
 static apr_status_t make_room(connpool_rows_t *rows)
@@ -56,6 +60,13 @@ static apr_status_t add_row(connpool_rows_t *rows)
     apr_size_t before = rows->buf.size;
 
     rows->run.driver->row(rows->run.statement, rows->row);
+    if (rows->run.rows == 1) {
+        apr_status_t rv = connpool_reply_first(rows);
+
+        if (rv != APR_SUCCESS) {
+            return rv;
+        }
+    }
     cp_encode_row(rows->encoder, &rows->buf, rows->row);
     if (rows->buf.has_failed) {
         return cp_error_memory(&rows->err, "the answer");
@@ -67,7 +78,7 @@ static apr_status_t add_row(connpool_rows_t *rows)
         return make_room(rows);
     }
     rows->buf.size = before;
-    if (is_single_row(rows->query->format)
+    if (cp_format_is_single(rows->query->format)
         || (rows->query->limit_place && rows->run.rows == 1)) {
         return cp_error_set(&rows->err, CP_ERR_SIZE, APR_SUCCESS,
                             "the answer is too large",
@@ -91,7 +102,7 @@ static apr_int64_t row_limit(const connpool_rows_t *rows)
     if (query->limit_place) {
         return rows->run.values[query->limit_place - 1].as.integer - 1;
     }
-    return is_single_row(query->format) ? 1 : query->max_rows;
+    return cp_format_is_single(query->format) ? 1 : query->max_rows;
 }
 
 /* The statement stands on the row that did not come in. What is cut off a page
@@ -111,13 +122,13 @@ static apr_status_t end_page(connpool_rows_t *rows)
  * know whether something is left. A write's statement must run to its end. */
 static apr_status_t read_all(connpool_rows_t *rows)
 {
-    int is_single = is_single_row(rows->query->format);
+    int is_single = cp_format_is_single(rows->query->format);
     apr_int64_t limit = row_limit(rows);
     apr_status_t rv;
 
     while ((rv = connpool_run_next(&rows->run, &rows->err)) == APR_SUCCESS) {
-        if (!rows->encoder) {
-            begin_rows(rows);
+        if (!rows->encoder && (rv = begin_rows(rows)) != APR_SUCCESS) {
+            return rv;
         }
         if (rows->run.rows > limit) {
             rows->run.rows--;
@@ -154,12 +165,12 @@ static void end_write(connpool_rows_t *rows)
 
 static void end_rows(connpool_rows_t *rows)
 {
-    if (!rows->encoder) {
-        end_write(rows);
-    }
-    else if (is_single_row(rows->query->format) && rows->run.rows == 0) {
+    connpool_reply_end(rows);
+    if (rows->status >= 400) {
         cp_buffer_free(&rows->buf);
-        rows->status = HTTP_NOT_FOUND;
+    }
+    else if (!rows->encoder) {
+        end_write(rows);
     }
     else {
         cp_encode_end(rows->encoder, &rows->buf);
@@ -167,36 +178,85 @@ static void end_rows(connpool_rows_t *rows)
     connpool_count_buffer(&rows->buf, &rows->counted);
 }
 
+/* An answer without rows has its columns' names still. */
+static apr_status_t begin_without_rows(connpool_rows_t *rows, apr_status_t rv)
+{
+    apr_status_t begun = APR_SUCCESS;
+
+    if (rv == APR_EOF && !rows->encoder
+        && rows->run.driver->columns(rows->run.statement) > 0) {
+        begun = begin_rows(rows);
+    }
+    return begun == APR_SUCCESS ? rv : begun;
+}
+
+static apr_status_t read_once(connpool_rows_t *rows, const cp_value_t *values)
+{
+    apr_status_t rv;
+
+    rows->buf = CP_BUFFER_MAY_FAIL;
+    cp_error_clear(&rows->err);
+    rv = connpool_run_open(&rows->run, rows->r, rows->query, values,
+                           &rows->err);
+    if (rv == APR_SUCCESS) {
+        rv = read_all(rows);
+        if (rv == APR_EOF && rows->truncated && rows->query->limit_place) {
+            rv = end_page(rows);
+        }
+        rv = begin_without_rows(rows, rv);
+        /* Now, for a write is committed before its answer ends. */
+        if (rv == APR_EOF && !cp_buffer_reserve(&rows->buf, END_BYTES)) {
+            rv = cp_error_memory(&rows->err, "the answer");
+        }
+        rv = connpool_run_close(&rows->run, rv, &rows->err);
+        connpool_reply_judge(rows);
+    }
+    if (rv != APR_EOF) {
+        connpool_rows_free(rows);
+    }
+    return rv;
+}
+
+/* Nothing has happened, nothing has gone out, and there is time for a pause and
+ * another try. */
+static int may_begin_anew(connpool_rows_t *rows, int tries)
+{
+    static const apr_interval_time_t pauses[TRIES - 1] = {5000, 20000, 80000};
+    apr_interval_time_t pause;
+    cp_clock_t until;
+
+    if (!rows->err.is_transient || rows->passed > 0 || tries >= TRIES
+        || !connpool_transaction_has(rows->r, NULL)) {
+        return 0; /* one of several writes goes down with the others */
+    }
+    pause = pauses[tries - 1] / 2;
+    until = cp_clock_after(pause + cp_clock_jitter(pause * 2, rows));
+    if (until >= rows->run.limit.deadline) {
+        return 0;
+    }
+    cp_meanwhile_sleep(until);
+    cp_stats_add(&connpool_query_stats(rows->query)->retries, 1);
+    rows->run = (connpool_run_t){.latest = rows->run.limit.deadline};
+    rows->encoder = NULL;
+    rows->truncated = NULL;
+    return 1;
+}
+
 apr_status_t connpool_rows_read(connpool_rows_t *rows, request_rec *r,
                                 connpool_query_t *query,
                                 const cp_value_t *values)
 {
+    int tries = 0;
     apr_status_t rv;
 
     rows->r = r;
     rows->query = query;
     rows->status = HTTP_OK;
     rows->content_type = cp_format_content_type(query->format);
-    rows->buf = CP_BUFFER_MAY_FAIL;
-    cp_error_clear(&rows->err);
-    rv = connpool_run_open(&rows->run, r, query, values, &rows->err);
-    if (rv == APR_SUCCESS) {
-        rv = read_all(rows);
-        if (rv == APR_EOF && rows->truncated && rows->query->limit_place) {
-            rv = end_page(rows);
-        }
-        if (rv == APR_EOF && !rows->encoder
-            && rows->run.driver->columns(rows->run.statement) > 0) {
-            begin_rows(rows);
-        }
-        /* Now, for a write is committed before its answer ends. */
-        if (rv == APR_EOF && !cp_buffer_reserve(&rows->buf, END_BYTES)) {
-            rv = cp_error_memory(&rows->err, "the answer");
-        }
-        rv = connpool_run_close(&rows->run, rv, &rows->err);
-    }
+    do {
+        rv = read_once(rows, values);
+    } while (rv != APR_EOF && may_begin_anew(rows, ++tries));
     if (rv != APR_EOF) {
-        connpool_rows_free(rows);
         return rv;
     }
     end_rows(rows);
@@ -231,6 +291,12 @@ static cp_answer_t *make_answer(void)
     return answer;
 }
 
+static int add_header(void *answer, const char *name, const char *value)
+{
+    cp_answer_add(answer, name, value);
+    return 1;
+}
+
 apr_status_t connpool_collect_lasting(request_rec *r, connpool_query_t *query,
                                       const cp_value_t *values,
                                       cp_answer_t **panswer, int *pis_lasting,
@@ -257,10 +323,14 @@ apr_status_t connpool_collect_lasting(request_rec *r, connpool_query_t *query,
     if (rows.truncated) {
         cp_answer_add(answer, "ConnPool-Truncated", rows.truncated);
     }
+    if (rows.headers) {
+        apr_table_do(add_header, answer, rows.headers, NULL);
+    }
     if (rows.next) {
         cp_answer_add(answer, CONNPOOL_NEXT, rows.next);
     }
     answer->body = cp_buffer_take(&rows.buf);
+    cp_answer_terminate(answer);
     connpool_rows_free(&rows);
     *panswer = answer;
     return APR_SUCCESS;

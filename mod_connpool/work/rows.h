@@ -7,8 +7,9 @@
 #include "answers/encode.h"
 #include "base/bytes/buffer.h"
 #include "base/error.h"
+#include "config/reply/columns.h"
 #include "database/value.h"
-#include "work/edge.h"
+#include "request/page/edge.h"
 #include "work/query.h"
 
 struct connpool_query_t;
@@ -24,11 +25,17 @@ typedef struct connpool_rows_t {
     connpool_run_t run;
     cp_encoder_t *encoder; /* NULL before the first row is asked for */
     cp_value_t *row;
+    connpool_columns_t columns; /* once there is an encoder */
+    cp_value_t *created;  /* of the first row: a value for each part of the
+                             query's Location; NULL: there is none */
+    int is_absent;        /* the raw body is NULL */
+    apr_table_t *headers; /* beside the type; NULL: none */
     cp_buffer_t buf;
     apr_size_t counted; /* bytes of buf that the child's figures know of */
     apr_int64_t passed; /* bytes that make_room has taken */
     cp_error_t err;
-    int status; /* 200, or 404 without a body: a single row that is not there */
+    int status; /* 200 or 201, or without a body: 404, of a single row that is
+                   not there, or what none= says of a write */
     const char *content_type;
     const char *truncated; /* "rows", "bytes", NULL */
     connpool_edge_t edge;  /* of a page */
@@ -49,8 +56,9 @@ void connpool_rows_free(connpool_rows_t *rows);
 #define CONNPOOL_NEXT "ConnPool-Next"
 
 /** Run the query, its whole answer in memory (at most max-bytes): status 200
- * with Content-Type, and ConnPool-Truncated if it is cut, or 404 without body.
- * The caller has the one reference. */
+ * or 201 with Content-Type, ConnPool-Truncated if it is cut, and other headers
+ * that go with it, or 400 and more without body. The caller has the one
+ * reference. */
 apr_status_t connpool_collect_query(request_rec *r,
                                     struct connpool_query_t *query,
                                     const cp_value_t *values,

@@ -9,12 +9,16 @@
  *   curl=a  perform=a  useragent=a:TEXT
  *   named=a:QUERY  sql=a:DATABASE:read|write:SQL  bind=a:NAME:n|i|r|t|b:VALUE
  *   run=a  next=a  rows=a  end=a  error=a
- *   constraint=a
+ *   constraint=a  failure=a  answer=a  version=
  *   fetch=UPSTREAM:PATH:QUERY
  *   batch=PARALLEL  addcall=a  addfetch=UPSTREAM:PATH:QUERY
  *   waitall=MS (-1: no limit)  waitnext=MS  result=INDEX  endbatch=
+ *   itemfailure=INDEX
  *   heap=BYTES (of all SQLite, 0: no limit)
- *   sub=/URI  redirect=/URI  status=404  touch=FILE  await=FILE */
+ *   sub=/URI  redirect=/URI  status=404  touch=FILE  await=FILE
+ *
+ * It is built twice: with the header as it is, and with that of version 1 (in
+ * first/), as modules were that nobody builds again. */
 #include <curl/curl.h>
 #include <httpd.h>
 #include <http_config.h>
@@ -72,9 +76,21 @@ extern module AP_MODULE_DECLARE_DATA cptest_module
     F(sqlite)                                                                  \
     F(curl)
 
+/* Since version 2. */
+#ifdef CONNPOOL_API_VERSION
+#define EACH_NEW_FUNCTION(F)                                                   \
+    F(api_version)                                                             \
+    F(call_failure)                                                            \
+    F(call_answer)                                                             \
+    F(batch_failure)
+#else
+#define EACH_NEW_FUNCTION(F)
+#endif
+
 /* Set before the first request and constant afterwards. */
 #define DECLARE(name) static APR_OPTIONAL_FN_TYPE(connpool_##name) * cp_##name;
 EACH_FUNCTION(DECLARE)
+EACH_NEW_FUNCTION(DECLARE)
 static int is_complete;
 
 typedef struct script_t {
@@ -471,8 +487,8 @@ static void print_response(script_t *s, const char *word,
 
     ap_rprintf(s->r, "%s %d %s %" APR_SIZE_T_FMT "\n", word,
                cp_response_status(response), type ? type : "-", size);
-    ap_rwrite(body, (int)(size > 200 ? 200 : size), s->r);
-    ap_rputs("\n", s->r);
+    ap_rwrite(body, (int)(size > 1000 ? 1000 : size), s->r);
+    ap_rputs(body[size] ? " without a NUL\n" : "\n", s->r);
 }
 
 static void do_fetch(script_t *s, const char *arg)
@@ -558,6 +574,62 @@ static void do_endbatch(script_t *s, const char *arg)
     cp_batch_end(s->batch);
     ap_rputs("endbatch\n", s->r);
 }
+
+/* --- since version 2 --- */
+
+#ifdef CONNPOOL_API_VERSION
+
+static void do_version(script_t *s, const char *arg)
+{
+    ap_rprintf(s->r, "version %d of %d\n", CONNPOOL_API_VERSION,
+               cp_api_version());
+}
+
+static void do_failure(script_t *s, const char *arg)
+{
+    const char *rest, *word;
+    connpool_call_t *call = call_of(s, arg, &rest);
+    int status, retry;
+
+    if (call) {
+        word = cp_call_failure(call, &status, &retry);
+        ap_rprintf(s->r, "failure %s %d %d\n", word ? word : "none", status,
+                   retry);
+    }
+}
+
+static void do_answer(script_t *s, const char *arg)
+{
+    const char *rest, *etag, *retry;
+    connpool_call_t *call = call_of(s, arg, &rest);
+    connpool_response_t *response;
+    apr_status_t rv;
+
+    if (!call) {
+        return;
+    }
+    rv = cp_call_answer(call, &response);
+    if (!response) {
+        ap_rprintf(s->r, "answer %s\n", outcome(rv));
+        return;
+    }
+    etag = cp_response_header(response, "ETag");
+    retry = cp_response_header(response, "Retry-After");
+    ap_rprintf(s->r, "answer %s %s %s\n", outcome(rv), etag ? etag : "-",
+               retry ? retry : "-");
+    print_response(s, "response", response);
+}
+
+static void do_itemfailure(script_t *s, const char *arg)
+{
+    int status, retry;
+    const char *word = cp_batch_failure(s->batch, atoi(arg), &status, &retry);
+
+    ap_rprintf(s->r, "itemfailure %s %d %d\n", word ? word : "none", status,
+               retry);
+}
+
+#endif
 
 /* --- the request --- */
 
@@ -649,6 +721,12 @@ static const struct {
     {"result", do_result},
     {"endbatch", do_endbatch},
     {"heap", do_heap},
+#ifdef CONNPOOL_API_VERSION
+    {"version", do_version},
+    {"failure", do_failure},
+    {"answer", do_answer},
+    {"itemfailure", do_itemfailure},
+#endif
 };
 
 static void run_step(script_t *s, char *step)
@@ -698,6 +776,7 @@ static void cptest_retrieve(void)
     cp_##name = APR_RETRIEVE_OPTIONAL_FN(connpool_##name);                     \
     is_complete &= cp_##name != NULL;
     EACH_FUNCTION(RETRIEVE)
+    EACH_NEW_FUNCTION(RETRIEVE)
 }
 
 static void cptest_register(apr_pool_t *p)

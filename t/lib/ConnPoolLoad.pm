@@ -73,7 +73,7 @@ sub watch {
 }
 
 # What is no counter: it may fall.
-my $GAUGE = qr/^(?:open|busy|idle|waiting|p50|p90|p99|max|oldest_wait_us|leaks
+my $GAUGE = qr/^(?:open|busy|idle|waiting|reachable|busy_percent|one_shots|busy_writers|p50|p90|p99|max|oldest_wait_us|leaks|holders|last_1m|last_10m
     |loops|running|in_flight|lag_us|heartbeat_age_us|children|features|processes
     |memory|(?:memory|cache|schema|statement|wal)_bytes)$/x;
 

@@ -436,6 +436,8 @@ START_TEST(every_format_writes_its_shape)
           "{\"a\":1,\"b\":\"x\"}\n{\"a\":null,\"b\":2.5}\n"}},
         {CP_FORMAT_CSV,
          {"a,b\r\n", "a,b\r\n1,x\r\n", "a,b\r\n1,x\r\n,2.5\r\n"}},
+        {CP_FORMAT_JSON, {"null", "1", "1"}},
+        {CP_FORMAT_RAW, {"", "1", "1"}},
     };
     ck_assert_uint_eq(COUNT(cases), CP_FORMATS);
     for (size_t i = 0; i < COUNT(cases); i++) {
@@ -577,8 +579,10 @@ END_TEST
 START_TEST(formats_have_names_and_content_types)
 {
     static const char *const types[CP_FORMATS] = {
-        "application/json", "application/json",     "application/json",
-        "application/json", "application/x-ndjson", "text/csv; charset=utf-8",
+        "application/json",     "application/json",
+        "application/json",     "application/json",
+        "application/x-ndjson", "text/csv; charset=utf-8",
+        "application/json",     "application/octet-stream",
     };
     for (int i = 0; i < CP_FORMATS; i++) {
         ck_assert_ptr_nonnull(cp_format_names[i]);

@@ -137,6 +137,39 @@ START_TEST(values_go_where_the_table_says)
 }
 END_TEST
 
+static const char *show(const thing_t *thing, const char *key)
+{
+    return cp_option_show(pool, cp_options_find(options, key), thing);
+}
+
+START_TEST(values_are_shown_as_they_are_written)
+{
+    thing_t thing;
+    apr_int64_t number = 0;
+
+    cp_options_clear(options, &thing);
+    ck_assert_ptr_null(show(&thing, "max"));
+    ck_assert_ptr_null(show(&thing, "word"));
+    ck_assert(
+        !cp_option_number(cp_options_find(options, "max"), &thing, &number));
+    for (const cp_option_t *option = options; option->key; option++) {
+        const char *text = option->type == CP_OPTION_INT        ? "7"
+                           : option->type == CP_OPTION_FLAG     ? "on"
+                           : option->type == CP_OPTION_DURATION ? "250ms"
+                           : option->type == CP_OPTION_SIZE     ? "8M"
+                           : option->choices ? option->choices[1]
+                                             : "text";
+
+        ck_assert_ptr_null(set(&thing, option->key, text));
+        ck_assert_str_eq(show(&thing, option->key), text);
+        ck_assert_int_eq(cp_option_number(option, &thing, &number),
+                         option->type <= CP_OPTION_FLAG);
+    }
+    cp_option_number(cp_options_find(options, "wait"), &thing, &number);
+    ck_assert_int_eq(number, 250 * CP_MILLISECOND);
+}
+END_TEST
+
 START_TEST(a_refused_value_changes_nothing)
 {
     thing_t thing = {.max = 5, .kind = 2, .size = CP_MIB, .mode = "off"};
@@ -177,6 +210,7 @@ Suite *option_suite(void)
     tcase_add_test(tc, what_is_unset_gets_its_initial_value);
     tcase_add_test(tc, what_is_unset_is_inherited);
     tcase_add_test(tc, values_go_where_the_table_says);
+    tcase_add_test(tc, values_are_shown_as_they_are_written);
     tcase_add_test(tc, a_refused_value_changes_nothing);
     tcase_add_test(tc, keys_are_found_and_listed);
     suite_add_tcase(suite, tc);

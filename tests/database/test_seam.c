@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include <apr_strings.h>
@@ -30,6 +31,8 @@ typedef struct kind_t {
     const char *unstable; /* depends on more than the data */
     const char *unknown;  /* fits no database */
     const char *two;      /* statements */
+    const char *typed;    /* four columns, declared as boolean, as json, as
+                             something else, and not at all; any case */
 } kind_t;
 
 static apr_pool_t *pool;
@@ -49,7 +52,9 @@ static void make_sqlite(void)
     ck_assert_int_eq(sqlite3_open(path, &raw), SQLITE_OK);
     ck_assert_int_eq(sqlite3_exec(raw,
                                   "CREATE TABLE t(id INTEGER PRIMARY KEY,"
-                                  " name TEXT NOT NULL)",
+                                  " name TEXT NOT NULL);"
+                                  "CREATE TABLE typed(a BOOLEAN, b json,"
+                                  " c VARCHAR(9), d)",
                                   NULL, NULL, NULL),
                      SQLITE_OK);
     sqlite3_close(raw);
@@ -91,6 +96,7 @@ static const kind_t kinds[] = {
         .unstable = "SELECT random()",
         .unknown = "SELECT nothing FROM nowhere",
         .two = "SELECT 1; SELECT 2",
+        .typed = "SELECT a AS x, b, c, d FROM typed",
     },
     {
         .driver = &script_driver,
@@ -105,6 +111,7 @@ static const kind_t kinds[] = {
         .unstable = "now",
         .unknown = "nonsense",
         .two = "list; list",
+        .typed = "echo :flag_a :doc_b :c :d",
     },
 };
 
@@ -609,6 +616,36 @@ START_TEST(deadline_ends_what_runs)
 }
 END_TEST
 
+static int is_gone(void *baton)
+{
+    ++*(int *)baton;
+    return 1;
+}
+
+START_TEST(what_nobody_waits_for_ends)
+{
+    int asked = 0;
+    cp_limit_t limit = {.is_gone = is_gone, .gone_baton = &asked};
+    cp_error_t err = {0};
+    cp_connection_t *conn;
+    cp_statement_t *st;
+
+    begin_kind(_i);
+    conn = reader();
+    st = prepare(conn, kind->endless);
+    limit.deadline = cp_clock_after(MS(10000));
+    driver->limit(conn, &limit);
+    ck_assert_int_ne(driver->step(st, &err), APR_SUCCESS);
+    is_proper(&err, CP_ERR_CANCELLED);
+    ck_assert_int_eq(asked, 1);
+    ck_assert_int_gt(cp_clock_left(limit.deadline), 0);
+    driver->finish(st);
+    driver->limit(conn, CP_NO_LIMIT);
+    ck_assert_str_eq(list(conn), "");
+    leave(conn);
+}
+END_TEST
+
 START_TEST(limit_ends_with_the_release)
 {
     cp_limit_t limit = {.deadline = cp_clock_now()};
@@ -638,6 +675,31 @@ START_TEST(stop_cancels_what_runs)
     driver->stop(db);
     ck_assert_int_ne(driver->step(st, &err), APR_SUCCESS);
     is_proper(&err, CP_ERR_CANCELLED);
+    driver->finish(st);
+    leave(conn);
+}
+END_TEST
+
+static int is_declared(cp_statement_t *st, int i, const char *type)
+{
+    const char *declared = driver->column_type(st, i);
+
+    return declared && strcasecmp(declared, type) == 0;
+}
+
+START_TEST(columns_have_their_declared_types_once_prepared)
+{
+    cp_connection_t *conn;
+    cp_statement_t *st;
+
+    begin_kind(_i);
+    conn = reader();
+    st = prepare(conn, kind->typed);
+    ck_assert_int_eq(driver->columns(st), 4);
+    ck_assert(is_declared(st, 0, "boolean"));
+    ck_assert(is_declared(st, 1, "json"));
+    ck_assert(!is_declared(st, 2, "boolean") && !is_declared(st, 2, "json"));
+    ck_assert_ptr_null(driver->column_type(st, 3));
     driver->finish(st);
     leave(conn);
 }
@@ -776,6 +838,35 @@ START_TEST(nested_write_ends_alone)
 }
 END_TEST
 
+static cp_result_t run(cp_connection_t *conn, const char *sql)
+{
+    cp_result_t result = {-1, -1};
+    cp_statement_t *st = prepare(conn, sql);
+
+    ck_assert_int_eq(step(st), APR_EOF);
+    driver->result(st, &result);
+    driver->finish(st);
+    return result;
+}
+
+START_TEST(rowid_is_that_of_its_own_write)
+{
+    cp_connection_t *conn;
+
+    begin_kind(_i);
+    conn = writer();
+    begin(conn);
+    add(conn, "one");
+    ck_assert_int_eq(run(conn, kind->clear).last_rowid, 0);
+    if (driver == &cp_sqlite_driver) {
+        run(conn, "INSERT INTO t(name) VALUES ('of ' || last_insert_rowid())");
+        ck_assert_str_eq(list(conn), "of 1 ");
+    }
+    commit(conn);
+    leave(conn);
+}
+END_TEST
+
 /* --- versions --- */
 
 static cp_version_t version(void)
@@ -843,6 +934,96 @@ START_TEST(statement_knows_what_else_decides_its_rows)
 }
 END_TEST
 
+/* --- before anybody is served --- */
+
+/* "info plan: SCAN t\n..." */
+typedef struct heard_t {
+    char text[4096];
+    int count[CP_SEVERITIES];
+} heard_t;
+
+static void hear(void *baton, cp_severity_t severity, const char *name,
+                 const char *value)
+{
+    heard_t *heard = baton;
+    size_t size = strlen(heard->text);
+
+    heard->count[severity]++;
+    snprintf(heard->text + size, sizeof(heard->text) - size, "%s: %s\n", name,
+             value);
+}
+
+static heard_t explain(cp_connection_t *conn, const char *sql)
+{
+    heard_t heard = {"", {0}};
+    cp_findings_t to = {hear, &heard};
+
+    driver->explain(conn, sql, &to);
+    return heard;
+}
+
+START_TEST(plan_is_told_without_running)
+{
+    cp_connection_t *conn;
+    heard_t heard;
+
+    begin_kind(_i);
+    if (!driver->explain) {
+        return;
+    }
+    conn = writer();
+    heard = explain(conn, kind->list);
+    ck_assert_int_gt(heard.count[CP_SEVERITY_INFO], 0);
+    ck_assert_int_eq(heard.count[CP_SEVERITY_ERROR], 0);
+    ck_assert_ptr_nonnull(strstr(heard.text, "plan: "));
+    heard = explain(conn, kind->add);
+    ck_assert_int_eq(heard.count[CP_SEVERITY_ERROR], 0);
+    ck_assert_str_eq(list(conn), "");
+    heard = explain(conn, kind->unknown);
+    ck_assert_int_eq(heard.count[CP_SEVERITY_ERROR], 1);
+    ck_assert_ptr_nonnull(strstr(heard.text, "prepare: "));
+    ck_assert_int_eq(explain(conn, kind->list).count[CP_SEVERITY_ERROR], 0);
+    leave(conn);
+}
+END_TEST
+
+START_TEST(inspection_opens_a_connection)
+{
+    heard_t heard = {"", {0}};
+    cp_findings_t to = {hear, &heard};
+    cp_connection_t *conn = NULL;
+
+    begin_kind(_i);
+    if (!driver->inspect) {
+        return;
+    }
+    driver->inspect(db, soon(), &to, &conn);
+    ck_assert_ptr_nonnull(conn);
+    ck_assert_int_gt(heard.count[CP_SEVERITY_INFO], 0);
+    ck_assert_int_eq(heard.count[CP_SEVERITY_ERROR], 0);
+    ck_assert_int_eq(explain(conn, kind->add).count[CP_SEVERITY_ERROR], 0);
+    leave(conn);
+}
+END_TEST
+
+START_TEST(inspection_tells_what_is_gone)
+{
+    heard_t heard = {"", {0}};
+    cp_findings_t to = {hear, &heard};
+    cp_connection_t *conn = NULL;
+
+    begin_kind(_i);
+    if (!driver->inspect) {
+        return;
+    }
+    kind->take_away();
+    driver->inspect(db, soon(), &to, &conn);
+    ck_assert_ptr_null(conn);
+    ck_assert_int_eq(heard.count[CP_SEVERITY_ERROR], 1);
+    ck_assert_ptr_nonnull(strstr(heard.text, "open: "));
+}
+END_TEST
+
 Suite *seam_suite(void)
 {
     Suite *s = suite_create("seam");
@@ -865,19 +1046,26 @@ Suite *seam_suite(void)
                         KINDS);
     tcase_add_loop_test(tc, reader_cannot_write, 0, KINDS);
     tcase_add_loop_test(tc, deadline_ends_what_runs, 0, KINDS);
+    tcase_add_loop_test(tc, what_nobody_waits_for_ends, 0, KINDS);
     tcase_add_loop_test(tc, limit_ends_with_the_release, 0, KINDS);
     tcase_add_loop_test(tc, stop_cancels_what_runs, 0, KINDS);
+    tcase_add_loop_test(tc, columns_have_their_declared_types_once_prepared, 0,
+                        KINDS);
     tcase_add_loop_test(tc, write_is_kept_or_undone, 0, KINDS);
     tcase_add_loop_test(tc, statement_knows_that_it_writes, 0, KINDS);
     tcase_add_loop_test(tc, release_undoes_what_was_left, 0, KINDS);
     tcase_add_loop_test(tc, commit_of_nothing_is_an_error, 0, KINDS);
     tcase_add_loop_test(tc, second_writer_waits_until_its_deadline, 0, KINDS);
     tcase_add_loop_test(tc, nested_write_ends_alone, 0, KINDS);
+    tcase_add_loop_test(tc, rowid_is_that_of_its_own_write, 0, KINDS);
     tcase_add_loop_test(tc, version_changes_with_each_commit_alone, 0, KINDS);
     tcase_add_loop_test(tc, connection_to_what_was_taken_away_is_not_current, 0,
                         KINDS);
     tcase_add_loop_test(tc, statement_knows_what_else_decides_its_rows, 0,
                         KINDS);
+    tcase_add_loop_test(tc, plan_is_told_without_running, 0, KINDS);
+    tcase_add_loop_test(tc, inspection_opens_a_connection, 0, KINDS);
+    tcase_add_loop_test(tc, inspection_tells_what_is_gone, 0, KINDS);
     suite_add_tcase(s, tc);
     return s;
 }

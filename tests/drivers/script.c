@@ -379,6 +379,24 @@ static int is_current(cp_connection_t *conn)
     return !is_outdated(conn) && !conn->is_within;
 }
 
+static void explain(cp_connection_t *conn, const char *sql,
+                    const cp_findings_t *to)
+{
+    cp_error_t err;
+    cp_statement_t *st;
+
+    if (script_prepare(conn, sql, &st, &err) != APR_SUCCESS) {
+        cp_finding_add(to, CP_SEVERITY_ERROR, "prepare", "%s: %s", err.cause,
+                       err.detail);
+        return;
+    }
+    cp_finding_add(to,
+                   strncmp(sql, "sleep", 5) == 0 ? CP_SEVERITY_WARNING
+                                                 : CP_SEVERITY_INFO,
+                   "plan", "%.*s", (int)strcspn(sql, " "), sql);
+    script_finish(st);
+}
+
 const cp_database_driver_t script_driver = {
     .abi = CP_DATABASE_ABI,
     .scheme = "script",
@@ -425,6 +443,7 @@ const cp_database_driver_t script_driver = {
     .step = script_step,
     .columns = script_columns,
     .column_name = script_column_name,
+    .column_type = script_column_type,
     .row = script_row,
     .writes = script_writes,
     .result = script_result,
@@ -433,4 +452,6 @@ const cp_database_driver_t script_driver = {
     .version = version,
     .is_current = is_current,
     .depends = script_depends,
+
+    .explain = explain, /* it has no files to inspect */
 };

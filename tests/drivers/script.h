@@ -6,7 +6,8 @@
  * exists, nothing can be opened, and what is open is replaced. Its SQL:
  *
  *   rows N              N rows (n, name): 1, "row 1"; 2, "row 2"...
- *   echo :a :b          one row of what was bound, columns a, b
+ *   echo :a :b          one row of what was bound, columns a, b; those called
+ *                       flag_... are declared boolean, doc_... json
  *   sleep MS [rows N]   first lets the time pass
  *   list                the table: one column, name
  *   now                 one row, another one each time

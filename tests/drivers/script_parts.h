@@ -85,6 +85,7 @@ apr_status_t script_bind_value(cp_statement_t *st, const char *name,
 apr_status_t script_step(cp_statement_t *st, cp_error_t *err);
 int script_columns(cp_statement_t *st);
 const char *script_column_name(cp_statement_t *st, int i);
+const char *script_column_type(cp_statement_t *st, int i);
 void script_row(cp_statement_t *st, cp_value_t *values);
 void script_result(cp_statement_t *st, cp_result_t *r);
 const char *script_depends(cp_statement_t *st);

@@ -191,6 +191,10 @@ static apr_status_t pass_time(cp_statement_t *st, cp_error_t *err)
                           "the query took longer than its limit", st->verb,
                           err);
         }
+        if (st->sleep_ms > 0 && l->is_gone && l->is_gone(l->gone_baton)) {
+            return refuse(st->conn, CP_ERR_CANCELLED,
+                          "nobody waits for the answer", st->verb, err);
+        }
         if (st->sleep_ms > 0 && l->meanwhile) {
             l->meanwhile(l->baton);
         }
@@ -300,6 +304,16 @@ const char *script_column_name(cp_statement_t *st, int i)
         return st->param[i].name;
     }
     return script_columns(st) == 1 ? "name" : names[i];
+}
+
+/* Of echo: a parameter's name says it, flag_ and doc_. */
+const char *script_column_type(cp_statement_t *st, int i)
+{
+    const char *name = script_column_name(st, i);
+
+    return strncmp(name, "flag_", 5) == 0  ? "boolean"
+           : strncmp(name, "doc_", 4) == 0 ? "json"
+                                           : NULL;
 }
 
 void script_row(cp_statement_t *st, cp_value_t *values)

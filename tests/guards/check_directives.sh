@@ -54,7 +54,7 @@ for name in $directives; do
     grep -qE "^[#[:space:]]*${name}[[:space:]]" "$reference" ||
         complain "$name has no line in $reference"
 done
-for file in "$readme" conf/*.conf conf/demo/*.conf; do
+for file in "$readme" conf/*.conf conf/examples/*/*.conf; do
     [ -e "$file" ] || continue
     named=$(grep -oE 'ConnPool[A-Z][A-Za-z0-9]*' "$file" | sort -u)
     for name in $named; do

@@ -11,7 +11,8 @@ headers=$(find mod_connpool tests -name '*.h' | sort)
 apxs=${APXS:-apxs}
 flags="-std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter -Werror
     -Imod_connpool -Itests -isystem $("$apxs" -q INCLUDEDIR)
-    -isystem $("$apxs" -q APR_INCLUDEDIR)"
+    -isystem $("$apxs" -q APR_INCLUDEDIR)
+    -isystem $(pg_config --includedir 2>/dev/null || echo /usr/include/postgresql)"
 status=0
 for compiler in "${CC:-gcc}" clang; do
     command -v "$compiler" >/dev/null || continue

@@ -6,7 +6,7 @@ set -eu
 
 cd mod_connpool
 status=0
-core='base base/bytes stats stats/state pool pool/rate pool/wait database database/sqlite database/sqlite/text database/sqlite/guard http http/upstream http/job answers answers/shared'
+core='base base/bytes base/origin stats stats/state stats/parent stats/recent pool pool/rate pool/wait database database/sqlite database/sqlite/text database/sqlite/guard database/sqlite/inspect database/pgsql database/pgsql/text database/pgsql/session database/pgsql/statement http http/upstream http/upload http/job answers answers/shared answers/web answers/shared answers/web'
 
 # forbid PATTERN WHY FILE...: no file includes a header that matches.
 forbid() {
@@ -38,6 +38,8 @@ outside() {
     forbid 'sqlite3\.h' 'sqlite3.h belongs to database/sqlite/' \
         $(outside database/sqlite)
     forbid 'curl/.*' 'curl belongs to http/' $(outside http)
+    forbid 'libpq-fe\.h' 'libpq-fe.h belongs to database/pgsql/' \
+        $(outside database/pgsql)
 }
 
 # The same through headers: what the glue really gets to see.

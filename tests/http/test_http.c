@@ -195,7 +195,7 @@ END_TEST
 
 START_TEST(other_methods_are_refused)
 {
-    cp_fetch_request_t request = {.method = "POST", .path_info = "/hello"};
+    cp_fetch_request_t request = {.method = "TRACE", .path_info = "/hello"};
 
     fetching_run(upstream, conn, loop, &request, &answer);
     assert_failed(CP_ERR_INPUT, "method");

@@ -962,12 +962,12 @@ END_TEST
 /* The holders that the status shows, as "/a /b". */
 static const char *listed_leaks(int part)
 {
-    static char text[CP_LEAKS_LISTED * CP_HOLDER_SIZE];
-    cp_leak_t leak;
+    static char text[CP_HOLDERS_LISTED * CP_HOLDER_SIZE];
+    cp_holder_t leak;
 
     text[0] = '\0';
-    for (int i = 0; i < CP_LEAKS_LISTED; i++) {
-        if (cp_leak_read(&stats.leaks[part][i], &leak)) {
+    for (int i = 0; i < CP_HOLDERS_LISTED; i++) {
+        if (cp_holder_read(&stats.holders[part][i], &leak) && leak.is_leak) {
             strcat(text, text[0] ? " " : "");
             strcat(text, leak.holder);
         }
@@ -1018,44 +1018,120 @@ END_TEST
 
 START_TEST(leaks_are_listed_until_they_come_back)
 {
-    static const char *const holders[] = {"/a", "/b", "/c", "/d", "/e"};
-    cp_lease_t leases[5] = {{0}};
+    static const char *const holders[] = {"/a", "/b", "/c", "/d", "/e",
+                                          "/f", "/g", "/h", "/i"};
+    cp_lease_t leases[9] = {{0}};
     cp_error_t err;
-    cp_leak_t leak;
+    cp_holder_t leak;
     cp_clock_t began;
 
-    config.max = 5;
+    config.max = 9;
     config.leak = 60 * SEC;
     config.is_writer = 1;
     freeze_clock();
     start_pool();
     began = cp_clock_now();
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 9; i++) {
         cp_pool_acquire(pools[0], &leases[i], holders[i], &err);
         advance(1 * SEC);
     }
-    advance(57 * SEC);
+    advance(53 * SEC);
     cp_pool_maintain(pools[0]);
     ck_assert_str_eq(listed_leaks(1), "/a /b /c");
     ck_assert_str_eq(listed_leaks(0), "");
-    ck_assert(cp_leak_read(&stats.leaks[1][0], &leak));
+    ck_assert(cp_holder_read(&stats.holders[1][0], &leak));
     ck_assert_int_eq((cp_clock_t)leak.since, began);
     advance(60 * SEC);
     cp_pool_maintain(pools[0]);
-    ck_assert_uint_eq(stats.leaks_suspected, 5);
-    ck_assert_str_eq(listed_leaks(1), "/a /b /c /d");
+    ck_assert_uint_eq(stats.leaks_suspected, 9);
+    ck_assert_str_eq(listed_leaks(1), "/a /b /c /d /e /f /g /h");
     /* At once, not when maintenance looks again. */
     cp_pool_release(&leases[1]);
-    ck_assert_str_eq(listed_leaks(1), "/a /c /d /e");
+    ck_assert_str_eq(listed_leaks(1), "/a /c /d /e /f /g /h /i");
     /* Its next holder has only begun. */
-    cp_pool_acquire(pools[0], &leases[1], "/f", &err);
+    cp_pool_acquire(pools[0], &leases[1], "/j", &err);
     cp_pool_maintain(pools[0]);
-    ck_assert_str_eq(listed_leaks(1), "/a /c /d /e");
-    for (int i = 0; i < 5; i++) {
+    ck_assert_str_eq(listed_leaks(1), "/a /c /d /e /f /g /h /i");
+    for (int i = 0; i < 9; i++) {
         cp_pool_release(&leases[i]);
     }
     ck_assert_str_eq(listed_leaks(1), "");
-    ck_assert_uint_eq(stats.leaks_suspected, 5);
+    ck_assert_uint_eq(stats.leaks_suspected, 9);
+}
+END_TEST
+
+static const char *shown_holder(int i)
+{
+    static char text[3 * CP_HOLDER_SIZE];
+    cp_holder_t holder;
+
+    if (!cp_holder_read(&stats.holders[0][i], &holder)) {
+        return "nobody";
+    }
+    snprintf(text, sizeof(text), "%s by %s%s", holder.request, holder.holder,
+             holder.is_leak ? ", a leak" : "");
+    return text;
+}
+
+START_TEST(who_holds_is_shown_with_the_request)
+{
+    cp_lease_t first = {0}, second = {0};
+    cp_error_t err;
+
+    config.max = 2;
+    config.leak = 60 * SEC;
+    freeze_clock();
+    start_pool();
+    cp_pool_acquire(pools[0], &first, "query 'a'", &err);
+    cp_lease_tell(&first, "GET", "/a");
+    ck_assert_str_eq(shown_holder(0), "nobody");
+    cp_pool_maintain(pools[0]);
+    ck_assert_str_eq(shown_holder(0), "GET /a by query 'a'");
+    advance(1 * SEC);
+    cp_pool_acquire(pools[0], &second, "query 'b'", &err);
+    cp_lease_tell(&second, "POST", "/b");
+    cp_pool_maintain(pools[0]);
+    ck_assert_str_eq(shown_holder(0), "GET /a by query 'a'");
+    ck_assert_str_eq(shown_holder(1), "POST /b by query 'b'");
+    /* Who comes back goes at once; whoever is next comes with maintenance. */
+    cp_pool_release(&first);
+    ck_assert_str_eq(shown_holder(0), "POST /b by query 'b'");
+    ck_assert_str_eq(shown_holder(1), "nobody");
+    cp_pool_acquire(pools[0], &first, "/c", &err);
+    ck_assert_str_eq(shown_holder(1), "nobody");
+    advance(60 * SEC);
+    cp_pool_maintain(pools[0]);
+    ck_assert_str_eq(shown_holder(0), "POST /b by query 'b', a leak");
+    /* Of the one before nothing is left. */
+    ck_assert_str_eq(shown_holder(1), " by /c, a leak");
+    cp_pool_release(&first);
+    cp_pool_release(&second);
+    ck_assert_str_eq(shown_holder(0), "nobody");
+}
+END_TEST
+
+START_TEST(a_request_of_any_length_is_shown)
+{
+    cp_lease_t lease = {0};
+    cp_error_t err;
+    cp_holder_t holder;
+    char text[4 * CP_HOLDER_SIZE];
+
+    config.max = 1;
+    start_pool();
+    for (size_t length = 0; length < sizeof(text); length++) {
+        memset(text, 'x', length);
+        text[length] = '\0';
+        cp_pool_acquire(pools[0], &lease, "", &err);
+        cp_lease_tell(&lease, length % 2 ? text : "GET", text);
+        cp_pool_maintain(pools[0]);
+        ck_assert(cp_holder_read(&stats.holders[0][0], &holder));
+        ck_assert_uint_lt(strlen(holder.request), CP_HOLDER_SIZE);
+        ck_assert_uint_ge(strlen(holder.request), length < CP_HOLDER_SIZE - 4
+                                                      ? length
+                                                      : CP_HOLDER_SIZE - 4);
+        cp_pool_release(&lease);
+    }
 }
 END_TEST
 
@@ -1762,7 +1838,9 @@ START_TEST(books_balance_after_millions_of_acquires)
     ck_assert_int_le(fake.max_open, STRESS_MAX);
     ck_assert_int_le(sum.longest, config.acquire + slack());
     ck_assert_uint_eq(cp_histogram_count(&stats.acquire_us),
-                      (uint64_t)(STRESS_THREADS * sum.rounds));
+                      (uint64_t)sum.served);
+    ck_assert_uint_eq(cp_histogram_count(&stats.refused_us),
+                      (uint64_t)sum.failed);
 }
 END_TEST
 
@@ -1827,6 +1905,8 @@ Suite *pool_suite(void)
     tcase_add_test(tcase, connection_opened_during_a_flush_is_not_kept);
     tcase_add_test(tcase, leak_is_reported_once_with_its_holder);
     tcase_add_test(tcase, leaks_are_listed_until_they_come_back);
+    tcase_add_test(tcase, who_holds_is_shown_with_the_request);
+    tcase_add_test(tcase, a_request_of_any_length_is_shown);
     tcase_add_test(tcase, holder_of_any_length_is_listed);
     tcase_add_test(tcase, each_idle_shows_idle_connections_only);
 

@@ -174,6 +174,35 @@ START_TEST(a_clock_read_earlier_does_no_harm)
 }
 END_TEST
 
+static int refused_at(uint64_t total, int second)
+{
+    uint64_t at = cp_condition_refused_at(&condition, total,
+                                          BEGIN + apr_time_from_sec(second));
+
+    return at == 0 ? -1 : (int)apr_time_sec((cp_clock_t)at - BEGIN);
+}
+
+START_TEST(the_last_refusal_has_its_time)
+{
+    ck_assert_int_eq(refused_at(0, 0), -1);
+    ck_assert_int_eq(refused_at(1, 0), 0);
+    for (int second = 0; second < 100; second++) {
+        uint64_t total = second < 10 ? 0 : second < 50 ? 3 : 4;
+        cp_observation_t seen = {.limit = 10, .refused = total};
+
+        cp_condition_observe(&condition, &seen,
+                             BEGIN + apr_time_from_sec(second));
+        ck_assert_int_eq(refused_at(total + 1, second), second);
+        if (second < 10 || (second >= 41 && second < 50) || second >= 81) {
+            ck_assert_int_eq(refused_at(total, second), -1);
+        }
+        else if (second < 40 || (second >= 50 && second < 80)) {
+            ck_assert_int_eq(refused_at(total, second), second < 50 ? 10 : 50);
+        }
+    }
+}
+END_TEST
+
 Suite *condition_suite(void)
 {
     Suite *suite = suite_create("condition");
@@ -190,6 +219,7 @@ Suite *condition_suite(void)
     tcase_add_test(tc, looks_that_come_late_forget_nothing_too_early);
     tcase_add_test(tc, a_sum_that_is_behind_counts_as_nothing);
     tcase_add_test(tc, a_clock_read_earlier_does_no_harm);
+    tcase_add_test(tc, the_last_refusal_has_its_time);
     suite_add_tcase(suite, tc);
     return suite;
 }

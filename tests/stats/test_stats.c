@@ -283,14 +283,18 @@ START_TEST(merge_knows_every_cell)
         CELL(cp_pool_stats_t, waiting_max, LARGER),
         CELL(cp_pool_stats_t, driver_gauges[CP_GAUGES_HELD], LARGER),
         CELL(cp_pool_stats_t, waiting_since, OLDEST),
-        CELL(cp_pool_stats_t, leaks, LEFT),
+        CELL(cp_pool_stats_t, holders, LEFT),
         CELL(cp_pool_stats_t, acquire_us.max, LARGER),
+        CELL(cp_pool_stats_t, refused_us.max, LARGER),
         CELL(cp_pool_stats_t, hold_us.max, LARGER),
         CELL(cp_pool_stats_t, create_us.max, LARGER),
         {0, 0, ADDED},
     };
-    static const exception_t query[] = {CELL(cp_query_stats_t, us.max, LARGER),
-                                        {0, 0, ADDED}};
+    static const exception_t query[] = {
+        CELL(cp_query_stats_t, us.max, LARGER),
+        CELL(cp_query_stats_t, failed_us.max, LARGER),
+        {0, 0, ADDED},
+    };
     static const exception_t upstream[] = {
         CELL(cp_upstream_stats_t, answered_at, LARGER),
         CELL(cp_upstream_stats_t, failed_at, LARGER),
@@ -301,6 +305,7 @@ START_TEST(merge_knows_every_cell)
         CELL(cp_upstream_stats_t, span_us[3].max, LARGER),
         CELL(cp_upstream_stats_t, span_us[4].max, LARGER),
         CELL(cp_upstream_stats_t, us.max, LARGER),
+        CELL(cp_upstream_stats_t, failed_us.max, LARGER),
         {0, 0, ADDED},
     };
     static const exception_t loop[] = {
@@ -311,6 +316,7 @@ START_TEST(merge_knows_every_cell)
     static const exception_t process[] = {
         CELL(cp_process_stats_t, rss_max_bytes, LARGER),
         CELL(cp_process_stats_t, request_us.max, LARGER),
+        CELL(cp_process_stats_t, request_failed_us.max, LARGER),
         {0, 0, ADDED},
     };
 
@@ -325,8 +331,8 @@ START_TEST(merge_knows_every_cell)
 }
 END_TEST
 
-/* Each byte of a struct belongs to one row, but for those of leaks, which stand
- * last. */
+/* Each byte of a struct belongs to one row, but for those of holders, which
+ * stand last. */
 static void check_covered(const cp_metrics_t *metrics, size_t end)
 {
     size_t offset = 0;
@@ -342,7 +348,7 @@ static void check_covered(const cp_metrics_t *metrics, size_t end)
 
 START_TEST(tables_have_a_row_for_each_member)
 {
-    check_covered(&cp_pool_metrics, offsetof(cp_pool_stats_t, leaks));
+    check_covered(&cp_pool_metrics, offsetof(cp_pool_stats_t, holders));
     check_covered(&cp_query_metrics, sizeof(cp_query_stats_t));
     check_covered(&cp_upstream_metrics, sizeof(cp_upstream_stats_t));
     check_covered(&cp_loop_metrics, sizeof(cp_loop_stats_t));

@@ -217,6 +217,7 @@ static cp_answer_t *make_answer(const char *entry, const parts_t *parts)
         cp_answer_unref(answer);
         return NULL;
     }
+    cp_answer_terminate(answer);
     return answer;
 }
 

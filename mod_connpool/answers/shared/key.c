@@ -73,6 +73,7 @@ static void add_value(cp_key_t *key, const cp_value_t *value)
         add_head(key, PART_REAL, bits);
         break;
     case CP_TEXT:
+    case CP_JSON:
         add_bytes(key, PART_TEXT, value->as.bytes.data, value->as.bytes.size);
         break;
     case CP_BLOB:

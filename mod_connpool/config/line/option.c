@@ -5,6 +5,7 @@
 #include "glue.h"
 #include "base/number.h"
 #include "base/option.h"
+#include "config/line/origin.h"
 
 #include <apr_file_io.h>
 #include <apr_hash.h>
@@ -42,12 +43,6 @@ const char *connpool_unset_variable(cmd_parms *cmd, const char *name,
         start += 2;
     }
     return NULL;
-}
-
-const char *connpool_where(cmd_parms *cmd)
-{
-    return apr_psprintf(cmd->pool, "%s:%d", cmd->directive->filename,
-                        cmd->directive->line_num);
 }
 
 int connpool_refuse(server_rec *s, const char *where, const char *error)
@@ -111,6 +106,7 @@ const char *connpool_read_options(cmd_parms *cmd, const char *name,
 {
     apr_hash_t *seen = apr_hash_make(cmd->temp_pool);
 
+    connpool_origin_keys(cmd, keys);
     for (; *words; words++) {
         const char *key, *value, *error;
         const connpool_keys_t *in;
@@ -148,7 +144,11 @@ const char *connpool_read_setting(cmd_parms *cmd, const cp_option_t *settings,
     }
     error = setting ? set_option(cmd, setting, target, value)
                     : "is not a setting";
-    return error ? connpool_complaint(cmd, NULL, NULL, error) : NULL;
+    if (error) {
+        return connpool_complaint(cmd, NULL, NULL, error);
+    }
+    connpool_origin_field(cmd, (const char *)target + setting->offset);
+    return NULL;
 }
 
 const char *connpool_read_words(cmd_parms *cmd, const char *line, int needed,
@@ -177,6 +177,7 @@ const char *connpool_read_words(cmd_parms *cmd, const char *line, int needed,
             return error;
         }
     }
+    connpool_origin_line(cmd, *pwords);
     error = cp_params_name(cmd->pool, (*pwords)[0]);
     return error ? connpool_complaint(cmd, NULL, NULL, error) : NULL;
 }

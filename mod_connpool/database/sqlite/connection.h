@@ -66,6 +66,7 @@ struct cp_statement_t {
     unsigned seen;             /* CP_SEEN_ bits */
     cp_value_t *bound;         /* values of its parameters, from 0 */
     int parameters;
+    sqlite3_int64 hidden_rowid; /* of who wrote before; 0: none */
 };
 
 /* What a statement does, the triggers that it fires included. */
@@ -73,6 +74,7 @@ enum {
     CP_SEEN_READ = 1,   /* a column of a stored table */
     CP_SEEN_SELECT = 2, /* a SELECT */
     CP_SEEN_CHANGE = 4, /* an UPDATE or a DELETE */
+    CP_SEEN_INSERT = 8, /* an INSERT, not by a trigger */
 };
 
 /* One thread at a time uses a connection, so nothing here needs a lock. */

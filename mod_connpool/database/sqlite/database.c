@@ -196,6 +196,7 @@ static apr_status_t driver_reset(void *ctx, void *connection)
     reset_statements(conn);
     abandon_writes(conn);
     cp_guard_set_deadline(&conn->guard, CP_CLOCK_NEVER);
+    cp_guard_set_gone(&conn->guard, NULL, NULL);
     if (conn->is_exposed) {
         /* What its borrower has registered, too. */
         cp_sqlite_confine(conn);

@@ -10,6 +10,7 @@
 #include "database/page.h"
 #include "database/sqlite/connection.h"
 #include "database/sqlite/guard/fork.h"
+#include "database/sqlite/inspect/inspect.h"
 #include "database/sqlite/sqlite.h"
 #include "database/sqlite/text/check.h"
 #include "database/sqlite/text/scan.h"
@@ -216,6 +217,7 @@ static void limit(cp_connection_t *conn, const cp_limit_t *l)
 {
     cp_guard_set_deadline(&conn->guard, l->deadline);
     conn->guard.meanwhile = (cp_meanwhile_t){l->meanwhile, l->baton};
+    cp_guard_set_gone(&conn->guard, l->is_gone, l->gone_baton);
 }
 
 static void *native(cp_connection_t *conn)
@@ -235,10 +237,13 @@ static int is_writing(cp_statement_t *st)
     return !cp_statement_is_readonly(st);
 }
 
+/* SQLite remembers the row of the last statement that inserted one. */
 static void result(cp_statement_t *st, cp_result_t *r)
 {
     r->changes = cp_sqlite_changes(st->conn);
-    r->last_rowid = cp_sqlite_last_rowid(st->conn);
+    r->last_rowid = st->seen & CP_SEEN_INSERT && r->changes > 0
+                        ? cp_sqlite_last_rowid(st->conn)
+                        : 0;
 }
 
 static apr_status_t version(cp_database_t *db, cp_clock_t deadline,
@@ -249,6 +254,125 @@ static apr_status_t version(cp_database_t *db, cp_clock_t deadline,
 
 /* No backquote makes a text of a name that is not there. */
 static const cp_page_dialect_t page_dialect = {'`', 1};
+
+/* --- before anybody is served --- */
+
+#define LOG_LARGE (64 * 1024 * 1024) /* emptied logs are cut to this */
+
+/* What the pools would do with it: its journal, and the log that it has. */
+static void tell_journal(cp_connection_t *conn, const cp_findings_t *to)
+{
+    const cp_sqlite_config_t *config = &conn->db->config;
+    apr_off_t log = cp_sqlite_wal_bytes(conn->db);
+    char mode[CP_SQLITE_MODE_SIZE] = "";
+    int is_wal;
+
+    cp_sqlite_journal_mode(conn, "PRAGMA journal_mode", mode);
+    is_wal = strcasecmp(mode, "wal") == 0;
+    cp_finding_add(to, CP_SEVERITY_INFO, "journal mode", "%s%s", mode,
+                   is_wal || config->is_readonly
+                       ? ""
+                       : ": the server puts it in WAL mode");
+    cp_finding_add(to, CP_SEVERITY_INFO, "log size",
+                   "%" APR_INT64_T_FMT " bytes", (apr_int64_t)log);
+    if (log > 0 && config->is_immutable) {
+        cp_finding_add(to, CP_SEVERITY_WARNING, "log size",
+                       "what the write-ahead log holds is not seen with "
+                       "immutable=on");
+    }
+    else if (log >= LOG_LARGE) {
+        cp_finding_add(to, CP_SEVERITY_WARNING, "log size",
+                       "the write-ahead log is large: somebody reads without "
+                       "an end, or nothing empties it");
+    }
+}
+
+static void tell_rights(cp_database_t *db, const cp_findings_t *to)
+{
+    const char *path = db->config.path;
+    int error = db->config.is_readonly || access(path, F_OK) != 0
+                    ? 0
+                    : cp_sqlite_why_unwritable(path);
+
+    cp_sqlite_tell_files(path, to);
+    if (error) {
+        cp_finding_add(to, CP_SEVERITY_ERROR, "rights",
+                       "the file and its directory must be writable for the "
+                       "server's user (uid %d): %s; or say readonly=on",
+                       (int)geteuid(), strerror(error));
+    }
+}
+
+static cp_connection_t *open_any(cp_database_t *db, cp_clock_t deadline,
+                                 const cp_findings_t *to)
+{
+    int is_writer = !db->config.is_readonly;
+    cp_connection_t *conn = NULL;
+    cp_error_t err;
+
+    if (cp_sqlite_open(db, is_writer, deadline, &conn, &err) != APR_SUCCESS) {
+        cp_finding_add(to, CP_SEVERITY_ERROR, "open", "%s: %s", err.cause,
+                       err.detail);
+        if (is_writer) {
+            cp_sqlite_open(db, 0, deadline, &conn, &err);
+        }
+    }
+    return conn;
+}
+
+static void inspect(cp_database_t *db, cp_clock_t deadline,
+                    const cp_findings_t *to, cp_connection_t **pconn)
+{
+    cp_sqlite_identity_t log = cp_sqlite_identify(db->log_path);
+    cp_connection_t *conn;
+
+    tell_rights(db, to);
+    conn = *pconn = open_any(db, deadline, to);
+    if (!conn) {
+        return;
+    }
+    if (!log.is_there) {
+        /* Empty, as it is for us, it is of no use: it goes when the last one
+         * closes. */
+        sqlite3_db_config(conn->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0,
+                          NULL);
+    }
+    cp_guard_set_deadline(&conn->guard, deadline);
+    tell_journal(conn, to);
+    cp_guard_set_deadline(&conn->guard, CP_CLOCK_NEVER);
+}
+
+/* Modules that are not at work before a child runs may bring it. */
+static int may_come(const cp_connection_t *conn)
+{
+    const char *message = sqlite3_errmsg(conn->handle);
+
+    return conn->db->config.is_trusted
+           && (strncmp(message, "no such function", 16) == 0
+               || strncmp(message, "no such module", 14) == 0
+               || strncmp(message, "no such collation", 17) == 0);
+}
+
+static void explain(cp_connection_t *conn, const char *sql,
+                    const cp_findings_t *to)
+{
+    cp_guard_scope_t outer;
+    cp_statement_t *st;
+    cp_error_t err;
+
+    if (cp_statement_prepare(conn, sql, &st, &err) != APR_SUCCESS) {
+        cp_finding_add(to,
+                       may_come(conn) ? CP_SEVERITY_WARNING : CP_SEVERITY_ERROR,
+                       "prepare", "%s: %s", err.cause, err.detail);
+        return;
+    }
+    cp_statement_finish(st);
+    outer = cp_guard_enter(&conn->guard);
+    conn->is_internal = 1;
+    cp_sqlite_tell_plan(conn->handle, sql, to);
+    conn->is_internal = 0;
+    cp_guard_leave(outer);
+}
 
 const cp_database_driver_t cp_sqlite_driver = {
     .abi = CP_DATABASE_ABI,
@@ -305,6 +429,7 @@ const cp_database_driver_t cp_sqlite_driver = {
     .step = cp_statement_step,
     .columns = cp_statement_columns,
     .column_name = cp_statement_column_name,
+    .column_type = cp_statement_column_type,
     .row = cp_statement_row,
     .writes = is_writing,
     .result = result,
@@ -313,4 +438,7 @@ const cp_database_driver_t cp_sqlite_driver = {
     .version = version,
     .is_current = cp_sqlite_is_current,
     .depends = cp_statement_volatile,
+
+    .inspect = inspect,
+    .explain = explain,
 };

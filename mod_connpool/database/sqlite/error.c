@@ -414,9 +414,38 @@ static const char *system_reason(const cp_sqlite_conn_t *conn, int rc)
 
 /* --- the error --- */
 
+/* Three words of the message that the cause has as well: it says nothing more.
+ */
+static int says_the_same(const char *cause, const char *message)
+{
+    char three[MESSAGE_SHOWN + 1];
+
+    for (const char *at = message; *at;) {
+        const char *end = at;
+        const char *next = strchr(at, ' ');
+
+        for (int words = 0; words < 3 && end; words++) {
+            end = strchr(end + (words > 0), ' ');
+            if (!end && words == 2) {
+                end = at + strlen(at);
+            }
+        }
+        if (end && (size_t)(end - at) < sizeof(three)) {
+            apr_cpystrn(three, at, (size_t)(end - at) + 1);
+            if (strcasestr(cause, three)) {
+                return 1;
+            }
+        }
+        at = next ? next + 1 : at + strlen(at);
+    }
+    return 0;
+}
+
 static apr_status_t fail(cp_sqlite_conn_t *conn, int rc, const char *doing,
                          int is_run, cp_error_t *err)
 {
+    /* Of that speaks whoever opens. */
+    int is_opening = strcmp(doing, "open") == 0;
     const cp_sqlite_config_t *config = &conn->db->config;
     const char *message = conn->handle ? sqlite3_errmsg(conn->handle)
                                        : sqlite3_errstr(rc);
@@ -427,6 +456,10 @@ static apr_status_t fail(cp_sqlite_conn_t *conn, int rc, const char *doing,
     if (outcome.cls == CP_ERR_DEADLINE && cp_sqlite_is_stopping(conn->db)) {
         outcome.cls = CP_ERR_CANCELLED;
         outcome.cause = "the server is stopping";
+    }
+    else if (outcome.cls == CP_ERR_DEADLINE && conn->guard.is_abandoned) {
+        outcome.cls = CP_ERR_CANCELLED;
+        outcome.cause = "nobody waits for the answer";
     }
     if (is_foreign_schema(rc, message)) {
         outcome.cause = "the schema asks for what this SQLite does not have";
@@ -445,10 +478,12 @@ static apr_status_t fail(cp_sqlite_conn_t *conn, int rc, const char *doing,
         explain_violation(err, rc, message);
     }
     hint_at(conn, rc, is_run, err, hint, sizeof(hint));
-    show(shown, sizeof(shown), message, MESSAGE_SHOWN);
+    show(shown, sizeof(shown),
+         says_the_same(err->cause, message) ? "" : message, MESSAGE_SHOWN);
     apr_snprintf(err->detail, sizeof(err->detail),
-                 "database '%s': cannot %s: %s%s%s (SQLite %d, %s)%s",
-                 config->name, doing, shown, reason ? ": " : "",
+                 "database '%s'%s%s%s%s%s%s (SQLite %d, %s)%s", config->name,
+                 is_opening ? "" : ": cannot ", is_opening ? "" : doing,
+                 *shown ? ": " : "", shown, reason ? ": " : "",
                  reason ? reason : "", rc, config->path, hint);
     return APR_EGENERAL;
 }
@@ -467,7 +502,7 @@ apr_status_t cp_sqlite_fail_run(cp_sqlite_conn_t *conn, int rc, cp_error_t *err)
 int cp_sqlite_is_late(cp_sqlite_conn_t *conn, int rc, cp_error_t *err)
 {
     if (conn->is_broken || !cp_guard_is_over(&conn->guard, cp_clock_now())
-        || cp_sqlite_is_stopping(conn->db)) {
+        || conn->guard.is_abandoned || cp_sqlite_is_stopping(conn->db)) {
         return 0;
     }
     if ((rc & 0xff) == SQLITE_BUSY || (rc & 0xff) == SQLITE_LOCKED) {

@@ -106,6 +106,7 @@ static int authorize(void *data, int action, const char *first,
         /* Also into the schema of temp: CREATE TABLE temp.name. */
         is_denied = equals_any(first, tables)
                     || equals_any(database, temporary);
+        conn->seen |= trigger ? 0 : CP_SEEN_INSERT;
         break;
     case SQLITE_READ:
     case SQLITE_UPDATE:

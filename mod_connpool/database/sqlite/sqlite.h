@@ -165,9 +165,12 @@ apr_status_t cp_statement_bind(cp_statement_t *st, const char *name,
  * comes behind the connection's deadline, though it may have come to an end. */
 apr_status_t cp_statement_step(cp_statement_t *st, cp_error_t *err);
 
-/** Valid after the first step (a changed schema may change them). */
+/** Valid once prepared; a changed schema may change them with the first step.
+ */
 int cp_statement_columns(cp_statement_t *st);
 const char *cp_statement_column_name(cp_statement_t *st, int i);
+/** As its table declares it; NULL: it is no column of a table. */
+const char *cp_statement_column_type(cp_statement_t *st, int i);
 
 /** Columns of the current row; text and blobs are valid until the next step. */
 void cp_statement_row(cp_statement_t *st, cp_value_t *values);

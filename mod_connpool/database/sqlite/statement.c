@@ -242,6 +242,7 @@ apr_status_t cp_statement_bind(cp_statement_t *st, const char *name,
         rc = sqlite3_bind_double(st->stmt, i, value->as.real);
         break;
     case CP_TEXT:
+    case CP_JSON:
         rc = sqlite3_bind_text64(st->stmt, i, some(value), value->as.bytes.size,
                                  SQLITE_STATIC, SQLITE_UTF8);
         break;
@@ -266,6 +267,35 @@ static int fits_schema(cp_statement_t *st)
     return rc == SQLITE_OK;
 }
 
+/* Within a transaction of several statements the row that another one has
+ * inserted is not this one's, unless it asks for it. */
+static void hide_rowid(cp_statement_t *st)
+{
+    sqlite3 *handle = st->conn->handle;
+
+    if (!st->conn->is_writer || sqlite3_stmt_busy(st->stmt)
+        || sqlite3_stmt_readonly(st->stmt)) {
+        return;
+    }
+    st->hidden_rowid = strcasestr(st->sql, "last_insert_rowid")
+                           ? 0
+                           : sqlite3_last_insert_rowid(handle);
+    if (st->hidden_rowid != 0) {
+        sqlite3_set_last_insert_rowid(handle, 0);
+    }
+}
+
+/* For those that follow, if it has inserted none itself. */
+static void show_rowid(cp_statement_t *st)
+{
+    sqlite3 *handle = st->conn->handle;
+
+    if (st->hidden_rowid != 0 && sqlite3_last_insert_rowid(handle) == 0) {
+        sqlite3_set_last_insert_rowid(handle, st->hidden_rowid);
+    }
+    st->hidden_rowid = 0;
+}
+
 apr_status_t cp_statement_step(cp_statement_t *st, cp_error_t *err)
 {
     cp_guard_scope_t outer = cp_guard_enter(&st->conn->guard);
@@ -273,6 +303,7 @@ apr_status_t cp_statement_step(cp_statement_t *st, cp_error_t *err)
     apr_status_t rv;
     int rc;
 
+    hide_rowid(st);
     st->conn->volatile_call = NULL;
     st->conn->has_refused = 0;
     rc = sqlite3_step(st->stmt);
@@ -318,6 +349,11 @@ const char *cp_statement_column_name(cp_statement_t *st, int i)
     const char *name = sqlite3_column_name(st->stmt, i);
 
     return name ? name : "";
+}
+
+const char *cp_statement_column_type(cp_statement_t *st, int i)
+{
+    return sqlite3_column_decltype(st->stmt, i);
 }
 
 static void take_bytes(cp_value_t *value, const void *data,
@@ -376,6 +412,7 @@ void cp_statement_finish(cp_statement_t *st)
     outer = cp_guard_enter(&st->conn->guard);
     sqlite3_reset(st->stmt);
     cp_guard_leave(outer);
+    show_rowid(st);
     sqlite3_clear_bindings(st->stmt);
     memset(st->bound, 0, (size_t)st->parameters * sizeof(*st->bound));
     st->is_out = 0;

@@ -27,6 +27,11 @@ void cp_bell_ring(cp_bell_t *bell);
  * @return APR_SUCCESS when it rang, APR_TIMEUP */
 apr_status_t cp_bell_wait(cp_bell_t *bell, cp_clock_t until);
 
+/** Sleep until then, or the bell rings, or something can be read from fd (-1:
+ * nothing ever can).
+ * @return APR_SUCCESS when it rang, APR_EAGAIN: from fd; APR_TIMEUP */
+apr_status_t cp_bell_wait_also(cp_bell_t *bell, int fd, cp_clock_t until);
+
 /** Count, for the thread that waits, the transfers that it drives itself.
  * @return how many there are now */
 int cp_bell_count_inline(cp_bell_t *bell, int delta);

@@ -37,6 +37,9 @@ static const curl_error_t curl_errors[] = {
     {CURLE_RECV_ERROR, CP_ERR_UPSTREAM, 1, CAUSE_CLOSED},
     {CURLE_SEND_ERROR, CP_ERR_UPSTREAM, 1, CAUSE_CLOSED},
     {CURLE_PARTIAL_FILE, CP_ERR_UPSTREAM, 0, CAUSE_CLOSED},
+    {CURLE_SEND_FAIL_REWIND, CP_ERR_UPSTREAM, 0, CAUSE_CLOSED},
+    {CURLE_UPLOAD_FAILED, CP_ERR_UPSTREAM, 0,
+     "the upstream takes no body of unknown length"},
     {CURLE_HTTP2, CP_ERR_UPSTREAM, 1, CAUSE_FORMED},
     {CURLE_HTTP2_STREAM, CP_ERR_UPSTREAM, 1, CAUSE_FORMED},
     {CURLE_WEIRD_SERVER_REPLY, CP_ERR_UPSTREAM, 0, CAUSE_FORMED},
@@ -79,6 +82,7 @@ static const struct {
                         "the upstream's compressed answer is damaged or cut"},
     [CP_FAULT_MEMORY] = {CP_ERR_MEMORY, CAUSE_MEMORY},
     [CP_FAULT_SIZE] = {CP_ERR_SIZE, "the upstream's answer is too large"},
+    [CP_FAULT_AGAIN] = {CP_ERR_UPSTREAM, CAUSE_CLOSED},
 };
 
 /* curl calls a refused address a failure to connect. */
@@ -107,8 +111,8 @@ apr_status_t cp_http_explain(const cp_job_t *job, const cp_upstream_t *upstream,
     if (is_address_refused(job)) {
         return cp_error_set(err, CP_ERR_REFUSED, APR_SUCCESS,
                             "the upstream's address is not allowed",
-                            "upstream '%s': address %s is not allowed "
-                            "(private= and plaintext= decide)",
+                            "upstream '%s': it is %s (private= and plaintext= "
+                            "decide)",
                             name, job->guard.address);
     }
     return cp_error_set(err, error->cls, APR_SUCCESS, error->cause,
@@ -121,5 +125,6 @@ apr_status_t cp_http_explain(const cp_job_t *job, const cp_upstream_t *upstream,
 int cp_http_is_retryable(const cp_job_t *job)
 {
     return find_error(job->code)->is_retryable && job->header_bytes == 0
+           && (job->sendings == 0 || cp_job_may_repeat(job))
            && !is_address_refused(job);
 }

@@ -16,7 +16,8 @@ apr_status_t cp_http_error(cp_error_t *err, const cp_upstream_t *upstream,
 apr_status_t cp_http_explain(const cp_job_t *job, const cp_upstream_t *upstream,
                              cp_error_t *err);
 
-/** The connection failed before anything was answered. */
+/** The connection failed before anything was answered, and what was sent may be
+ * sent again. */
 int cp_http_is_retryable(const cp_job_t *job);
 
 #endif

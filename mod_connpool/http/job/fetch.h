@@ -13,9 +13,11 @@ typedef struct cp_http_header_t {
     const char *value;
 } cp_http_header_t;
 
+struct cp_source_t;
+
 /** What to ask for. What it points to is borrowed until the fetch is over. */
 typedef struct cp_fetch_request_t {
-    const char *method;    /**< "GET" or "HEAD" */
+    const char *method; /**< "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE" */
     const char *path_info; /**< appended to the URL's path, already encoded as
                                 it came; NULL or "": none */
     const char *query;     /**< appended with ? or &; NULL or "": none */
@@ -23,6 +25,10 @@ typedef struct cp_fetch_request_t {
     int header_count;
     apr_interval_time_t total; /**< shorter total deadline, 0: the upstream's */
     int is_one_shot;           /**< a socket of its own, then closed */
+    const struct cp_source_t *source; /**< of the body; NULL: there is none */
+    int is_replaceable; /**< another upstream can be asked instead: no attempt
+                             more, and no longer wait than connect= for an
+                             answer of what may be asked twice */
 } cp_fetch_request_t;
 
 /** How the answer comes back: all in the thread that runs or advances the
@@ -49,9 +55,13 @@ typedef struct cp_fetch_sink_t {
 typedef struct cp_fetch_result_t {
     int status;        /**< of the upstream, 0 before its head */
     apr_int64_t bytes; /**< of the body, decompressed */
+    apr_int64_t sent;  /**< of the request's body */
     int answered;      /**< something came, if only what is not passed on */
     int reused;        /**< ran over a socket that was open already */
     int retries;
+    int may_repeat; /**< it failed, and another upstream may be asked the same
+                     */
+    int is_late;    /**< all its time is over, not only that of a phase */
     int ran_inline; /**< without the loop */
     int handshakes; /**< of TLS */
     /** Of the last attempt; -1 for a phase that did not happen. The queue is

@@ -103,6 +103,10 @@ void cp_http_configure(CURL *easy, const cp_upstream_t *upstream,
     curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
     curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, cp_http_open_socket);
     curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, guard);
+    if (upstream->config.socket) {
+        curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH,
+                         upstream->config.socket);
+    }
     configure_tls(easy, &upstream->config);
     configure_reuse(easy, &upstream->config);
 }

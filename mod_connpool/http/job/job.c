@@ -8,6 +8,7 @@
 #include "http/job/fetch.h"
 #include "http/job/gunzip.h"
 #include "http/job/handle.h"
+#include "http/upload/upload.h"
 #include "http/upstream/guard.h"
 #include "http/upstream/upstream.h"
 
@@ -60,6 +61,7 @@ void cp_job_unref(cp_job_t *job)
     cp_buffer_free(&job->body);
     free(job->location);
     cp_gunzip_free(job->gunzip);
+    cp_upload_free(job->upload);
     free(job);
 }
 
@@ -80,6 +82,9 @@ void cp_job_finish(cp_job_t *job, cp_job_end_t end, CURLcode code)
 {
     CURL *orphan;
 
+    if (cp_job_is_answered_early(job, code)) {
+        code = CURLE_OK;
+    }
     if (end == CP_END_CURL && code == CURLE_OK && !is_whole(job)) {
         code = CURLE_WEIRD_SERVER_REPLY;
     }
@@ -207,7 +212,7 @@ static cp_job_fault_t note_length(cp_job_t *job, const char *value)
 static cp_job_fault_t note_coding(cp_job_t *job, const char *value)
 {
     if ((strcasecmp(value, "gzip") != 0 && strcasecmp(value, "x-gzip") != 0)
-        || job->gunzip) {
+        || !job->accepts_gzip || job->gunzip) {
         return CP_FAULT_ENCODING;
     }
     job->gunzip = cp_gunzip_create();
@@ -564,6 +569,10 @@ static int on_connected(void *baton, char *remote, char *local, int remote_port,
     if (!cp_http_may_use(&job->guard, remote)) {
         return CURL_PREREQFUNC_ABORT;
     }
+    if (job->sendings++ > 0 && !cp_job_may_repeat(job)) {
+        fail(job, CP_FAULT_AGAIN);
+        return CURL_PREREQFUNC_ABORT;
+    }
     touch(job);
     __atomic_store_n(&job->phase, CP_PHASE_ANSWER, __ATOMIC_RELAXED);
     return CURL_PREREQFUNC_OK;
@@ -580,5 +589,5 @@ void cp_job_attach(cp_job_t *job)
     curl_easy_setopt(job->easy, CURLOPT_PREREQFUNCTION, on_connected);
     curl_easy_setopt(job->easy, CURLOPT_PREREQDATA, job);
     curl_easy_setopt(job->easy, CURLOPT_HTTPHEADER, job->headers);
-    curl_easy_setopt(job->easy, CURLOPT_NOBODY, (long)job->is_head);
+    cp_job_attach_method(job);
 }

@@ -19,6 +19,7 @@
 #include "http/job/fetch.h"
 #include "http/job/gunzip.h"
 #include "http/upstream/guard.h"
+#include "http/upload/upload.h"
 #include "http/upstream/upstream.h"
 
 /** Bytes of body that wait for the caller before the transfer is paused. */
@@ -43,7 +44,8 @@ typedef enum cp_job_fault_t {
     CP_FAULT_ENCODING, /**< a coding that was not asked for */
     CP_FAULT_CODED,    /**< the coding is damaged, or does not reach its end */
     CP_FAULT_MEMORY,
-    CP_FAULT_SIZE, /**< body over max_body */
+    CP_FAULT_SIZE,  /**< body over max_body */
+    CP_FAULT_AGAIN, /**< curl would send what must be sent once only */
     CP_FAULTS
 } cp_job_fault_t;
 
@@ -64,9 +66,13 @@ struct cp_job_t {
     CURL *easy;
     struct curl_slist *headers;
     apr_int64_t max_body;
+    const char *method; /* a literal */
     int is_head;
     int follows_redirects;
-    void *owner;                    /* the runner; NULL when run inline */
+    int accepts_gzip;
+    cp_upload_t *upload;     /* the request's body; NULL: none. The job's */
+    apr_int64_t upload_size; /* -1: not known */
+    void *owner;             /* the runner; NULL when run inline */
     void (*release)(void *owner);   /* drops the job's reference to it */
     cp_bell_t *bell;                /* rings for has_news; holds a reference */
     void (*on_news)(cp_job_t *job); /* see that the waiter looks; NULL inline */
@@ -79,6 +85,7 @@ struct cp_job_t {
 
     /* Runner's until `end` is published, then the waiter's. */
     cp_guard_t guard;
+    int sendings; /* how often the request was about to be sent */
     size_t header_bytes;
     int is_in_head; /* between a status line and the end of its head */
     int is_final;   /* the head that belongs to the body has ended */
@@ -121,6 +128,16 @@ void cp_job_unref(cp_job_t *job);
 
 /** Install the job's callbacks in its handle. */
 void cp_job_attach(cp_job_t *job);
+
+/** Set method and body in its handle (sending.c). */
+void cp_job_attach_method(cp_job_t *job);
+
+/** Would sending it once more do no harm? Asked by the runner, or when that has
+ * given the job back. */
+int cp_job_may_repeat(const cp_job_t *job);
+
+/** Did only the sending fail, of a body that the upstream has answered? */
+int cp_job_is_answered_early(const cp_job_t *job, CURLcode code);
 
 /** What of the head is to be passed on, once has_head is seen: an array to be
  * freed, pointing into the job. NULL without memory. */

@@ -158,8 +158,8 @@ apr_status_t cp_http_build_url(CURLU **purl, const cp_upstream_t *upstream,
     const char *query = request->query ? request->query : "";
     CURLUcode code = CURLUE_OK;
 
-    if (strcmp(request->method, "GET") && strcmp(request->method, "HEAD")) {
-        return bad_input(err, upstream, "the method must be GET or HEAD");
+    if (!cp_http_method(request->method)) {
+        return bad_input(err, upstream, "the method is not one that is sent");
     }
     *purl = curl_url_dup(upstream->url);
     if (!*purl) {
@@ -184,9 +184,12 @@ apr_status_t cp_http_build_url(CURLU **purl, const cp_upstream_t *upstream,
 /* Those that frame the message or that are ours to set. */
 static int is_ours(const char *name)
 {
-    static const char *const ours[] = {
-        "Host",    "Connection", "Content-Length",  "Transfer-Encoding",
-        "Upgrade", "TE",         "Accept-Encoding", "Expect"};
+    static const char *const ours[] = {"Host",           "Connection",
+                                       "Content-Length", "Transfer-Encoding",
+                                       "Upgrade",        "TE",
+                                       "Trailer",        "Accept-Encoding",
+                                       "Keep-Alive",     "Proxy-Connection",
+                                       "Expect"};
 
     for (size_t i = 0; i < sizeof(ours) / sizeof(*ours); i++) {
         if (strcasecmp(name, ours[i]) == 0) {
@@ -237,43 +240,69 @@ static int add_header(struct curl_slist **list, const cp_http_header_t *header)
     return is_added;
 }
 
+int cp_http_wants_part(const cp_fetch_request_t *request)
+{
+    for (int i = 0; i < request->header_count; i++) {
+        if (strcasecmp(request->headers[i].name, "Range") == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* The administrator has said what it is. */
+static int is_set(const cp_upstream_config_t *config, const char *name)
+{
+    for (int i = 0; config && i < config->set_header_count; i++) {
+        if (strcasecmp(config->set_headers[i].name, name) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* All but those that `but` sets. */
+static apr_status_t add_headers(struct curl_slist **plist,
+                                const cp_upstream_t *upstream,
+                                const cp_http_header_t *headers, int count,
+                                const cp_upstream_config_t *but,
+                                cp_error_t *err)
+{
+    for (int i = 0; i < count; i++) {
+        if (!is_sendable(&headers[i])) {
+            return bad_input(err, upstream, "a header cannot be sent");
+        }
+        if (!is_set(but, headers[i].name) && !add_header(plist, &headers[i])) {
+            return no_memory(err, upstream);
+        }
+    }
+    return APR_SUCCESS;
+}
+
 apr_status_t cp_http_build_headers(struct curl_slist **plist,
                                    const cp_upstream_t *upstream,
                                    const cp_fetch_request_t *request,
                                    cp_error_t *err)
 {
-    for (int i = 0; i < request->header_count; i++) {
-        if (!is_sendable(&request->headers[i])) {
-            return bad_input(err, upstream, "a header cannot be sent");
-        }
-        if (!add_header(plist, &request->headers[i])) {
-            return no_memory(err, upstream);
-        }
+    const cp_upstream_config_t *config = &upstream->config;
+    apr_status_t rv = add_headers(plist, upstream, config->set_headers,
+                                  config->set_header_count, NULL, err);
+
+    if (rv == APR_SUCCESS) {
+        rv = add_headers(plist, upstream, request->headers,
+                         request->header_count, config, err);
+    }
+    if (rv != APR_SUCCESS) {
+        return rv;
     }
     /* Not curl's option, or curl would decode: without asking for the end of
      * the coding, and as much as it likes in advance. */
-    return add_line(plist, "Accept-Encoding: gzip")
+    return add_line(plist, cp_http_wants_part(request)
+                               ? "Accept-Encoding: identity"
+                               : "Accept-Encoding: gzip")
                    && add_line(plist, "Expect:")
                ? APR_SUCCESS
                : no_memory(err, upstream);
-}
-
-static int is_same_origin(CURLU *a, CURLU *b)
-{
-    static const CURLUPart parts[] = {CURLUPART_SCHEME, CURLUPART_HOST,
-                                      CURLUPART_PORT};
-    int is_same = 1;
-
-    for (int i = 0; i < 3; i++) {
-        char *x = NULL, *y = NULL;
-
-        curl_url_get(a, parts[i], &x, CURLU_DEFAULT_PORT);
-        curl_url_get(b, parts[i], &y, CURLU_DEFAULT_PORT);
-        is_same = is_same && x && y && strcasecmp(x, y) == 0;
-        curl_free(x);
-        curl_free(y);
-    }
-    return is_same;
 }
 
 apr_status_t cp_http_redirect(CURLU *url, const cp_upstream_t *upstream,
@@ -281,7 +310,7 @@ apr_status_t cp_http_redirect(CURLU *url, const cp_upstream_t *upstream,
 {
     if (curl_url_set(url, CURLUPART_URL, location,
                      CURLU_DISALLOW_USER | CURLU_PATH_AS_IS)
-        || !is_same_origin(url, upstream->url)) {
+        || !cp_upstream_is_same_origin(url, upstream->url)) {
         return cp_error_set(err, CP_ERR_REFUSED, APR_SUCCESS,
                             "the upstream redirects to another place",
                             "upstream '%s': redirect to %.200s refused",

@@ -15,6 +15,12 @@ apr_status_t cp_http_build_url(CURLU **purl, const cp_upstream_t *upstream,
                                const cp_fetch_request_t *request,
                                cp_error_t *err);
 
+/** The method as a literal; NULL: it is none that is ever sent (sending.c). */
+const char *cp_http_method(const char *method);
+
+/** Is a range of the answer asked for? What is coded cannot be decoded then. */
+int cp_http_wants_part(const cp_fetch_request_t *request);
+
 /** Append to *plist, which the caller frees in any case. */
 apr_status_t cp_http_build_headers(struct curl_slist **plist,
                                    const cp_upstream_t *upstream,

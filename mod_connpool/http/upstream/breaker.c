@@ -102,6 +102,17 @@ apr_status_t cp_breaker_admit(cp_breaker_t *breaker, cp_admission_t *admission,
     return refuse(breaker, left, err);
 }
 
+int cp_breaker_is_open(cp_breaker_t *breaker)
+{
+    int is_open;
+
+    pthread_mutex_lock(&breaker->lock);
+    is_open = breaker->is_open
+              && (breaker->is_probing || cp_clock_left(breaker->until) > 0);
+    pthread_mutex_unlock(&breaker->lock);
+    return is_open;
+}
+
 /* --- reports --- */
 
 /* For another pause; is locked. */
@@ -161,10 +172,14 @@ static int note_answer(cp_breaker_t *breaker)
 
 static void log_opened(const cp_breaker_t *breaker, const cp_error_t *err)
 {
+    char name[160], more[sizeof(err->detail) + 2];
+
+    snprintf(name, sizeof(name), "upstream '%s'", breaker->name);
     cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
            "upstream '%s' did not answer %d times in a row and is left alone "
-           "for a while (breaker=%d); the last error: %s",
-           breaker->name, breaker->limit, breaker->limit, err->detail);
+           "for a while (breaker=%d); the last error: %s%s",
+           breaker->name, breaker->limit, breaker->limit, err->cause,
+           cp_error_more(err, name, more, sizeof(more)));
 }
 
 static void log_closed(const cp_breaker_t *breaker, apr_interval_time_t lasted,

@@ -51,6 +51,9 @@ apr_status_t cp_breaker_create(cp_breaker_t **pbreaker, const char *name,
 apr_status_t cp_breaker_admit(cp_breaker_t *breaker, cp_admission_t *admission,
                               cp_error_t *err);
 
+/** Would it refuse now? A probe's chance is not used up by asking. */
+int cp_breaker_is_open(cp_breaker_t *breaker);
+
 /** What came of it. err says why, when it failed. Failures of those who were
  * admitted before the breaker closed last say nothing new and do not count. */
 void cp_breaker_report(cp_breaker_t *breaker, const cp_admission_t *admission,

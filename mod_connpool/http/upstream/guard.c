@@ -30,6 +30,10 @@ static int may_connect(cp_guard_t *guard, const struct sockaddr *addr)
     const cp_upstream_t *upstream = guard->upstream;
     cp_address_scope_t scope = cp_address_scope(addr);
 
+    if (upstream->config.socket) {
+        return addr->sa_family == AF_UNIX
+               || refuse(guard, addr, "not its socket");
+    }
     if (scope == CP_ADDRESS_PUBLIC) {
         return !upstream->is_plaintext || upstream->config.allow_plaintext
                || refuse(guard, addr, "plaintext");
@@ -44,6 +48,9 @@ int cp_http_may_use(cp_guard_t *guard, const char *address)
     struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
     struct sockaddr unknown = {.sa_family = AF_UNSPEC};
 
+    if (guard->upstream->config.socket) {
+        return 1; /* curl keeps such connections apart, by their paths */
+    }
     if (inet_pton(AF_INET, address, &v4.sin_addr) == 1) {
         return may_connect(guard, (struct sockaddr *)&v4);
     }

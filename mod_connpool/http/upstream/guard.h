@@ -21,6 +21,9 @@ typedef struct cp_guard_t {
     char address[64]; /**< which, and why: for the log */
 } cp_guard_t;
 
+/** Scheme, host and port (inside.c). */
+int cp_upstream_is_same_origin(CURLU *a, CURLU *b);
+
 /** OPENSOCKETFUNCTION: baton is a cp_guard_t. */
 curl_socket_t cp_http_open_socket(void *baton, curlsocktype purpose,
                                   struct curl_sockaddr *address);

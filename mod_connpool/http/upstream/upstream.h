@@ -27,6 +27,11 @@ typedef struct cp_upstream_config_t {
     const char *ca;      /**< PEM file, NULL: the system's */
     const char *cert;    /**< client certificate and key, NULL: none */
     const char *key;
+    const char *socket; /**< path of a Unix socket to connect to instead of the
+                             URL's host; NULL: none */
+    const struct cp_http_header_t *set_headers; /**< sent with each request,
+                                                     whatever its own are */
+    int set_header_count;
     const char *const *answer_headers; /**< handed to the sink although they
                                             speak for our own host; ends with
                                             NULL, which may be all */
@@ -54,6 +59,24 @@ const char *cp_upstream_check_reach(apr_pool_t *p,
 const char *cp_upstream_warning(apr_pool_t *p,
                                 const cp_upstream_config_t *config,
                                 const char *origin);
+
+/** A Location in the answer to a request with this path behind the upstream's
+ * URL: what of it follows that URL, when it lies within; else NULL (inside.c).
+ */
+const char *cp_upstream_inside(apr_pool_t *p, const cp_upstream_t *upstream,
+                               const char *path_info, const char *location);
+
+/** Each address that its name has: `refusal` is NULL, or why a fetch would not
+ * connect to it. */
+typedef void (*cp_upstream_address_fn)(void *baton, const char *address,
+                                       const char *refusal);
+
+/** Look its name up, as a fetch would, for as long as that takes.
+ * @return NULL, or a sentence: it has none */
+const char *cp_upstream_resolve(apr_pool_t *p,
+                                const cp_upstream_config_t *config,
+                                const char *origin, cp_upstream_address_fn tell,
+                                void *baton);
 
 apr_status_t cp_upstream_create(cp_upstream_t **pupstream,
                                 const cp_upstream_config_t *config,

@@ -13,12 +13,15 @@
 #include "config/upstream.h"
 #include "database/database.h"
 #include "http/upstream/breaker.h"
+#include "report/lines/reach.h"
+#include "stats/histogram.h"
 #include "stats/metric.h"
 #include "stats/segment.h"
 #include "stats/stats.h"
 #include "stats/tables.h"
 
 #include <limits.h>
+#include <stdlib.h>
 
 #include <apr_hash.h>
 #include <apr_strings.h>
@@ -94,40 +97,57 @@ const char *connpool_status_word(const connpool_pool_line_t *line)
                                                     : cp_level_name(level);
 }
 
-static void add_leaks(apr_array_header_t *leaks, const cp_pool_stats_t *stats,
-                      pid_t child, apr_pool_t *p)
+static void add_holders(apr_array_header_t *holders,
+                        const cp_pool_stats_t *stats, pid_t child,
+                        apr_pool_t *p)
 {
     uint64_t now = (uint64_t)cp_clock_now();
-    cp_leak_t leak;
+    cp_holder_t holder;
 
     for (int part = 0; part < CP_POOL_PARTS; part++) {
-        for (int i = 0; i < CP_LEAKS_LISTED; i++) {
-            if (cp_leak_read(&stats->leaks[part][i], &leak)) {
-                connpool_leak_line_t *line = apr_array_push(leaks);
+        for (int i = 0; i < CP_HOLDERS_LISTED; i++) {
+            if (cp_holder_read(&stats->holders[part][i], &holder)) {
+                connpool_holder_line_t *line = apr_array_push(holders);
 
-                line->holder = apr_pstrdup(p, leak.holder);
-                line->held_us = now > leak.since ? now - leak.since : 0;
+                line->holder = apr_pstrdup(p, holder.holder);
+                line->request = apr_pstrdup(p, holder.request);
+                line->is_leak = holder.is_leak != 0;
+                line->held_us = now > holder.since ? now - holder.since : 0;
                 line->child = child;
             }
         }
     }
 }
 
-static apr_array_header_t *gather_leaks(const connpool_status_t *report,
-                                        int entry)
+static int by_age(const void *a, const void *b)
+{
+    const connpool_holder_line_t *first = a, *second = b;
+
+    return (first->held_us < second->held_us)
+           - (first->held_us > second->held_us);
+}
+
+static apr_array_header_t *gather_holders(const connpool_status_t *report,
+                                          int entry)
 {
     cp_segment_t *seg = connpool_child.segment;
-    apr_array_header_t *leaks = apr_array_make(report->p, 0,
-                                               sizeof(connpool_leak_line_t));
+    apr_array_header_t *holders = apr_array_make(
+        report->p, 0, sizeof(connpool_holder_line_t));
 
-    for (int i = 0; entry >= 0 && i < cp_segment_slots(seg); i++) {
+    for (int i = 0;
+         !report->is_glance && entry >= 0 && i < cp_segment_slots(seg); i++) {
         pid_t child = cp_segment_owner(seg, i);
 
         if (child != 0) {
-            add_leaks(leaks, cp_segment_pool(seg, i, entry), child, report->p);
+            add_holders(holders, cp_segment_pool(seg, i, entry), child,
+                        report->p);
         }
     }
-    return leaks;
+    if (holders->nelts > 1) {
+        qsort(holders->elts, (size_t)holders->nelts, (size_t)holders->elt_size,
+              by_age);
+    }
+    return holders;
 }
 
 static void sum_up(const connpool_status_t *report, cp_entry_kind_t kind,
@@ -149,13 +169,25 @@ static void sum_up(const connpool_status_t *report, cp_entry_kind_t kind,
     }
 }
 
+static void note_oldest_wait(connpool_pool_line_t *line)
+{
+    uint64_t now = (uint64_t)cp_clock_now();
+
+    for (int i = 0; i < CP_POOL_PARTS; i++) {
+        uint64_t since = line->sum->waiting_since[i];
+
+        if (since != 0 && now > since && now - since > line->oldest_wait_us) {
+            line->oldest_wait_us = now - since;
+        }
+    }
+}
+
 static connpool_pool_line_t *add_pool(connpool_status_t *report,
                                       const char *name, server_rec *server,
                                       int entry)
 {
     connpool_pool_line_t *line = apr_array_push(report->pools);
     cp_pool_stats_t *sum = apr_palloc(report->p, sizeof(*sum));
-    cp_clock_t now = cp_clock_now();
 
     sum_up(report, CP_ENTRY_POOL, entry, sum);
     line->sum = sum;
@@ -163,21 +195,9 @@ static connpool_pool_line_t *add_pool(connpool_status_t *report,
     line->name = name;
     line->server = server_label(report, server);
     line->owner = connpool_server(server);
-    line->leaks = gather_leaks(report, entry);
-    for (int i = 0; i < CP_POOL_PARTS; i++) {
-        uint64_t since = sum->waiting_since[i];
-
-        if (since != 0 && (uint64_t)now > since
-            && (uint64_t)now - since > line->oldest_wait_us) {
-            line->oldest_wait_us = (uint64_t)now - since;
-        }
-    }
+    line->holders = gather_holders(report, entry);
+    note_oldest_wait(line);
     return line;
-}
-
-int connpool_status_usable(const connpool_database_t *db)
-{
-    return db->pool.max - connpool_has_writer_apart(db);
 }
 
 static void add_database(connpool_status_t *report,
@@ -193,26 +213,81 @@ static void add_database(connpool_status_t *report,
     line->is_pooled = flags->engine && flags->db_pool;
 }
 
+/* The connections of an upstream's other URLs are its own. */
+static void add_to_pool(connpool_status_t *report, connpool_pool_line_t *line,
+                        int entry)
+{
+    cp_pool_stats_t *sum = (cp_pool_stats_t *)line->sum;
+    cp_pool_stats_t *more = apr_palloc(report->p, sizeof(*more));
+
+    sum_up(report, CP_ENTRY_POOL, entry, more);
+    if (report->is_glance) {
+        cp_metrics_merge_numbers(&cp_pool_metrics, sum, more);
+    }
+    else {
+        cp_metrics_merge(&cp_pool_metrics, sum, more);
+    }
+    apr_array_cat(line->holders, gather_holders(report, entry));
+    note_oldest_wait(line);
+}
+
+static cp_upstream_stats_t *add_upstream_line(connpool_status_t *report,
+                                              const connpool_upstream_t *up,
+                                              const char *name, int entry)
+{
+    connpool_upstream_line_t *line = apr_array_push(report->upstreams);
+    cp_upstream_stats_t *sum = apr_palloc(report->p, sizeof(*sum));
+
+    sum_up(report, CP_ENTRY_UPSTREAM, entry, sum);
+    line->sum = sum;
+    line->name = name;
+    line->server = server_label(report, up->server);
+    line->is_socket = up->http.socket != NULL;
+    line->entry = entry;
+    line->breaker = cp_breaker_state(sum, cp_clock_now());
+    return sum;
+}
+
+/* A line for each URL behind the upstream's own, which is left alone only when
+ * all of them are. */
+static void add_bases(connpool_status_t *report, const connpool_upstream_t *up,
+                      int own, cp_upstream_stats_t *sum)
+{
+    cp_breaker_state_t best = CP_BREAKER_OPEN;
+
+    for (int i = 0; i < up->base_count; i++) {
+        const cp_upstream_stats_t *part = add_upstream_line(
+            report, up, up->bases[i].name, up->bases[i].entry);
+        cp_breaker_state_t state = cp_breaker_state(part, cp_clock_now());
+
+        best = state < best ? state : best;
+        sum->breaker_opened += part->breaker_opened;
+        sum->breaker_probes += part->breaker_probes;
+    }
+    APR_ARRAY_IDX(report->upstreams, own, connpool_upstream_line_t)
+        .breaker = best;
+}
+
 static void add_upstream(connpool_status_t *report,
                          const connpool_upstream_t *up)
 {
     connpool_pool_line_t *pool = add_pool(report, up->name, up->server,
-                                          up->pool_entry);
+                                          up->bases[0].pool_entry);
     const connpool_server_t *flags = flags_for(report, up->server);
-    connpool_upstream_line_t *line = apr_array_push(report->upstreams);
-    cp_upstream_stats_t *sum = apr_palloc(report->p, sizeof(*sum));
+    cp_upstream_stats_t *sum;
 
+    pool->upstream = up;
     pool->kind = "http";
-    pool->max = up->pool.max;
+    pool->max = up->pool.max * up->base_count;
     pool->max_together = pool->owner->http_max;
     pool->is_pooled = flags->engine && flags->http_pool;
-
-    sum_up(report, CP_ENTRY_UPSTREAM, up->entry, sum);
-    line->sum = sum;
-    line->name = up->name;
-    line->server = pool->server;
-    line->entry = up->entry;
-    line->breaker = cp_breaker_state(sum, cp_clock_now());
+    for (int i = 1; i < up->base_count; i++) {
+        add_to_pool(report, pool, up->bases[i].pool_entry);
+    }
+    sum = add_upstream_line(report, up, up->name, up->entry);
+    if (up->base_count > 1) {
+        add_bases(report, up, report->upstreams->nelts - 1, sum);
+    }
 }
 
 static void add_query(connpool_status_t *report, const connpool_query_t *query)
@@ -225,6 +300,8 @@ static void add_query(connpool_status_t *report, const connpool_query_t *query)
     line->name = query->name;
     line->server = server_label(report, query->server);
     line->database = query->database_name;
+    line->query = query;
+    line->is_collected = connpool_query_is_collected(query);
     line->entry = query->entry;
 }
 
@@ -311,9 +388,16 @@ connpool_status_t *connpool_status_collect(apr_pool_t *p, server_rec *viewer,
     }
     report->processes = apr_array_make(p, 8, sizeof(connpool_child_line_t));
     gather_processes(report);
+    connpool_status_reach(report);
     cp_segment_sum_loop(connpool_child.segment, &report->loop);
     cp_segment_sum_batch(connpool_child.segment, &report->batch);
     return report;
+}
+
+uint64_t connpool_status_requests(const connpool_status_t *report)
+{
+    return cp_histogram_count(&report->process.request_us)
+           + cp_histogram_count(&report->process.request_failed_us);
 }
 
 int connpool_status_loop_is_on(void)

@@ -13,12 +13,14 @@
 #include "stats/state/state.h"
 #include "stats/stats.h"
 
-/* A connection that is held longer than leak=. */
-typedef struct connpool_leak_line_t {
-    const char *holder; /* what a client sent: escape it */
+/* Who holds a connection. */
+typedef struct connpool_holder_line_t {
+    const char *holder;  /* what a client sent: escape it; so of the next */
+    const char *request; /* "GET /path", or "" */
+    int is_leak;         /* for longer than leak= */
     uint64_t held_us;
     pid_t child;
-} connpool_leak_line_t;
+} connpool_holder_line_t;
 
 /* How one subject is, since when (time of day), and its last error. */
 typedef struct connpool_verdict_t {
@@ -31,16 +33,22 @@ typedef struct connpool_verdict_t {
 typedef struct connpool_pool_line_t {
     const char *name;
     const char *server; /* "host:port" of a virtual host, NULL: the main one */
-    const connpool_database_t *database; /* NULL: an upstream's */
+    const connpool_database_t *database;        /* NULL: an upstream's */
+    const struct connpool_upstream_t *upstream; /* NULL: a database's */
     const char *kind;
     int is_pooled; /* pooling is not switched off */
     connpool_verdict_t verdict;
     int max;                        /* per child */
     const connpool_server_t *owner; /* where it is defined */
-    int max_together;          /* per child, of all of its kind and owner */
-    int entry;                 /* in the segment */
-    uint64_t oldest_wait_us;   /* 0: nobody waits */
-    apr_array_header_t *leaks; /* connpool_leak_line_t, of all children */
+    int max_together;        /* per child, of all of its kind and owner */
+    uint64_t reachable;      /* can be busy at once, in all children */
+    uint64_t tight_busy;     /* of that part of it, or of the limit that it */
+    uint64_t tight_limit;    /* shares, of which least is left */
+    int entry;               /* in the segment */
+    uint64_t oldest_wait_us; /* 0: nobody waits */
+    /* connpool_holder_line_t, of all children, those who hold longest first;
+     * not all of them, but all that are leaks, as far as they are listed. */
+    apr_array_header_t *holders;
     const cp_pool_stats_t *sum;
 } connpool_pool_line_t;
 
@@ -48,7 +56,9 @@ typedef struct connpool_query_line_t {
     const char *name;
     const char *server;
     const char *database;
+    const struct connpool_query_t *query;
     int entry;
+    int is_collected; /* its answers may be kept or shared */
     connpool_verdict_t verdict;
     const cp_query_stats_t *sum;
 } connpool_query_line_t;
@@ -56,7 +66,8 @@ typedef struct connpool_query_line_t {
 typedef struct connpool_upstream_line_t {
     const char *name;
     const char *server;
-    cp_breaker_state_t breaker;
+    cp_breaker_state_t breaker; /* of several URLs the best one's */
+    int is_socket;              /* not over TCP */
     int entry;
     connpool_verdict_t verdict;
     const cp_upstream_stats_t *sum;
@@ -122,9 +133,8 @@ const char *connpool_status_word(const connpool_pool_line_t *line);
 uint64_t connpool_status_gauge(const connpool_pool_line_t *line,
                                const cp_gauge_t *gauge);
 
-/** How many of a database's connections in a child one kind of work can get:
- * all, less what is set aside for the writer. */
-int connpool_status_usable(const connpool_database_t *db);
+/** Requests that came to our handlers, whatever became of them. */
+uint64_t connpool_status_requests(const connpool_status_t *report);
 
 /** The loop belongs to the process, whichever server asks. */
 int connpool_status_loop_is_on(void);

@@ -12,7 +12,7 @@
 #include "report/lines/gather.h"
 #include "stats/cell.h"
 #include "stats/condition.h"
-#include "stats/histogram.h"
+#include "stats/recent/room.h"
 #include "stats/segment.h"
 #include "stats/state/standing.h"
 #include "stats/state/state.h"
@@ -38,6 +38,33 @@ static void judge(const judging_t *j, cp_subject_t subject, int entry,
     cp_state_judge(subject, facts, &verdict->state);
     verdict->since = cp_standing_look(standing, verdict->state.level, j->time);
     verdict->error = cp_standing_last_error(standing, &verdict->error_at);
+}
+
+/* What has failed since the second's look has just failed. */
+static void note_failures(const judging_t *j, cp_subject_t subject, int entry,
+                          const uint64_t *failures, connpool_verdict_t *verdict)
+{
+    cp_error_class_t error = cp_standing_unnoted(
+        cp_segment_standing(connpool_child.segment, subject, entry), failures);
+
+    if (error != CP_ERR_NONE) {
+        verdict->error = error;
+        verdict->error_at = j->time;
+    }
+}
+
+/* Who was refused has had an error: later than the others, or not. */
+static void note_refusals(const judging_t *j, const cp_condition_t *condition,
+                          uint64_t refused, connpool_verdict_t *verdict)
+{
+    uint64_t at = cp_condition_refused_at(condition, refused, j->now);
+    apr_time_t time = j->time - (j->now - (cp_clock_t)at);
+
+    if (at != 0 && cp_condition_is_recent(at, j->now)
+        && (verdict->error == CP_ERR_NONE || time > verdict->error_at)) {
+        verdict->error = CP_ERR_CAPACITY;
+        verdict->error_at = time;
+    }
 }
 
 /* --- pools --- */
@@ -117,14 +144,13 @@ static const connpool_upstream_line_t *upstream_of(
 
 static void judge_pool(const judging_t *j, connpool_pool_line_t *line)
 {
+    const cp_condition_t *condition = cp_segment_condition(
+        connpool_child.segment, line->entry);
     const connpool_upstream_line_t *up = upstream_of(j->report, line);
-    int children = j->report->children > 0 ? j->report->children : 1;
-    int usable = line->database ? connpool_status_usable(line->database)
-                                : line->max;
     apr_time_t at;
     cp_facts_t facts = {
-        .busy = line->sum->busy,
-        .limit = (uint64_t)usable * (uint64_t)children,
+        .busy = line->tight_busy,
+        .limit = line->tight_limit,
         .waiting = line->sum->waiting,
         .oldest_wait_us = line->oldest_wait_us,
     };
@@ -135,16 +161,42 @@ static void judge_pool(const judging_t *j, connpool_pool_line_t *line)
 
     facts.error = error == CP_ERR_NONE ? NULL : cp_error_class_name(error);
     add_failures(line, &facts);
-    add_refusals(line->sum,
-                 cp_segment_condition(connpool_child.segment, line->entry),
-                 j->now, &facts);
+    add_refusals(line->sum, condition, j->now, &facts);
     if (up) {
         add_silence(up, j->now, &facts);
     }
     judge(j, CP_SUBJECT_POOL, line->entry, &facts, &line->verdict);
+    note_failures(j, CP_SUBJECT_POOL, line->entry, line->sum->failures,
+                  &line->verdict);
+    note_refusals(j, condition, line->sum->timeouts + line->sum->rejected,
+                  &line->verdict);
 }
 
 /* --- queries, upstreams --- */
+
+static void add_broken(const connpool_query_line_t *line, cp_clock_t now,
+                       cp_facts_t *facts)
+{
+    const cp_condition_t *condition = cp_room_condition(connpool_child.segment,
+                                                        line->entry);
+
+    if (condition && line->sum->broken > 0) {
+        facts->tried = line->sum->count;
+        facts->refused = line->sum->broken;
+        cp_condition_lately(condition, now, &facts->tried, &facts->refused);
+    }
+}
+
+/* While children are replaced nobody may have tried yet. */
+int connpool_status_is_unprepared(const connpool_query_line_t *line)
+{
+    const cp_condition_t *before = cp_room_condition(connpool_child.segment,
+                                                     line->entry);
+
+    return line->sum->unprepared > 0
+           || (line->sum->is_known == 0 && before
+               && cp_stats_get(&before->is_unopened) != 0);
+}
 
 static void judge_query(const judging_t *j, connpool_query_line_t *line)
 {
@@ -153,14 +205,13 @@ static void judge_query(const judging_t *j, connpool_query_line_t *line)
         .children = (uint64_t)j->report->children,
     };
 
-    /* While children are replaced nobody may have tried yet. */
-    if (line->sum->is_known == 0) {
-        facts.lacking_children = cp_standing_level(cp_segment_standing(
-                                     connpool_child.segment, CP_SUBJECT_QUERY,
-                                     line->entry))
-                                 != CP_LEVEL_OK;
+    if (facts.lacking_children == 0) {
+        facts.lacking_children = connpool_status_is_unprepared(line) != 0;
     }
+    add_broken(line, j->now, &facts);
     judge(j, CP_SUBJECT_QUERY, line->entry, &facts, &line->verdict);
+    note_failures(j, CP_SUBJECT_QUERY, line->entry, line->sum->failures,
+                  &line->verdict);
 }
 
 static void judge_upstream(const judging_t *j, connpool_upstream_line_t *line)
@@ -194,7 +245,7 @@ static void judge_memory(const judging_t *j)
 {
     connpool_status_t *report = j->report;
     cp_facts_t facts = {
-        .tried = cp_histogram_count(&report->process.request_us),
+        .tried = connpool_status_requests(report),
         .refused = report->process.refused_memory,
         .bound_bytes = report->memory_bound,
     };
@@ -209,6 +260,10 @@ static void judge_memory(const judging_t *j)
         }
     }
     judge(j, CP_SUBJECT_MEMORY, 0, &facts, &report->memory_verdict);
+    note_refusals(
+        j,
+        cp_segment_server_condition(connpool_child.segment, CP_SUBJECT_MEMORY),
+        report->process.refused_memory, &report->memory_verdict);
 }
 
 uint64_t connpool_status_cache_failures(const connpool_status_t *report)

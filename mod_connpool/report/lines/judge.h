@@ -21,6 +21,9 @@ const char *connpool_status_time(apr_pool_t *p, apr_time_t at);
 /** Nothing of it is open, and nothing can be opened, as far as is known. */
 int connpool_status_is_unopened(const connpool_pool_line_t *line);
 
+/** The query cannot be prepared, as far as known. */
+int connpool_status_is_unprepared(const connpool_query_line_t *line);
+
 /** How much is asked of the cache in vain: what its condition looks at. */
 uint64_t connpool_status_cache_failures(const connpool_status_t *report);
 

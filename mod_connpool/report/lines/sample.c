@@ -8,7 +8,10 @@
 #include "report/lines/gather.h"
 #include "report/lines/judge.h"
 #include "report/lines/sample.h"
+#include "stats/cell.h"
 #include "stats/condition.h"
+#include "stats/recent/room.h"
+#include "stats/recent/trend.h"
 #include "stats/segment.h"
 #include "stats/state/standing.h"
 #include "stats/state/state.h"
@@ -17,15 +20,13 @@
 
 /* --- what is remembered --- */
 
-static cp_observation_t seen_of(const connpool_status_t *report,
-                                const connpool_pool_line_t *line, int usable)
+static cp_observation_t seen_of(const connpool_pool_line_t *line)
 {
     uint64_t refused = line->sum->timeouts + line->sum->rejected;
-    int children = report->children > 0 ? report->children : 1;
 
     return (cp_observation_t){
-        .busy = line->sum->busy,
-        .limit = (uint64_t)usable * (uint64_t)children,
+        .busy = line->tight_busy,
+        .limit = line->tight_limit,
         .fallbacks = line->sum->fallbacks,
         .tried = line->sum->acquired + line->sum->fallbacks + refused,
         .refused = refused,
@@ -33,47 +34,37 @@ static cp_observation_t seen_of(const connpool_status_t *report,
     };
 }
 
-/* Of all upstreams of a server: they share its limit. */
-static uint64_t busy_together(const connpool_status_t *report,
-                              const connpool_server_t *owner)
+static void observe_pool(const connpool_pool_line_t *line, cp_clock_t now)
 {
-    uint64_t busy = 0;
+    cp_observation_t seen = seen_of(line);
 
-    EACH_LINE(report->pools, connpool_pool_line_t, line)
-    {
-        busy += !line->database && line->owner == owner ? line->sum->busy : 0;
-    }
-    return busy;
-}
-
-/* Each upstream is as busy as the busier of its own limit and the shared one.
- */
-static void observe_pool(const connpool_status_t *report,
-                         const connpool_pool_line_t *line, cp_clock_t now)
-{
-    int usable = line->database ? connpool_status_usable(line->database)
-                                : line->max;
-    cp_observation_t seen = seen_of(report, line, usable);
-
-    if (!line->database) {
-        uint64_t busy = busy_together(report, line->owner);
-        uint64_t limit = seen.limit / (uint64_t)usable
-                         * (uint64_t)line->max_together;
-
-        if (busy * seen.limit > seen.busy * limit) {
-            seen.busy = busy;
-            seen.limit = limit;
-        }
-    }
     cp_condition_observe(
         cp_segment_condition(connpool_child.segment, line->entry), &seen, now);
+}
+
+static void observe_query(const connpool_query_line_t *line, cp_clock_t now)
+{
+    cp_condition_t *condition = cp_room_condition(connpool_child.segment,
+                                                  line->entry);
+    cp_observation_t seen = {
+        .tried = line->sum->count,
+        .refused = line->sum->broken,
+        .is_unopened = connpool_status_is_unprepared(line),
+    };
+
+    /* What nobody runs has no pages there. */
+    if (condition
+        && (seen.tried > 0 || seen.is_unopened
+            || cp_stats_get(&condition->is_unopened) != 0)) {
+        cp_condition_observe(condition, &seen, now);
+    }
 }
 
 static void observe_server(const connpool_status_t *report, cp_clock_t now)
 {
     cp_segment_t *seg = connpool_child.segment;
     cp_observation_t memory = {
-        .tried = cp_histogram_count(&report->process.request_us),
+        .tried = connpool_status_requests(report),
         .refused = report->process.refused_memory,
     };
     cp_observation_t cache = {
@@ -100,14 +91,71 @@ static void observe(const connpool_status_t *report)
 
     EACH_LINE(report->pools, connpool_pool_line_t, line)
     {
-        observe_pool(report, line, now);
+        observe_pool(line, now);
         note_failures(CP_SUBJECT_POOL, line->entry, line->sum->failures);
     }
     EACH_LINE(report->queries, connpool_query_line_t, line)
     {
+        observe_query(line, now);
         note_failures(CP_SUBJECT_QUERY, line->entry, line->sum->failures);
     }
     observe_server(report, now);
+}
+
+/* --- what charts are made of --- */
+
+static cp_sample_t total_of(const connpool_status_t *report, cp_clock_t now)
+{
+    cp_sample_t sample = {.at = (uint64_t)now};
+
+    EACH_LINE(report->pools, connpool_pool_line_t, line)
+    {
+        sample.busy += line->sum->busy;
+        sample.waiting += line->sum->waiting;
+    }
+    EACH_LINE(report->queries, connpool_query_line_t, line)
+    {
+        sample.requests += line->sum->count;
+        sample.errors += line->sum->errors;
+    }
+    EACH_LINE(report->upstreams, connpool_upstream_line_t, line)
+    {
+        sample.requests += line->sum->count;
+        sample.errors += line->sum->errors;
+    }
+    return sample;
+}
+
+static void note_pool(const connpool_pool_line_t *line, cp_clock_t now)
+{
+    cp_segment_t *seg = connpool_child.segment;
+    cp_trend_t *trend = cp_room_trend(seg, line->entry);
+
+    if (trend) {
+        cp_trend_note(trend, line->sum->busy, line->sum->waiting, now);
+    }
+    cp_room_mark(seg, CP_ENTRY_POOL, line->entry, now);
+}
+
+static void record(const connpool_status_t *report, cp_clock_t now)
+{
+    cp_segment_t *seg = connpool_child.segment;
+    cp_sample_t sample = total_of(report, now);
+
+    cp_segment_record(seg, &sample);
+    EACH_LINE(report->pools, connpool_pool_line_t, line)
+    {
+        note_pool(line, now);
+    }
+    EACH_LINE(report->queries, connpool_query_line_t, line)
+    {
+        cp_room_mark(seg, CP_ENTRY_QUERY, line->entry, now);
+    }
+    EACH_LINE(report->upstreams, connpool_upstream_line_t, line)
+    {
+        cp_room_mark(seg, CP_ENTRY_UPSTREAM, line->entry, now);
+    }
+    cp_room_mark(seg, CP_ROOM_SERVER, 0, now);
 }
 
 /* --- what the log is told --- */
@@ -169,17 +217,14 @@ void connpool_status_sample(void)
 {
     cp_clock_t now = cp_clock_now();
     connpool_status_t *report;
-    cp_sample_t sample;
     apr_pool_t *p;
 
     if (!cp_segment_sample_due(connpool_child.segment, (uint64_t)now)) {
         return;
     }
-    cp_segment_total(connpool_child.segment, &sample);
-    sample.at = (uint64_t)now;
-    cp_segment_record(connpool_child.segment, &sample);
     apr_pool_create_unmanaged(&p);
     report = connpool_status_collect(p, connpool_child.main_server, 1);
+    record(report, now);
     observe(report);
     connpool_status_judge(report);
     tell(report);

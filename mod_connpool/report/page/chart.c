@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The last ten minutes as charts: inline SVG whose colours come from the style
- * sheet, so that the page needs neither script nor inline style. A chart is as
- * wide as its place; its own units are intervals across and HEIGHT down. */
+ * sheet, so that the page needs no inline style. A chart is as wide as its
+ * place; its own units are intervals across and HEIGHT down. What its axes say
+ * stands beside it, lest letters be stretched. */
 #include "report/page/chart.h"
 
 #include "base/bytes/buffer.h"
 #include "base/clock.h"
 #include "child/child.h"
+#include "report/lines/gather.h"
 #include "report/page/html.h"
+#include "stats/recent/room.h"
+#include "stats/recent/trend.h"
 #include "stats/segment.h"
 
 #include <apr_strings.h>
@@ -30,17 +34,20 @@ typedef enum quantity_t {
 static const struct {
     const char *id;
     const char *title;
+    const char *unit;
     int is_rate;
 } quantities[QUANTITIES] = {
-    [BUSY] = {"busy", "Busy connections", 0},
-    [WAITING] = {"waiting", "Waiting requests", 0},
-    [REQUESTS] = {"requests", "Queries and fetches per second", 1},
-    [ERRORS] = {"errors", "Errors per second", 1},
+    [BUSY] = {"busy", "Busy connections", "connections", 0},
+    [WAITING] = {"waiting", "Waiting requests", "requests", 0},
+    [REQUESTS] = {"requests", "Queries and fetches per second", "per second",
+                  1},
+    [ERRORS] = {"errors", "Errors per second", "errors per second", 1},
 };
 
 typedef struct series_t {
     double highest[INTERVALS]; /* within each interval; below 0: unknown */
     double max;                /* of all */
+    double top;                /* of the axis */
     double now;                /* below 0: unknown */
 } series_t;
 
@@ -96,7 +103,7 @@ static void fill(series_t *series, const cp_sample_t *samples, int count,
 /* Whole numbers keep the page short: it is sent every few seconds. */
 static int height_of(const series_t *series, double value)
 {
-    double share = series->max > 0 ? value / series->max : 0;
+    double share = value / series->top;
 
     return HEIGHT - MARGIN - (int)(share * (HEIGHT - 2 * MARGIN) + 0.5);
 }
@@ -126,11 +133,49 @@ static void put_path(cp_buffer_t *buf, const series_t *series, int is_area)
     connpool_html_put(buf, "\"></path>");
 }
 
-static const char *value_text(apr_pool_t *p, double value, int is_rate)
+/* With its digits in threes; a small rate with a decimal. */
+static const char *value_text(apr_pool_t *p, double value)
 {
-    return value < 0 ? "\342\200\223"
-                     : apr_psprintf(p, "%.*f",
-                                    is_rate && value > 0 && value < 10, value);
+    if (value < 0) {
+        return "\342\200\223";
+    }
+    return value < 10 && value > (double)(uint64_t)value
+               ? apr_psprintf(p, "%.1f", value)
+               : connpool_number_text(p, (uint64_t)(value + 0.5));
+}
+
+/* The least round number, with a round half, that is not below. */
+static double top_of(double max)
+{
+    static const double steps[] = {1, 2, 4, 6, 8, 10};
+    double unit = 1;
+    int i = 0;
+
+    while (unit * 10 < max) {
+        unit *= 10;
+    }
+    while (unit * steps[i] < max) {
+        i++;
+    }
+    return unit * steps[i];
+}
+
+/* What the axes say is said to those who do not see them by the description. */
+static void put_axes(cp_buffer_t *buf, apr_pool_t *p, quantity_t which,
+                     const series_t *series)
+{
+    double half = series->top / 2;
+    int has_half = quantities[which].is_rate || series->top > 1;
+
+    connpool_html_putf(buf,
+                       "<div class=\"y\" aria-hidden=\"true\"><span>%s</span>"
+                       "<span>%s</span><span>0</span></div>\n"
+                       "<div class=\"unit\" aria-hidden=\"true\">%s</div>\n"
+                       "<div class=\"x\" aria-hidden=\"true\"><span>10 min ago"
+                       "</span><span>5 min</span><span>now</span></div>\n",
+                       value_text(p, series->top),
+                       has_half ? value_text(p, half) : "",
+                       quantities[which].unit);
 }
 
 static void put_chart(cp_buffer_t *buf, apr_pool_t *p, quantity_t which,
@@ -138,26 +183,119 @@ static void put_chart(cp_buffer_t *buf, apr_pool_t *p, quantity_t which,
 {
     const char *id = quantities[which].id;
     const char *title = quantities[which].title;
-    int is_rate = quantities[which].is_rate;
-    const char *now = value_text(p, series->now, is_rate);
-    const char *max = value_text(p, series->max, is_rate);
+    const char *now = value_text(p, series->now);
+    const char *max = value_text(p, series->max);
 
     connpool_html_putf(buf,
                        "<figure class=\"card %s\"><figcaption>%s<span><b>%s</b>"
-                       "<small>most %s</small></span></figcaption>\n",
+                       "<small>most %s</small></span></figcaption>\n"
+                       "<div class=\"plot\">\n",
                        id, title, now, max);
+    put_axes(buf, p, which, series);
+    connpool_html_putf(
+        buf,
+        "<svg viewBox=\"0 0 %d %d\" preserveAspectRatio=\"none\""
+        " role=\"img\" aria-labelledby=\"chart-%s-title chart-%s-desc\">"
+        "<title id=\"chart-%s-title\">%s</title>",
+        INTERVALS - 1, HEIGHT, id, id, id, title);
+    connpool_html_putf(
+        buf,
+        "<desc id=\"chart-%s-desc\">now %s, at most %s in the last ten"
+        " minutes</desc>",
+        id, series->now < 0 ? "unknown" : now, max);
     connpool_html_putf(buf,
-                       "<svg viewBox=\"0 0 %d %d\" preserveAspectRatio=\"none\""
-                       " role=\"img\" aria-labelledby=\"%s-title %s-desc\">"
-                       "<title id=\"%s-title\">%s</title>",
-                       INTERVALS - 1, HEIGHT, id, id, id, title);
-    connpool_html_putf(buf,
-                       "<desc id=\"%s-desc\">now %s, at most %s in the last ten"
-                       " minutes</desc>",
-                       id, series->now < 0 ? "unknown" : now, max);
+                       "<path class=\"grid\" d=\"M0 %dH%dM0 %dH%dM0 %dH%d"
+                       "\"></path>",
+                       MARGIN, INTERVALS - 1, HEIGHT / 2, INTERVALS - 1,
+                       HEIGHT - MARGIN, INTERVALS - 1);
     put_path(buf, series, 1);
     put_path(buf, series, 0);
-    connpool_html_put(buf, "</svg></figure>\n");
+    connpool_html_put(buf, "</svg></div></figure>\n");
+}
+
+/* --- of one pool --- */
+
+#define SPARK_HEIGHT 20
+
+typedef struct spark_t {
+    int64_t busy[CP_TREND_POINTS], waiting[CP_TREND_POINTS]; /* -1: unknown */
+    int64_t busy_max, waiting_max;
+} spark_t;
+
+static void read_spark(spark_t *spark, const connpool_pool_line_t *line)
+{
+    cp_clock_t now = cp_clock_now();
+    const cp_trend_t *trend = cp_room_trend(connpool_child.segment,
+                                            line->entry);
+
+    memset(spark, 0, sizeof(*spark));
+    for (int i = 0; i < CP_TREND_POINTS; i++) {
+        cp_trend_point_t point;
+        int is_known = trend
+                       && cp_trend_read(trend, CP_TREND_POINTS - 1 - i, now,
+                                        &point);
+
+        spark->busy[i] = is_known ? (int64_t)point.busy : -1;
+        spark->waiting[i] = is_known ? (int64_t)point.waiting : -1;
+        if (spark->busy[i] > spark->busy_max) {
+            spark->busy_max = spark->busy[i];
+        }
+        if (spark->waiting[i] > spark->waiting_max) {
+            spark->waiting_max = spark->waiting[i];
+        }
+    }
+}
+
+/* A point without neighbours is a short line, lest it be invisible. */
+static void put_spark(cp_buffer_t *buf, const char *class,
+                      const int64_t *values, int64_t top)
+{
+    int was_known = 0;
+
+    connpool_html_putf(buf, "<path class=\"%s\" d=\"", class);
+    for (int i = 0; i < CP_TREND_POINTS; i++) {
+        int y = SPARK_HEIGHT - 1
+                - (int)((values[i] > 0 ? values[i] : 0) * (SPARK_HEIGHT - 2)
+                        / top);
+
+        if (values[i] >= 0) {
+            connpool_html_putf(buf, was_known ? "L%d %d" : "M%d %dh1", i, y);
+        }
+        was_known = values[i] >= 0;
+    }
+    connpool_html_put(buf, "\"></path>");
+}
+
+void connpool_status_write_sparkline(cp_buffer_t *buf, apr_pool_t *p,
+                                     const connpool_pool_line_t *line)
+{
+    spark_t spark;
+    int64_t top;
+    const char *busy, *waiting;
+
+    read_spark(&spark, line);
+    top = spark.busy_max > spark.waiting_max ? spark.busy_max
+                                             : spark.waiting_max;
+    top = top > 0 ? top : 1;
+    busy = connpool_number_text(p, (uint64_t)spark.busy_max);
+    waiting = connpool_number_text(p, (uint64_t)spark.waiting_max);
+    connpool_html_put(buf, "<td data-label=\"Last 10 min\"><span>");
+    connpool_html_putf(
+        buf,
+        "<svg class=\"spark\" viewBox=\"0 0 %d %d\" "
+        "preserveAspectRatio=\"none\" role=\"img\" "
+        "aria-label=\"at most %s busy and %s waiting in the last "
+        "ten minutes\">",
+        CP_TREND_POINTS, SPARK_HEIGHT, busy, waiting);
+    if (spark.waiting_max > 0) {
+        put_spark(buf, "spark-waiting", spark.waiting, top);
+    }
+    put_spark(buf, "spark-busy", spark.busy, top);
+    connpool_html_putf(buf, "</svg><small>busy %s", busy);
+    if (spark.waiting_max > 0) {
+        connpool_html_putf(buf, ", <b class=\"down\">waiting %s</b>", waiting);
+    }
+    connpool_html_put(buf, "</small></span></td>");
 }
 
 void connpool_status_write_charts(cp_buffer_t *buf, apr_pool_t *p)
@@ -174,10 +312,13 @@ void connpool_status_write_charts(cp_buffer_t *buf, apr_pool_t *p)
         }
     }
     fill(series, samples, count, (uint64_t)cp_clock_now());
-    connpool_html_put(buf, "<h2>Last ten minutes<small>of the whole server"
-                           "</small></h2>\n<div class=\"charts\">\n");
+    connpool_html_begin_section(buf, "charts", "Last ten minutes",
+                                "of the whole server");
+    connpool_html_put(buf, "<div class=\"charts\">\n");
     for (int i = 0; i < QUANTITIES; i++) {
+        series[i].top = top_of(series[i].max);
         put_chart(buf, p, (quantity_t)i, &series[i]);
     }
     connpool_html_put(buf, "</div>\n");
+    connpool_html_end_section(buf);
 }

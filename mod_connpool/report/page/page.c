@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The report as a page. It has no script, and its style sheet is a resource of
- * its own, so that it lives under the strictest content security policy. */
+ * The report as a page. Its style sheet and its script, without which it works,
+ * too, are resources of their own, so that it lives under a strict content
+ * security policy. */
 #include "report/page/page.h"
 
 #include "glue.h"
@@ -12,10 +13,13 @@
 #include "http/upstream/breaker.h"
 #include "report/lines/gather.h"
 #include "report/lines/judge.h"
+#include "report/lines/lately.h"
 #include "report/page/chart.h"
+#include "report/page/detail.h"
 #include "report/page/html.h"
 #include "report/page/process.h"
 #include "report/page/verdict.h"
+#include "stats/segment.h"
 #include "stats/state/state.h"
 #include "stats/stats.h"
 
@@ -49,8 +53,7 @@ static void html_busy(cp_buffer_t *buf, const connpool_status_t *report,
                       const connpool_pool_line_t *line)
 {
     uint64_t busy = line->sum->busy;
-    uint64_t limit = (uint64_t)line->max
-                     * (uint64_t)(report->children ? report->children : 1);
+    uint64_t limit = line->reachable;
 
     connpool_html_put(buf, "<td data-label=\"Busy\"><span>");
     connpool_html_put(
@@ -87,21 +90,35 @@ static const char *kind_and_server(const connpool_status_t *report,
 
 static void html_pools(cp_buffer_t *buf, const connpool_status_t *report)
 {
-    static const char *const columns[] = {"Pool",      "State",
-                                          "Busy",      "Peaks in a child",
-                                          "Waiting",   "Acquired",
-                                          "Fallbacks", "Timed out",
-                                          "Rejected",  "Wait p50 / p99 / max",
+    static const char *const columns[] = {"Pool",
+                                          "State",
+                                          "Busy",
+                                          "Last 10 min",
+                                          "Peaks in a child",
+                                          "Waiting",
+                                          "Acquired",
+                                          "Fallbacks",
+                                          "Timed out",
+                                          "Rejected",
+                                          "Wait p50 / p99 / max",
                                           NULL};
     apr_pool_t *p = report->p;
 
-    connpool_html_begin_table(buf, "Pools", columns);
+    connpool_html_begin_table(
+        buf,
+        &(connpool_table_t){
+            "pools", "Pools",
+            "All children together since the start; peaks are of one child.",
+            columns});
     EACH_LINE(report->pools, connpool_pool_line_t, line)
     {
+        connpool_whose_t whose = {CP_ENTRY_POOL, line->entry, line->sum};
+
         connpool_html_begin_row(buf, p, line->name,
                                 kind_and_server(report, line));
         connpool_status_write_state(buf, connpool_status_word(line));
         html_busy(buf, report, line);
+        connpool_status_write_sparkline(buf, p, line);
         connpool_html_detailed(
             buf, p, "Peaks in a child",
             apr_pstrcat(p, "busy ",
@@ -115,9 +132,10 @@ static void html_pools(cp_buffer_t *buf, const connpool_status_t *report)
         connpool_html_number(buf, "Fallbacks", line->sum->fallbacks);
         connpool_html_number(buf, "Timed out", line->sum->timeouts);
         connpool_html_number(buf, "Rejected", line->sum->rejected);
-        connpool_html_spread(buf, p, "Wait p50 / p99 / max",
+        connpool_html_lately(buf, p, "Wait p50 / p99 / max", &whose,
                              &line->sum->acquire_us);
         connpool_html_end_row(buf);
+        connpool_status_write_pool_details(buf, report, line, 11);
     }
     connpool_html_end_table(buf);
 }
@@ -131,20 +149,25 @@ static void html_leaks(cp_buffer_t *buf, const connpool_status_t *report)
 
     EACH_LINE(report->pools, connpool_pool_line_t, pool)
     {
-        for (int k = 0; k < pool->leaks->nelts; k++) {
-            const connpool_leak_line_t *leak = &APR_ARRAY_IDX(
-                pool->leaks, k, connpool_leak_line_t);
-
+        EACH_LINE(pool->holders, connpool_holder_line_t, line)
+        {
+            if (!line->is_leak) {
+                continue;
+            }
             if (!is_open) {
-                connpool_html_begin_table(buf, "Suspected leaks", columns);
+                connpool_html_begin_table(
+                    buf, &(connpool_table_t){"leaks", "Suspected leaks",
+                                             "Connections that are held for "
+                                             "longer than leak= allows.",
+                                             columns});
                 is_open = 1;
             }
-            connpool_html_begin_row(buf, report->p, leak->holder, NULL);
+            connpool_html_begin_row(buf, report->p, line->holder, NULL);
             connpool_html_cell(buf, "Pool",
                                connpool_html_escape(report->p, pool->name));
             connpool_html_cell(buf, "Child",
-                               apr_itoa(report->p, (int)leak->child));
-            connpool_html_duration(buf, report->p, "Held for", leak->held_us);
+                               apr_itoa(report->p, (int)line->child));
+            connpool_html_duration(buf, report->p, "Held for", line->held_us);
             connpool_html_end_row(buf);
         }
     }
@@ -184,9 +207,15 @@ static void html_connections(cp_buffer_t *buf, const connpool_status_t *report)
                                           NULL};
     apr_pool_t *p = report->p;
 
-    connpool_html_begin_table(buf, "Connections", columns);
+    connpool_html_begin_table(
+        buf, &(connpool_table_t){"connections", "Connections",
+                                 "How they were opened, held and closed, in "
+                                 "all children since the start.",
+                                 columns});
     EACH_LINE(report->pools, connpool_pool_line_t, line)
     {
+        connpool_whose_t whose = {CP_ENTRY_POOL, line->entry, line->sum};
+
         connpool_html_begin_row(buf, p, line->name, line->server);
         connpool_html_number(buf, "Open", line->sum->open);
         connpool_html_number(buf, "Idle", line->sum->idle);
@@ -196,9 +225,9 @@ static void html_connections(cp_buffer_t *buf, const connpool_status_t *report)
             buf, p, "Failed to open",
             connpool_number_text(p, line->sum->create_failures),
             failures_text(p, line->sum->failures));
-        connpool_html_spread(buf, p, "Opened in p50 / p99 / max",
+        connpool_html_lately(buf, p, "Opened in p50 / p99 / max", &whose,
                              &line->sum->create_us);
-        connpool_html_spread(buf, p, "Held p50 / p99 / max",
+        connpool_html_lately(buf, p, "Held p50 / p99 / max", &whose,
                              &line->sum->hold_us);
         connpool_html_number(buf, "Leaks suspected",
                              line->sum->leaks_suspected);
@@ -228,7 +257,10 @@ static void html_memory(cp_buffer_t *buf, const connpool_status_t *report)
     for (int i = 0; i < gauges->nelts; i++) {
         columns[2 + i] = APR_ARRAY_IDX(gauges, i, cp_gauge_t).title;
     }
-    connpool_html_begin_table(buf, "Memory of idle connections", columns);
+    connpool_html_begin_table(
+        buf, &(connpool_table_t){"memory", "Memory of idle connections",
+                                 "As measured once a second, in all children.",
+                                 columns});
     EACH_LINE(report->pools, connpool_pool_line_t, line)
     {
         connpool_html_begin_row(buf, p, line->name, line->server);
@@ -254,9 +286,15 @@ static void html_queries(cp_buffer_t *buf, const connpool_status_t *report)
         NULL};
     apr_pool_t *p = report->p;
 
-    connpool_html_begin_table(buf, "Queries", columns);
+    connpool_html_begin_table(
+        buf, &(connpool_table_t){"queries", "Queries",
+                                 "All children together since the start. Slow "
+                                 "is what takes longer than ConnPoolSlowLog.",
+                                 columns});
     EACH_LINE(report->queries, connpool_query_line_t, line)
     {
+        connpool_whose_t whose = {CP_ENTRY_QUERY, line->entry, line->sum};
+
         connpool_html_begin_row(buf, p, line->name, line->server);
         connpool_status_write_state(buf,
                                     cp_level_name(line->verdict.state.level));
@@ -268,8 +306,10 @@ static void html_queries(cp_buffer_t *buf, const connpool_status_t *report)
                                failures_text(p, line->sum->failures));
         connpool_html_number(buf, "Rows", line->sum->rows);
         connpool_html_number(buf, "Slow", line->sum->slow);
-        connpool_html_spread(buf, p, "Time p50 / p99 / max", &line->sum->us);
+        connpool_html_lately(buf, p, "Time p50 / p99 / max", &whose,
+                             &line->sum->us);
         connpool_html_end_row(buf);
+        connpool_status_write_query_details(buf, report, line, 8);
     }
     connpool_html_end_table(buf);
 }
@@ -293,7 +333,11 @@ static void html_caches(cp_buffer_t *buf, const connpool_status_t *report)
             continue;
         }
         if (lines++ == 0) {
-            connpool_html_begin_table(buf, "Cached queries", columns);
+            connpool_html_begin_table(
+                buf, &(connpool_table_t){"cached", "Cached queries",
+                                         "Requests for answers that may be "
+                                         "kept or shared, since the start.",
+                                         columns});
         }
         connpool_html_begin_row(buf, report->p, line->name, line->server);
         connpool_html_number(buf, "Lookups", line->sum->lookups);
@@ -349,10 +393,19 @@ static void html_upstreams(cp_buffer_t *buf, const connpool_status_t *report)
                                           NULL};
     apr_pool_t *p = report->p;
 
-    connpool_html_begin_table(buf, "Upstreams", columns);
+    connpool_html_begin_table(
+        buf, &(connpool_table_t){
+                 "upstreams", "Upstreams",
+                 "Fetches of all children together since the start.", columns});
     EACH_LINE(report->upstreams, connpool_upstream_line_t, line)
     {
-        connpool_html_begin_row(buf, p, line->name, line->server);
+        connpool_whose_t whose = {CP_ENTRY_UPSTREAM, line->entry, line->sum};
+
+        connpool_html_begin_row(
+            buf, p,
+            line->is_socket ? apr_pstrcat(p, line->name, " (Unix socket)", NULL)
+                            : line->name,
+            line->server);
         connpool_status_write_state(buf,
                                     cp_level_name(line->verdict.state.level));
         html_breaker(buf, p, line);
@@ -365,7 +418,8 @@ static void html_upstreams(cp_buffer_t *buf, const connpool_status_t *report)
         connpool_html_number(buf, "Coalesced", line->sum->coalesced);
         connpool_html_number(buf, "TLS handshakes", line->sum->handshakes);
         connpool_html_bytes(buf, p, "Received", line->sum->bytes);
-        connpool_html_spread(buf, p, "Time p50 / p99 / max", &line->sum->us);
+        connpool_html_lately(buf, p, "Time p50 / p99 / max", &whose,
+                             &line->sum->us);
         connpool_html_end_row(buf);
     }
     connpool_html_end_table(buf);
@@ -377,7 +431,9 @@ static void html_phases(cp_buffer_t *buf, const connpool_status_t *report)
         "Upstream", "Queue", "Look-up", "Connect", "TLS", "First byte", NULL};
 
     connpool_html_begin_table(
-        buf, "Phases of fetches<small>p50 / p99 / max</small>", columns);
+        buf, &(connpool_table_t){
+                 "phases", "Phases of fetches",
+                 "p50 / p99 / max of each phase since the start.", columns});
     EACH_LINE(report->upstreams, connpool_upstream_line_t, line)
     {
         connpool_html_begin_row(buf, report->p, line->name, line->server);
@@ -398,16 +454,23 @@ static void html_feature(cp_buffer_t *buf, const char *name, int is_on)
                        name, is_on ? "on" : "off", is_on ? "on" : "off");
 }
 
+/* With its script the page takes over what has changed; without it is loaded
+ * again. */
 static void html_head(cp_buffer_t *buf, const connpool_status_t *report,
                       int refresh)
 {
-    connpool_html_put(buf, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n"
-                           "<meta charset=\"utf-8\">\n"
-                           "<meta name=\"viewport\" content=\"width=device-"
-                           "width, initial-scale=1\">\n");
+    connpool_html_putf(buf,
+                       "<!DOCTYPE html>\n"
+                       "<html lang=\"en\" data-refresh=\"%d\">\n<head>\n"
+                       "<meta charset=\"utf-8\">\n"
+                       "<meta name=\"viewport\" content=\"width=device-"
+                       "width, initial-scale=1\">\n",
+                       refresh);
     if (refresh > 0) {
-        connpool_html_putf(
-            buf, "<meta http-equiv=\"refresh\" content=\"%d\">\n", refresh);
+        connpool_html_putf(buf,
+                           "<noscript><meta http-equiv=\"refresh\" "
+                           "content=\"%d\"></noscript>\n",
+                           refresh);
     }
     connpool_html_put(buf, "<title>");
     connpool_html_put(
@@ -415,7 +478,34 @@ static void html_head(cp_buffer_t *buf, const connpool_status_t *report,
     connpool_html_put(buf,
                       "</title>\n"
                       "<link rel=\"stylesheet\" href=\"?asset=style.css\">\n"
+                      "<script src=\"?asset=page.js\" defer></script>\n"
                       "</head>\n<body>\n<main>\n");
+}
+
+static void html_link(cp_buffer_t *buf, const char *id, const char *title)
+{
+    connpool_html_putf(buf, "<a href=\"#%s\">%s</a>\n", id, title);
+}
+
+/* To what is there always, or if anything is defined. */
+static void html_links(cp_buffer_t *buf, const connpool_status_t *report)
+{
+    connpool_html_put(buf, "<nav aria-label=\"On this page\">\n");
+    html_link(buf, "charts", "Last ten minutes");
+    if (report->pools->nelts > 0) {
+        html_link(buf, "pools", "Pools");
+        html_link(buf, "connections", "Connections");
+        html_link(buf, "memory", "Memory");
+    }
+    if (report->queries->nelts > 0) {
+        html_link(buf, "queries", "Queries");
+    }
+    if (report->upstreams->nelts > 0) {
+        html_link(buf, "upstreams", "Upstreams");
+    }
+    html_link(buf, "children", "Children");
+    html_link(buf, "requests", "Requests");
+    connpool_html_put(buf, "</nav>\n");
 }
 
 /* Whose report it is, what it is made of, and how to get it otherwise. */
@@ -424,10 +514,12 @@ static void html_about(cp_buffer_t *buf, const connpool_status_t *report,
 {
     const connpool_server_t *viewer = report->viewer;
 
+    connpool_html_begin_section(buf, "about", "This report", NULL);
     connpool_html_putf(
         buf,
-        "<p>mod_connpool " CONNPOOL_VERSION " \302\267 %d %s \302\267 %s</p>\n",
-        report->children, report->children == 1 ? "child" : "children",
+        "<p>mod_connpool " CONNPOOL_VERSION " \302\267 %s %s \302\267 %s</p>\n",
+        connpool_number_text(report->p, (uint64_t)report->children),
+        report->children == 1 ? "child" : "children",
         connpool_status_time(report->p, apr_time_now()));
     if (refresh > 0) {
         connpool_html_putf(buf,
@@ -448,6 +540,8 @@ static void html_about(cp_buffer_t *buf, const connpool_status_t *report,
     html_feature(buf, "database pool", viewer->db_pool);
     html_feature(buf, "event loop", connpool_status_loop_is_on());
     connpool_html_put(buf, "</ul>\n");
+    html_links(buf, report);
+    connpool_html_end_section(buf);
 }
 
 void connpool_status_write_page(cp_buffer_t *buf,
@@ -455,6 +549,7 @@ void connpool_status_write_page(cp_buffer_t *buf,
 {
     html_head(buf, report, refresh);
     connpool_status_write_verdict(buf, report);
+    connpool_html_put(buf, "<p id=\"stale\" role=\"status\" hidden></p>\n");
     html_about(buf, report, refresh);
     connpool_status_write_charts(buf, report->p);
     if (report->pools->nelts > 0) {

@@ -7,8 +7,10 @@
 #include "base/clock.h"
 #include "cache/provider.h"
 #include "report/lines/gather.h"
+#include "report/lines/lately.h"
 #include "report/page/html.h"
 #include "stats/histogram.h"
+#include "stats/segment.h"
 #include "stats/stats.h"
 
 #include <apr_strings.h>
@@ -22,11 +24,15 @@ static void html_loop(cp_buffer_t *buf, const connpool_status_t *report)
     uint64_t now = (uint64_t)cp_clock_now();
     apr_pool_t *p = report->p;
 
-    connpool_html_begin_table(buf, "Event loop", columns);
+    connpool_html_begin_table(
+        buf, &(connpool_table_t){"loop", "Event loop",
+                                 "What drives the fetches, one in each child.",
+                                 columns});
     connpool_html_begin_row(
         buf, p,
-        apr_psprintf(p, "running in %" APR_UINT64_T_FMT " of %d children",
-                     loop->running, report->children),
+        apr_psprintf(p, "running in %s of %s children",
+                     connpool_number_text(p, loop->running),
+                     connpool_number_text(p, (uint64_t)report->children)),
         NULL);
     connpool_html_number(buf, "In flight", loop->in_flight);
     connpool_html_duration(buf, p, "Lag", loop->lag_us);
@@ -53,7 +59,10 @@ static void html_batch(cp_buffer_t *buf, const connpool_status_t *report)
         "Fetches at once", "Fetches one by one", NULL};
     const cp_batch_stats_t *batch = &report->batch;
 
-    connpool_html_begin_table(buf, "Batches", columns);
+    connpool_html_begin_table(
+        buf,
+        &(connpool_table_t){"batches", "Batches",
+                            "All children together since the start.", columns});
     connpool_html_begin_row(buf, report->p, "all batches", NULL);
     connpool_html_number(buf, "Requests", batch->requests);
     connpool_html_number(buf, "Items", batch->items);
@@ -85,7 +94,11 @@ static void html_children(cp_buffer_t *buf, const connpool_status_t *report)
                                           NULL};
     apr_pool_t *p = report->p;
 
-    connpool_html_begin_table(buf, "Children", columns);
+    connpool_html_begin_table(
+        buf,
+        &(connpool_table_t){
+            "children", "Children",
+            "Processes that serve now, as measured once a second.", columns});
     EACH_LINE(report->processes, connpool_child_line_t, line)
     {
         connpool_html_begin_row(buf, p, apr_itoa(p, (int)line->pid), NULL);
@@ -112,12 +125,17 @@ static void html_requests(cp_buffer_t *buf, const connpool_status_t *report)
                                           "Refused for memory",
                                           "Caches released for memory",
                                           NULL};
+    connpool_whose_t whose = {CP_ROOM_SERVER, 0, &report->process};
 
-    connpool_html_begin_table(buf, "Requests", columns);
+    connpool_html_begin_table(
+        buf,
+        &(connpool_table_t){
+            "requests", "Requests",
+            "In the handlers of this module, from end to end, since the start.",
+            columns});
     connpool_html_begin_row(buf, report->p, "all handlers", NULL);
-    connpool_html_number(buf, "Answered",
-                         cp_histogram_count(&report->process.request_us));
-    connpool_html_spread(buf, report->p, "Time p50 / p99 / max",
+    connpool_html_number(buf, "Answered", connpool_status_requests(report));
+    connpool_html_lately(buf, report->p, "Time p50 / p99 / max", &whose,
                          &report->process.request_us);
     connpool_html_number(buf, "Refused for memory",
                          report->process.refused_memory);
@@ -136,7 +154,11 @@ void connpool_status_write_cache(cp_buffer_t *buf,
     const cp_cache_stats_t *cache = &report->process.cache;
     const char *provider = connpool_provider_name();
 
-    connpool_html_begin_table(buf, "Cache", columns);
+    connpool_html_begin_table(
+        buf, &(connpool_table_t){
+                 "cache", "Cache",
+                 "Where answers are kept, over all children since the start.",
+                 columns});
     connpool_html_begin_row(buf, report->p, provider ? provider : "local",
                             NULL);
     connpool_html_number(buf, "Kept in children", cache->entries);

@@ -19,26 +19,13 @@ void connpool_status_write_state(cp_buffer_t *buf, const char *word)
         word);
 }
 
-/* "42 s", "12 min", "3 h": nobody needs it finer. */
-static const char *age_text(apr_pool_t *p, apr_time_t at)
-{
-    apr_time_t now = apr_time_now();
-    apr_time_t seconds = now > at ? apr_time_sec(now - at) : 0;
-
-    if (seconds < 120) {
-        return apr_psprintf(p, "%" APR_TIME_T_FMT " s", seconds);
-    }
-    return seconds < 7200
-               ? apr_psprintf(p, "%" APR_TIME_T_FMT " min", seconds / 60)
-               : apr_psprintf(p, "%" APR_TIME_T_FMT " h", seconds / 3600);
-}
-
 static const char *time_text(apr_pool_t *p, apr_time_t at)
 {
     const char *text = connpool_status_time(p, at);
 
     return apr_pstrcat(p, "<time datetime=\"", text, "\">", text,
-                       "</time><small>", age_text(p, at), " ago</small>", NULL);
+                       "</time><small>", connpool_age_text(p, at),
+                       " ago</small>", NULL);
 }
 
 static const char *error_text(apr_pool_t *p, const connpool_verdict_t *verdict)
@@ -94,8 +81,10 @@ static void write_causes(cp_buffer_t *buf, const connpool_status_t *report)
 {
     static const char *const columns[] = {"What",  "State",      "Cause",
                                           "Since", "Last error", NULL};
+    static const connpool_table_t table = {
+        "wrong", "What is wrong", "The worst first. Times are UTC.", columns};
 
-    connpool_html_begin_table(buf, "What is wrong", columns);
+    connpool_html_begin_table(buf, &table);
     EACH_LINE(report->causes, connpool_state_line_t, line)
     {
         if (!line->verdict->state.is_inherited) {
@@ -108,7 +97,8 @@ static void write_causes(cp_buffer_t *buf, const connpool_status_t *report)
 void connpool_status_write_verdict(cp_buffer_t *buf,
                                    const connpool_status_t *report)
 {
-    connpool_html_putf(buf, "<h1 class=\"verdict is-%s\">",
+    /* Who does not see it hears it when it changes. */
+    connpool_html_putf(buf, "<h1 class=\"verdict is-%s\" aria-live=\"polite\">",
                        cp_level_name(report->level));
     connpool_html_put(
         buf, connpool_html_escape(report->p, connpool_status_verdict(report)));

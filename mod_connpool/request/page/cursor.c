@@ -73,7 +73,8 @@ static void put_value(cp_buffer_t *buf, const cp_value_t *value)
 {
     uint64_t bits;
 
-    put_number(buf, value->storage, 1);
+    /* JSON is a number with more digits than others hold: text for its type. */
+    put_number(buf, value->storage == CP_JSON ? CP_TEXT : value->storage, 1);
     switch (value->storage) {
     case CP_NULL:
         break;
@@ -86,6 +87,7 @@ static void put_value(cp_buffer_t *buf, const cp_value_t *value)
         break;
     case CP_TEXT:
     case CP_BLOB:
+    case CP_JSON:
         put_number(buf, value->as.bytes.size, 4);
         cp_buffer_append(buf, value->as.bytes.data, value->as.bytes.size);
         break;

@@ -94,6 +94,7 @@ static const char *show(apr_pool_t *p, const cp_value_t *value, cp_type_t type,
         text = base64;
         break;
     case CP_TEXT:
+    case CP_JSON:
         *psize = value->as.bytes.size;
         return value->as.bytes.data;
     case CP_NULL:

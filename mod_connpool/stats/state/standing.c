@@ -102,6 +102,23 @@ void cp_standing_note_failures(cp_standing_t *standing,
     }
 }
 
+cp_error_class_t cp_standing_unnoted(const cp_standing_t *standing,
+                                     const uint64_t *failures)
+{
+    for (int i = CP_ERR_NONE + 1; i < CP_ERR_CLASSES; i++) {
+        if (failures[i] > get(&standing->failures[i])) {
+            return (cp_error_class_t)i;
+        }
+    }
+    return CP_ERR_NONE;
+}
+
+void cp_standing_note_error(cp_standing_t *standing, cp_error_class_t error,
+                            apr_time_t now)
+{
+    set(&standing->error, pack((int)error, now));
+}
+
 cp_error_class_t cp_standing_last_error(const cp_standing_t *standing,
                                         apr_time_t *pat)
 {

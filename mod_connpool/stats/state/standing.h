@@ -51,6 +51,15 @@ cp_news_t cp_standing_news(cp_standing_t *standing, cp_level_t level,
 void cp_standing_note_failures(cp_standing_t *standing,
                                const uint64_t *failures, apr_time_t now);
 
+/** An error that is among no counts. By anybody. */
+void cp_standing_note_error(cp_standing_t *standing, cp_error_class_t error,
+                            apr_time_t now);
+
+/** A class that has more failures now than the last look has noted, or
+ * CP_ERR_NONE. By anybody. */
+cp_error_class_t cp_standing_unnoted(const cp_standing_t *standing,
+                                     const uint64_t *failures);
+
 /** The class of the last error, CP_ERR_NONE: there was none, and when it was.
  */
 cp_error_class_t cp_standing_last_error(const cp_standing_t *standing,

@@ -2,6 +2,8 @@
  * The rules, worst first: the first that holds is the state. */
 #include "stats/state/state.h"
 
+#include "base/number.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -99,22 +101,36 @@ static int is_above_bound(const cp_facts_t *f)
 static void say_refused(const cp_facts_t *f, char *text)
 {
     uint64_t tried = f->tried > f->refused ? f->tried : f->refused;
+    char some[CP_GROUPED_SIZE], all[CP_GROUPED_SIZE];
 
-    SAY(text, "%llu of %llu requests of the last 30 seconds were refused",
-        (unsigned long long)f->refused, (unsigned long long)tried);
+    SAY(text, "%s of %s requests of the last 30 seconds were refused",
+        cp_grouped(some, f->refused), cp_grouped(all, tried));
+}
+
+static void say_broken(const cp_facts_t *f, char *text)
+{
+    uint64_t tried = f->tried > f->refused ? f->tried : f->refused;
+    char some[CP_GROUPED_SIZE], all[CP_GROUPED_SIZE];
+
+    SAY(text,
+        "%s of %s runs of the last 30 seconds failed because of the database",
+        cp_grouped(some, f->refused), cp_grouped(all, tried));
 }
 
 static void say_failed(const cp_facts_t *f, char *text)
 {
-    SAY(text, "%llu calls of the last 30 seconds failed or were not tried",
-        (unsigned long long)f->refused);
+    char some[CP_GROUPED_SIZE];
+
+    SAY(text, "%s calls of the last 30 seconds failed or were not tried",
+        cp_grouped(some, f->refused));
 }
 
 static void say_exhausted(const cp_facts_t *f, char *text)
 {
-    SAY(text,
-        "all %llu connections are busy; %llu waiting, the first for %.1f s",
-        (unsigned long long)f->limit, (unsigned long long)f->waiting,
+    char limit[CP_GROUPED_SIZE], waiting[CP_GROUPED_SIZE];
+
+    SAY(text, "all %s connections are busy; %s waiting, the first for %.1f s",
+        cp_grouped(limit, f->limit), cp_grouped(waiting, f->waiting),
         (double)f->oldest_wait_us / 1e6);
 }
 
@@ -168,8 +184,10 @@ static const struct rule_t {
      "the breaker is open", NULL, 0},
     {POOL | UPSTREAM, is_silent, DEGRADED, "no answer",
      "the last fetch got no answer", NULL, 0},
+    {QUERY, is_mostly_refused, DOWN, "storage", NULL, say_broken, 0},
     {QUERY, is_lacking, DEGRADED, "unprepared", "it cannot be prepared", NULL,
      0},
+    {QUERY, is_refused, DEGRADED, "storage", NULL, say_broken, 0},
     {LOOP, is_lacking, DEGRADED, "lost", NULL, say_loops, 0},
     {MEMORY, is_above_bound, DEGRADED, "bound", NULL, say_memory, 0},
     {CACHE, is_refused, DEGRADED, "no answer", NULL, say_failed, 0},

@@ -34,7 +34,8 @@ const char *cp_subject_name(cp_subject_t subject);
 /** What is known of one subject, over all children; what does not concern it
  * is 0. */
 typedef struct cp_facts_t {
-    /* Of the last 30 seconds; of a cache: calls that failed. */
+    /* Of the last 30 seconds; of a query: runs that failed because of the
+     * database; of a cache: calls that failed. */
     uint64_t tried;
     uint64_t refused;
 

@@ -138,7 +138,7 @@ START_TEST(failures_in_a_row_open_it)
     ck_assert_int_eq(stats.breaker_refused, 2);
     ck_assert_int_eq(warnings, 1);
     ck_assert_ptr_nonnull(strstr(last_line, "'u' did not answer 3 times"));
-    ck_assert_ptr_nonnull(strstr(last_line, "error: port 81"));
+    ck_assert_ptr_nonnull(strstr(last_line, ": port 81"));
 }
 END_TEST
 

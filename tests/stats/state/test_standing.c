@@ -164,6 +164,25 @@ START_TEST(the_last_error_has_its_class_and_time)
 }
 END_TEST
 
+START_TEST(what_no_look_has_noted_is_known)
+{
+    uint64_t failures[CP_ERR_CLASSES] = {0};
+    apr_time_t at;
+
+    ck_assert_int_eq(cp_standing_unnoted(&standing, failures), CP_ERR_NONE);
+    failures[CP_ERR_STORAGE] = 1;
+    ck_assert_int_eq(cp_standing_unnoted(&standing, failures), CP_ERR_STORAGE);
+    cp_standing_note_failures(&standing, failures, AT(1));
+    ck_assert_int_eq(cp_standing_unnoted(&standing, failures), CP_ERR_NONE);
+    /* Of what is not counted. */
+    cp_standing_note_error(&standing, CP_ERR_DEADLINE, AT(5));
+    ck_assert_int_eq(cp_standing_last_error(&standing, &at), CP_ERR_DEADLINE);
+    ck_assert_int_eq(at, AT(5));
+    cp_standing_note_failures(&standing, failures, AT(6));
+    ck_assert_int_eq(cp_standing_last_error(&standing, &at), CP_ERR_DEADLINE);
+}
+END_TEST
+
 Suite *standing_suite(void)
 {
     Suite *suite = suite_create("standing");
@@ -177,6 +196,7 @@ Suite *standing_suite(void)
     tcase_add_test(tc, who_comes_and_goes_gets_a_line_in_ten_seconds);
     tcase_add_test(tc, what_becomes_worse_is_told_and_lasts_from_the_beginning);
     tcase_add_test(tc, the_last_error_has_its_class_and_time);
+    tcase_add_test(tc, what_no_look_has_noted_is_known);
     suite_add_tcase(suite, tc);
     return suite;
 }

@@ -153,6 +153,19 @@ START_TEST(what_runs_not_everywhere_is_degraded)
 }
 END_TEST
 
+START_TEST(runs_that_fail_degrade_and_more_than_half_are_down)
+{
+    JUDGE(QUERY, .tried = 4, .refused = 2);
+    expect(CP_LEVEL_DEGRADED, "storage",
+           "2 of 4 runs of the last 30 seconds failed because of the database");
+    JUDGE(QUERY, .tried = 4, .refused = 3);
+    expect(CP_LEVEL_DOWN, "storage",
+           "3 of 4 runs of the last 30 seconds failed because of the database");
+    JUDGE(QUERY, .tried = 4, .refused = 1, .lacking_children = 1);
+    expect(CP_LEVEL_DEGRADED, "unprepared", "it cannot be prepared");
+}
+END_TEST
+
 START_TEST(memory_above_its_bound_is_degraded)
 {
     JUDGE(MEMORY, .used_bytes = 3 << 20, .bound_bytes = 2 << 20);
@@ -178,6 +191,8 @@ START_TEST(sentences_fit)
     JUDGE(POOL, .busy = most, .limit = most, .waiting = most,
           .oldest_wait_us = most);
     ck_assert_uint_lt(strlen(state.cause), CP_CAUSE_SIZE - 1);
+    JUDGE(QUERY, .tried = most, .refused = most);
+    ck_assert_uint_lt(strlen(state.cause), CP_CAUSE_SIZE - 1);
     JUDGE(EVENT_LOOP, .lacking_children = most, .children = most);
     ck_assert_uint_lt(strlen(state.cause), CP_CAUSE_SIZE - 1);
     JUDGE(MEMORY, .used_bytes = most, .bound_bytes = most - 1);
@@ -192,7 +207,7 @@ START_TEST(what_does_not_concern_it_changes_nothing)
     memset(&all, 0x7f, sizeof(all));
     all.error = "storage";
     judge(CP_SUBJECT_QUERY, &all);
-    ck_assert_str_eq(state.word, "unprepared");
+    ck_assert_str_eq(state.word, "storage");
     judge(CP_SUBJECT_UPSTREAM, &all);
     ck_assert_str_eq(state.word, "breaker open");
     judge(CP_SUBJECT_EVENT_LOOP, &all);
@@ -215,6 +230,7 @@ Suite *state_suite(void)
     tcase_add_test(tc, strain_and_fallbacks_degrade);
     tcase_add_test(tc, an_upstream_is_shown_on_its_pool);
     tcase_add_test(tc, what_runs_not_everywhere_is_degraded);
+    tcase_add_test(tc, runs_that_fail_degrade_and_more_than_half_are_down);
     tcase_add_test(tc, memory_above_its_bound_is_degraded);
     tcase_add_test(tc, a_cache_that_is_away_is_degraded);
     tcase_add_test(tc, sentences_fit);

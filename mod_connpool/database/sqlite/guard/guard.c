@@ -10,6 +10,7 @@
 #include "base/meanwhile.h"
 
 #define PROGRESS_OPS 250 /* virtual machine steps between clock looks */
+#define ASK_EVERY    apr_time_from_msec(250) /* whether somebody waits */
 
 static _Thread_local cp_guard_t *current;
 
@@ -42,7 +43,31 @@ cp_guard_t *cp_guard_current(void)
 
 int cp_guard_is_over(const cp_guard_t *guard, cp_clock_t now)
 {
-    return now >= guard->deadline || cp_guard_is_stopping(guard);
+    return now >= guard->deadline || guard->is_abandoned
+           || cp_guard_is_stopping(guard);
+}
+
+void cp_guard_set_gone(cp_guard_t *guard, int (*is_gone)(void *baton),
+                       void *baton)
+{
+    if (guard->is_gone != is_gone || guard->gone_baton != baton) {
+        guard->is_gone = is_gone;
+        guard->gone_baton = baton;
+        guard->ask_at = 0;
+        guard->is_abandoned = 0;
+    }
+}
+
+/* Not for what is done in a moment. */
+static void ask_for_whom(cp_guard_t *guard, cp_clock_t now)
+{
+    if (!guard->is_gone || now < guard->ask_at) {
+        return;
+    }
+    if (guard->ask_at != 0 && guard->is_gone(guard->gone_baton)) {
+        guard->is_abandoned = 1;
+    }
+    guard->ask_at = now + ASK_EVERY;
 }
 
 /* The answer goes to SQLite, which ends the statement then. */
@@ -82,6 +107,7 @@ static int on_progress(void *data)
     cp_clock_t now = cp_clock_now();
 
     cp_meanwhile_tend(now);
+    ask_for_whom(guard, now);
     guard->look(guard->owner, now);
     return tell_over(guard, now);
 }

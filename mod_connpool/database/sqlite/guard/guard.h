@@ -34,6 +34,10 @@ struct cp_guard_t {
     cp_meanwhile_t meanwhile;
     void (*look)(void *owner, cp_clock_t now); /* every few instructions */
     void *owner;
+    int (*is_gone)(void *baton); /* asked now and then: for whom does it run? */
+    void *gone_baton;
+    cp_clock_t ask_at; /* 0: not yet begun to */
+    int is_abandoned;  /* for nobody */
     int is_writer;
     int is_checkpointing;
     int is_ending; /* what runs was told that its time is over */
@@ -62,7 +66,11 @@ void cp_guard_leave(cp_guard_scope_t outer);
 /* Of the connection that the thread is within; NULL: none. */
 cp_guard_t *cp_guard_current(void);
 
-/* Is the deadline over, or the child's time? */
+/* From now on is_gone is asked; NULL: nobody. */
+void cp_guard_set_gone(cp_guard_t *guard, int (*is_gone)(void *baton),
+                       void *baton);
+
+/* Is the deadline over, or the child's time, or does nobody wait for it? */
 int cp_guard_is_over(const cp_guard_t *guard, cp_clock_t now);
 
 /* The same of the current connection, from within what takes long; looks after

@@ -21,11 +21,13 @@
 typedef struct check_t {
     apr_pool_t *p;
     sqlite3 *db;
-    apr_array_header_t *tables; /* const char *: those that were made up */
-    apr_hash_t *homes;          /* qualifier -> int: place in tables */
-    int has_others;             /* functions of other modules may be there */
-    const char *column;         /* that is looked for, or NULL */
-    int place;                  /* of the table that gets it next */
+    apr_array_header_t *tables;  /* const char *: those that were made up */
+    apr_hash_t *homes;           /* qualifier -> int: place in tables */
+    int has_others;              /* functions of other modules may be there */
+    apr_array_header_t *columns; /* const char *: those that were asked for */
+    int is_everywhere;           /* each table has all of them */
+    const char *column;          /* that is looked for, or NULL */
+    int place;                   /* of the table that gets it next */
 } check_t;
 
 /* What a message says behind its beginning, or NULL. */
@@ -143,6 +145,7 @@ static int add_somewhere(check_t *check, const char *asked)
     int home;
 
     if (!check->column || strcmp(check->column, asked) != 0) {
+        APR_ARRAY_PUSH(check->columns, const char *) = column;
         check->column = asked;
         check->place = 0;
         home = place_of(check, qualifier);
@@ -156,6 +159,25 @@ static int add_somewhere(check_t *check, const char *asked)
         }
     }
     return 0;
+}
+
+/* The column in (SELECT max(at) FROM inner) was taken for one of the outer
+ * query if it was made up there, and the aggregate would then be out of place.
+ * Where each table has it, the inner one counts. */
+static int add_everywhere(check_t *check, const char *message)
+{
+    if (check->is_everywhere
+        || (!behind(message, "misuse of aggregate")
+            && !behind(message, "aggregate functions are not allowed"))) {
+        return 0;
+    }
+    for (int i = 0; i < check->tables->nelts; i++) {
+        for (int k = 0; k < check->columns->nelts; k++) {
+            add_column(check, APR_ARRAY_IDX(check->tables, i, const char *),
+                       APR_ARRAY_IDX(check->columns, k, const char *));
+        }
+    }
+    return check->is_everywhere = 1;
 }
 
 /* "T has no column named C" */
@@ -263,6 +285,9 @@ static const char *find_error(check_t *check, const char *sql)
             return NULL;
         }
         message = apr_pstrdup(check->p, sqlite3_errmsg(check->db));
+        if (add_everywhere(check, message)) {
+            continue;
+        }
         if (is_hopeless(message)
             && !(check->has_others && is_about_function(message))) {
             return apr_pstrcat(check->p,
@@ -280,6 +305,7 @@ const char *cp_sqlite_check_sql(apr_pool_t *p, const char *sql, int has_others)
     check_t check = {.p = p,
                      .has_others = has_others,
                      .tables = apr_array_make(p, 4, sizeof(char *)),
+                     .columns = apr_array_make(p, 8, sizeof(char *)),
                      .homes = apr_hash_make(p)};
     const char *error = NULL;
 

@@ -73,6 +73,12 @@ START_TEST(what_cannot_be_read_is_told)
         {"SELECT abs(a, b) FROM t", "wrong number of arguments to function"},
         {"SELECT a FROM t ORDER BY a COLLATE german", "no such collation"},
         {"SELECT a FROM t WHERE count(*) > 1", "misuse of aggregate"},
+        {"SELECT a FROM t WHERE max(b) > 1", "misuse of aggregate"},
+        {"SELECT t.a FROM t JOIN u ON u.b = t.b WHERE max(u.c) > 1",
+         "misuse of aggregate"},
+        {"SELECT a FROM t GROUP BY sum(a)", "aggregate functions are not"},
+        {"SELECT a FROM t WHERE b = (SELECT max(b) FROM u) AND nosuch(a)",
+         "no such function: nosuch"},
         {"SELECT a FROM t LIMIT 1 UNION SELECT 2", "LIMIT clause should come"},
         {"SELECT a FROM t WHERE \"a = 1", ""},
     };
@@ -101,6 +107,11 @@ START_TEST(what_the_database_may_have_is_accepted)
         "SELECT x.a, y.b FROM main.t AS x LEFT JOIN \"odd name\" AS y USING "
         "(k)",
         "SELECT * FROM t NATURAL JOIN u",
+        "SELECT a FROM t WHERE b = (SELECT max(b) FROM u)",
+        "SELECT name FROM t LEFT JOIN u ON owner = name AND b = (SELECT max(b) "
+        "FROM u WHERE owner = name)",
+        "DELETE FROM t WHERE a < (SELECT avg(a) FROM u WHERE b = :b)",
+        "UPDATE t SET a = 1 WHERE b = (SELECT min(b) FROM t)",
         "SELECT a FROM t UNION ALL SELECT b, c FROM u",
         "SELECT * FROM t UNION SELECT * FROM u ORDER BY 3",
         "SELECT (SELECT * FROM t) FROM u",

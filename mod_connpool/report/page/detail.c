@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What is a click away: who holds, who waits, which settings are in effect. */
+#include "report/page/detail.h"
+
+#include "base/bytes/buffer.h"
+#include "report/lines/gather.h"
+#include "report/lines/settings.h"
+#include "report/page/html.h"
+#include "stats/stats.h"
+
+#include <apr_strings.h>
+
+static const char *name_at(apr_pool_t *p, const char *name, const char *server)
+{
+    return connpool_html_escape(
+        p, server ? apr_pstrcat(p, name, " on ", server, NULL) : name);
+}
+
+/* --- who holds --- */
+
+/* A query is named beside the request that runs it. */
+static void write_holder(cp_buffer_t *buf, apr_pool_t *p,
+                         const connpool_holder_line_t *line)
+{
+    const char *request = connpool_html_escape(p, line->request);
+    const char *holder = connpool_html_escape(p, line->holder);
+    const char *path = strchr(line->request, ' ');
+    int is_same = path && strcmp(path + 1, line->holder) == 0;
+
+    connpool_html_put(buf, "<li><code>");
+    connpool_html_put(buf, *request ? request : holder);
+    connpool_html_put(buf, "</code>");
+    if (*request && !is_same) {
+        connpool_html_put(buf, " for ");
+        connpool_html_put(buf, holder);
+    }
+    connpool_html_put(buf,
+                      apr_psprintf(p, ", held for %s in child %d",
+                                   connpool_duration_text(p, line->held_us),
+                                   (int)line->child));
+    if (line->is_leak) {
+        connpool_html_put(buf, " <b class=\"down\">suspected leak</b>");
+    }
+    connpool_html_put(buf, "</li>\n");
+}
+
+static void write_holders(cp_buffer_t *buf, apr_pool_t *p,
+                          const connpool_pool_line_t *line)
+{
+    uint64_t listed = (uint64_t)line->holders->nelts;
+
+    connpool_html_put(buf, "<h3>Who holds a connection</h3>\n");
+    if (listed > 0) {
+        connpool_html_put(buf, "<ol class=\"holders\">\n");
+        EACH_LINE(line->holders, connpool_holder_line_t, holder)
+        {
+            write_holder(buf, p, holder);
+        }
+        connpool_html_put(buf, "</ol>\n");
+    }
+    if (line->sum->busy > listed) {
+        connpool_html_put(
+            buf, apr_pstrcat(p, "<p>",
+                             connpool_number_text(p, line->sum->busy - listed),
+                             listed ? " more" : "",
+                             ", for less than a second or less than these.</p>"
+                             "\n",
+                             NULL));
+    }
+    else if (listed == 0) {
+        connpool_html_put(buf, "<p>Nobody.</p>\n");
+    }
+}
+
+/* --- who waits --- */
+
+static void write_waiters(cp_buffer_t *buf, apr_pool_t *p,
+                          const connpool_pool_line_t *line)
+{
+    uint64_t waiting = line->sum->waiting;
+    uint64_t most = line->sum->waiting_max;
+    const char *text = "Nobody";
+
+    if (waiting > 0) {
+        text = apr_pstrcat(p, connpool_number_text(p, waiting),
+                           waiting == 1 ? " request" : " requests",
+                           line->oldest_wait_us ? ", the oldest for " : "",
+                           line->oldest_wait_us
+                               ? connpool_duration_text(p, line->oldest_wait_us)
+                               : "",
+                           NULL);
+    }
+    if (most > 0) {
+        text = apr_pstrcat(p, text, "; at most ", connpool_number_text(p, most),
+                           " at once in one child so far", NULL);
+    }
+    connpool_html_put(buf, apr_pstrcat(p, "<h3>Who waits for one</h3>\n<p>",
+                                       text, ".</p>\n", NULL));
+}
+
+/* --- settings --- */
+
+static void write_settings(cp_buffer_t *buf, apr_pool_t *p,
+                           const apr_array_header_t *settings)
+{
+    connpool_html_put(buf, "<h3>Settings in effect, per child</h3>\n"
+                           "<dl class=\"settings\">\n");
+    EACH_LINE(settings, connpool_setting_line_t, line)
+    {
+        connpool_html_put(
+            buf, apr_pstrcat(p, "<div><dt>", connpool_html_escape(p, line->key),
+                             "</dt><dd>", connpool_html_escape(p, line->value),
+                             "</dd></div>\n", NULL));
+    }
+    connpool_html_put(buf, "</dl>\n");
+}
+
+void connpool_status_write_pool_details(cp_buffer_t *buf,
+                                        const connpool_status_t *report,
+                                        const connpool_pool_line_t *line,
+                                        int columns)
+{
+    apr_pool_t *p = report->p;
+
+    connpool_html_begin_details(
+        buf, columns, name_at(p, line->name, line->server),
+        apr_pstrcat(p, "Who holds (", connpool_number_text(p, line->sum->busy),
+                    "), who waits (",
+                    connpool_number_text(p, line->sum->waiting), "), settings",
+                    NULL));
+    write_holders(buf, p, line);
+    write_waiters(buf, p, line);
+    write_settings(buf, p, connpool_status_pool_settings(p, line));
+    connpool_html_end_details(buf);
+}
+
+void connpool_status_write_query_details(cp_buffer_t *buf,
+                                         const connpool_status_t *report,
+                                         const connpool_query_line_t *line,
+                                         int columns)
+{
+    apr_pool_t *p = report->p;
+
+    connpool_html_begin_details(buf, columns,
+                                name_at(p, line->name, line->server),
+                                "Settings and parameters");
+    write_settings(buf, p, connpool_status_query_settings(p, line));
+    connpool_html_end_details(buf);
+}
