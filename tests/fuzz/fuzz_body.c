@@ -173,6 +173,7 @@ static void check_value(const cp_value_t *value, cp_type_t type)
         MUST(type == CP_TYPE_REAL);
         return;
     case CP_TEXT:
+    case CP_JSON:
         MUST(type == CP_TYPE_TEXT || type == CP_TYPE_DATE
              || type == CP_TYPE_JSON);
         MUST(cp_utf8_is_valid(value->as.bytes.data, value->as.bytes.size));

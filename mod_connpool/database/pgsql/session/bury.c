@@ -1,15 +1,54 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "database/pgsql/session/bury.h"
 
+#include "base/clock.h"
 #include "base/thread.h"
 #include "database/pgsql/session/pgsql.h"
 
+#include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+/* So long the server may take to end a backend that is told to. */
+#define FAREWELL apr_time_from_msec(100)
 
 #define THREADS 4 /* in this process, at once; more are closed without */
 
 static int threads; /* atomic */
+
+/* The server closes its end when the backend has ended, and not before: whoever
+ * has this connection's place then does not come beside it. */
+static void await_end(int fd)
+{
+    cp_clock_t deadline = cp_clock_after(FAREWELL);
+    apr_interval_time_t left;
+    char ignored[512];
+
+    while ((left = cp_clock_left(deadline)) > 0) {
+        struct pollfd end = {.fd = fd, .events = POLLIN};
+
+        if (poll(&end, 1, (int)(left / 1000) + 1) > 0
+            && read(fd, ignored, sizeof(ignored)) <= 0) {
+            return;
+        }
+    }
+}
+
+/* Only a session that is at rest ends at once. */
+static void finish(PGconn *pg)
+{
+    int is_at_rest = PQstatus(pg) == CONNECTION_OK
+                     && PQtransactionStatus(pg) == PQTRANS_IDLE;
+    int fd = is_at_rest ? fcntl(PQsocket(pg), F_DUPFD_CLOEXEC, 0) : -1;
+
+    PQfinish(pg);
+    if (fd >= 0) {
+        await_end(fd);
+        close(fd);
+    }
+}
 
 static void *cancel(void *data)
 {
@@ -46,5 +85,5 @@ void cp_pg_bury(cp_database_t *db, PGconn *pg)
         }
         __atomic_sub_fetch(&threads, 1, __ATOMIC_RELAXED);
     }
-    PQfinish(pg);
+    finish(pg);
 }
