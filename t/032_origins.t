@@ -279,14 +279,14 @@ subtest 'headers of an upstream' => sub {
 subtest 'preflights' => sub {
     my %asks = ('Access-Control-Request-Method' => 'POST');
     for my $case (
-        ['/named/add',    'POST, PUT, DELETE'],
+        ['/named/add',    'POST, PUT, PATCH, DELETE'],
         ['/named/change', 'PUT, DELETE'],
         ['/named/list',   'GET, HEAD'],
         ['/named/search', 'GET, HEAD, POST'],
         ['/named/batch',  'POST'],
         ['/named/up',     'GET, HEAD'],
-        ['/named/login',  'POST, PUT, DELETE'],
-        ['/any/add',      'POST, PUT, DELETE'],
+        ['/named/login',  'POST, PUT, PATCH, DELETE'],
+        ['/any/add',      'POST, PUT, PATCH, DELETE'],
         )
     {
         my ($path, $methods) = @$case;
@@ -325,7 +325,7 @@ subtest 'preflights' => sub {
     }
     my $answer = ask(OPTIONS => '/unruled', %asks, Origin => $APP);
     is($answer->{status}, 200, 'without the directive it is a plain OPTIONS');
-    is($answer->{headers}{allow}, 'POST, PUT, DELETE, OPTIONS', 'with Allow');
+    is($answer->{headers}{allow}, 'POST, PUT, PATCH, DELETE, OPTIONS', 'with Allow');
     is_told($answer, undef, 'it');
     $answer = ask(OPTIONS => '/same/add', %asks, Origin => "http://$HOST");
     is($answer->{status}, 204, 'a page of its own');

@@ -239,7 +239,7 @@ CONF
     is($upstream->stats->{open}, 100, 'which it knows');
     is(($many->children)[0], $child, 'all in the same child');
     my $grown = ($many->rss($child) - $before) / 1024 / 1024;
-    cmp_ok($grown, '<', 9, sprintf 'they take %.1f MB', $grown);
+    cmp_ok($grown, '<', 10, sprintf 'they take %.1f MB', $grown);
     $many->done;
 };
 

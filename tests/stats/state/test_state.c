@@ -207,7 +207,7 @@ START_TEST(what_does_not_concern_it_changes_nothing)
     memset(&all, 0x7f, sizeof(all));
     all.error = "storage";
     judge(CP_SUBJECT_QUERY, &all);
-    ck_assert_str_eq(state.word, "storage");
+    ck_assert_str_eq(state.word, "unprepared");
     judge(CP_SUBJECT_UPSTREAM, &all);
     ck_assert_str_eq(state.word, "breaker open");
     judge(CP_SUBJECT_EVENT_LOOP, &all);
