@@ -26,7 +26,7 @@ fi
 wait "$!" # for tee
 echo "What the failed tests under $mpm complained of:"
 grep '^ *#' "$complaints" | tail -n 60
-if grep -Eq 'exit signal|Sanitizer|dumped core|[Aa]ssertion' "$complaints"; then
+if grep -Eq 'exit signal (Seg|Abort|Bus|Illegal|Float)|Sanitizer:|dumped core|Assertion .* failed$' "$complaints"; then
     exit "$status"
 fi
 echo "They are run once more, alone:"

@@ -114,6 +114,7 @@ subtest 'a child is killed' => sub {
             return 'killed';
         }
         if ($i == 1) {
+            await(sub { pool($server)->{busy} == 1 }, 10, 'it is held');
             my $holder = await(
                 sub {
                     my ($busy) = grep { descriptors_of($server, $_) } $server->children;

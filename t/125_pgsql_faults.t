@@ -335,7 +335,8 @@ subtest 'a backend that is stopped, or killed' => sub {
 };
 
 subtest 'a server that takes nobody any more' => sub {
-    is($server->get('/role')->{status}, 200, 'at first');
+    # The server has just recovered from a crash.
+    ok(await(sub { $server->get('/role')->{status} == 200 }, 20), 'at first');
     $pg->sql(q{ALTER ROLE locked NOLOGIN; SELECT pg_terminate_backend(pid) FROM pg_stat_activity
         WHERE usename = 'locked'});
     my $mark = $server->log_mark;
