@@ -18,15 +18,18 @@ complaints=$dir/$mpm.stderr
 rm -f "$state"
 export CONNPOOL_MPM=$mpm CONNPOOL_BUILD=$BUILD
 
-"${PROVE:-prove}" -j"${JOBS:-2}" --timer --statefile "$state" --state=save "$@" 2> >(tee "$complaints" >&2)
-status=$?
+# Complaints are kept as they come, and shown.
+{
+    "${PROVE:-prove}" -j"${JOBS:-2}" --timer --statefile "$state" --state=save "$@" 2>&1 >&3 3>&- |
+        tee "$complaints" >&2
+    status=${PIPESTATUS[0]}
+} 3>&1
 if [ "$status" -eq 0 ]; then
     exit 0
 fi
-wait "$!" # for tee
 echo "What the failed tests under $mpm complained of:"
 grep '^ *#' "$complaints" | tail -n 60
-if grep -Eq 'exit signal (Seg|Abort|Bus|Illegal|Float)|Sanitizer:|dumped core|Assertion .* failed$' "$complaints"; then
+if grep -Eq 'exit signal (Seg|Abort|Bus|Illegal|Float)|Sanitizer:|dumped core|Assertion .* failed' "$complaints"; then
     exit "$status"
 fi
 echo "They are run once more, alone:"
