@@ -172,8 +172,10 @@ static void check_value(const cp_value_t *value, cp_type_t type)
     case CP_REAL:
         MUST(type == CP_TYPE_REAL);
         return;
-    case CP_TEXT:
     case CP_JSON:
+        MUST(!"a parameter's storage");
+        return;
+    case CP_TEXT:
         MUST(type == CP_TYPE_TEXT || type == CP_TYPE_DATE
              || type == CP_TYPE_JSON);
         MUST(cp_utf8_is_valid(value->as.bytes.data, value->as.bytes.size));
