@@ -256,7 +256,7 @@ check-a11y: $(MODULE) $(CONSUMING) ## the status page before axe-core (from npm)
 	CONNPOOL_MPM=event $(prove) -v tests/a11y/axe.t
 
 guards: $(MODULE) $(PGSQL) ## rules of the source tree that no compiler checks
-	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' tests/guards/run.sh
+	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' CORE='$(CORE_FOLDERS) $(PGSQL_FOLDERS)' tests/guards/run.sh
 
 lint: ## format, shell scripts, cppcheck
 	@tests/guards/lint/check_format.sh $(FORMATTED)

@@ -6,7 +6,7 @@ set -eu
 
 cd mod_connpool
 status=0
-core='base base/bytes base/origin stats stats/state stats/parent stats/recent pool pool/rate pool/wait database database/sqlite database/sqlite/text database/sqlite/guard database/sqlite/inspect database/pgsql database/pgsql/text database/pgsql/session database/pgsql/statement http http/upstream http/upload http/job answers answers/shared answers/web answers/shared answers/web'
+core=${CORE:?the folders of the core, as the Makefile lists them}
 
 # forbid PATTERN WHY FILE...: no file includes a header that matches.
 forbid() {
