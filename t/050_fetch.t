@@ -176,13 +176,6 @@ sub is_problem {
     return;
 }
 
-sub upstream_line {
-    my ($name) = @_;
-    my ($line) =
-        grep { $_->{name} eq $name } @{$server->status_json->{upstreams}};
-    return $line;
-}
-
 # One raw request: (status, content without chunks, true if it is complete).
 sub raw_get {
     my ($path) = @_;
@@ -501,10 +494,10 @@ subtest 'retry' => sub {
 subtest 'keep-alive' => sub {
     $server->get('/any/text');
     my $before = $upstream->stats;
-    my $line   = upstream_line('any');
+    my $line   = $server->upstream('any');
     is($server->get('/any/text')->{status}, 200, 'answered') for 1 .. 20;
     my $after  = $upstream->stats;
-    my $reused = upstream_line('any')->{reused} - $line->{reused};
+    my $reused = $server->upstream('any')->{reused} - $line->{reused};
     my $made   = $after->{connections} - $before->{connections};
     is($after->{requests} - $before->{requests}, 20, 'twenty requests');
     is($reused, 20 - $made, "$made connections made, the others reused");
@@ -571,7 +564,7 @@ subtest 'a client that goes away' => sub {
         ok(await(sub { $server->pool($name)->{busy} == 0 }, 3 * slowness()),
             'no connection is busy');
     }
-    my $line = upstream_line('once');
+    my $line = $server->upstream('once');
     cmp_ok($line->{errors}, '<=', 1, 'which is not the upstream\'s error');
 };
 

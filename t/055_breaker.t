@@ -36,20 +36,6 @@ CONF
 $server->start;
 my $children = $server->children;
 
-# The report's line of one upstream.
-sub line {
-    my ($name) = @_;
-    my ($found) =
-        grep { $_->{name} eq $name } @{$server->status_json->{upstreams}};
-    return $found;
-}
-
-sub metric {
-    my ($name) = @_;
-    my $text = $server->get('/connpool-status?format=text')->{content};
-    return $text =~ /^\Q$name\E (\S+)$/m ? $1 : undef;
-}
-
 sub health {
     my $report = $server->json('/health');
     my ($pool) =
@@ -81,14 +67,14 @@ sub ask_until_refused {
 
 subtest 'while it answers' => sub {
     is($server->get('/dead')->{status}, 200, 'fetched');
-    is(line('dead')->{breaker}, 'closed', 'closed');
-    is(metric('connpool_http_breaker_state{pool="dead",state="closed"}'), 1, 'as a metric');
+    is($server->upstream('dead')->{breaker}, 'closed', 'closed');
+    is($server->metric('connpool_http_breaker_state{pool="dead",state="closed"}'), 1, 'as a metric');
     is(health()->{status}, 'ok', 'health');
 };
 
 subtest 'a thousand requests to a dead upstream' => sub {
     my $mark   = $server->log_mark;
-    my $before = line('dead');
+    my $before = $server->upstream('dead');
     $upstream->stop;
     my $dead = ConnPoolUpstream->start(
         port   => $upstream->port,
@@ -101,7 +87,7 @@ subtest 'a thousand requests to a dead upstream' => sub {
     cmp_ok($attempts, '>=', 5, 'it was asked');
     cmp_ok($attempts, '<=', 15 * $server->children,
         "$attempts attempts only");
-    my $after = line('dead');
+    my $after = $server->upstream('dead');
     is($after->{breaker_refused}, 1000 - $attempts, 'the others were refused');
     is($after->{count} - $before->{count}, 1000, 'all are counted');
     is($after->{errors} - $before->{errors}, 1000, 'as errors');
@@ -127,11 +113,11 @@ subtest 'a thousand requests to a dead upstream' => sub {
         ),
         'and for an item of a batch'
     );
-    ok(is_seen(sub { line('dead')->{breaker} eq 'open' }), 'the report too');
-    ok(is_seen(sub { metric('connpool_http_breaker_state{pool="dead",state="open"}') == 1 }),
+    ok(is_seen(sub { $server->upstream('dead')->{breaker} eq 'open' }), 'the report too');
+    ok(is_seen(sub { $server->metric('connpool_http_breaker_state{pool="dead",state="open"}') == 1 }),
         'the metrics');
-    is(metric('connpool_http_breaker_refused_total{pool="dead"}'),
-        line('dead')->{breaker_refused}, 'with the counter');
+    is($server->metric('connpool_http_breaker_refused_total{pool="dead"}'),
+        $server->upstream('dead')->{breaker_refused}, 'with the counter');
     ok(
         is_seen(
             sub {
@@ -168,13 +154,13 @@ subtest 'when it is back' => sub {
     like($server->await_log(qr/upstream 'dead' answers again/) // '',
         qr/:notice\].* after [\d.]+ s; \d+ fetches were refused/,
         'the log tells');
-    isnt(line('dead')->{breaker}, 'open', 'not open any more');
+    isnt($server->upstream('dead')->{breaker}, 'open', 'not open any more');
 };
 
 subtest 'what opens it' => sub {
     my $answer = ask_until_refused('/slow');
     is($answer->{status}, 502, 'silence before the answer');
-    cmp_ok(line('slow')->{breaker_opened}, '>=', 1, 'opened');
+    cmp_ok($server->upstream('slow')->{breaker_opened}, '>=', 1, 'opened');
     is($server->get('/dead')->{status}, 200, 'others are not concerned');
 };
 
@@ -194,7 +180,7 @@ subtest 'what does not' => sub {
         ok($server->is_at_rest, 'a client that goes away');
     }
     for my $name (qw(broken loop never hang)) {
-        is(line($name)->{breaker_opened}, 0, "$name: did not open it");
+        is($server->upstream($name)->{breaker_opened}, 0, "$name: did not open it");
     }
 };
 

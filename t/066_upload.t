@@ -8,6 +8,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use ConnPoolTest qw(await parse_response read_until);
 use ConnPoolSink;
+use ConnPoolUpstream qw(fetch_conf);
 use Digest::MD5 qw(md5_hex);
 use Test::More;
 use Time::HiRes qw(sleep time);
@@ -19,13 +20,7 @@ my $all  = 'methods=GET,HEAD,POST,PUT,PATCH,DELETE';
 
 sub place {
     my ($name, @options) = @_;
-    return <<"CONF";
-ConnPoolUpstream $name \@SINK\@/ @options
-<Location "/$name">
-SetHandler connpool-fetch
-ConnPoolServe $name
-</Location>
-CONF
+    return fetch_conf($name, '@SINK@/', @options);
 }
 
 my $conf = join '',
@@ -56,13 +51,6 @@ ConnPoolServe plain posts
 CONF
 );
 $server->start;
-
-sub line {
-    my ($name) = @_;
-    my ($found) =
-        grep { $_->{name} eq $name } @{$server->status_json->{upstreams}};
-    return $found;
-}
 
 # A head of one's own, and what comes back for it and the bytes behind it.
 sub send_head {
@@ -277,7 +265,7 @@ subtest 'the limit' => sub {
     is($answer->{headers}{connection}, 'close', 'the connection ends');
     ok(await(sub { ($sink->bodies('/take'))[-1]{whole} == 0 }, 10),
         'the upstream does not take a part for the whole');
-    is(line('small')->{breaker_opened}, 0, 'no fault of it');
+    is($server->upstream('small')->{breaker_opened}, 0, 'no fault of it');
 };
 
 subtest 'Expect' => sub {
@@ -373,7 +361,7 @@ subtest 'a client that is slow' => sub {
         $socket = send_head('POST', '/brief/take', 'Content-Length: 1000');
         rest($socket, qr/\}\n/);
     }
-    is(line('brief')->{breaker_opened}, 0, 'no fault of the upstream');
+    is($server->upstream('brief')->{breaker_opened}, 0, 'no fault of the upstream');
 };
 
 subtest 'an upstream that is slow' => sub {
@@ -425,7 +413,7 @@ subtest 'much' => sub {
     cmp_ok($grown, '<', 4096, "the child has grown by $grown KB");
     my ($last) = reverse $sink->bodies('/take');
     is($last->{size}, $size, 'all of it arrived');
-    cmp_ok(line('app')->{sent}, '>', $size, 'counted');
+    cmp_ok($server->upstream('app')->{sent}, '>', $size, 'counted');
 };
 
 subtest 'smuggling' => sub {

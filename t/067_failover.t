@@ -46,27 +46,14 @@ SetHandler connpool-health
 CONF
 $server->start;
 
-sub line {
-    my ($name) = @_;
-    my ($found) =
-        grep { $_->{name} eq $name } @{$server->status_json->{upstreams}};
-    return $found;
-}
-
-sub metric {
-    my ($name) = @_;
-    my $text = $server->get('/connpool-status?format=text')->{content};
-    return $text =~ /^\Q$name\E (\S+)$/m ? $1 : undef;
-}
-
 subtest 'all are well' => sub {
     is($server->get('/app/hello')->{content}, "hello from one\n", 'the first')
         for 1 .. 5;
     is(scalar $second->seen, 0, 'the second is not asked');
-    is(line('app')->{count},   5, 'counted for the upstream');
-    is(line('app#1')->{count}, 5, 'and for the URL');
-    is(line('app#2')->{count}, 0, 'not for the other');
-    is(line("app#$_")->{breaker}, 'closed', "the breaker of URL $_") for 1, 2;
+    is($server->upstream('app')->{count},   5, 'counted for the upstream');
+    is($server->upstream('app#1')->{count}, 5, 'and for the URL');
+    is($server->upstream('app#2')->{count}, 0, 'not for the other');
+    is($server->upstream("app#$_")->{breaker}, 'closed', "the breaker of URL $_") for 1, 2;
     is($server->pool('app')->{max}, 60, 'as many connections for each');
 };
 
@@ -85,31 +72,31 @@ subtest 'the first is gone' => sub {
         is($seen->{size}, length "the $method", 'with its body')
             if $method ne 'GET';
     }
-    is(line('try')->{failovers}, 4, 'counted');
-    is(line('try')->{errors},    0, 'without an error');
-    is(line('try')->{count},     4, 'as so many fetches');
-    is(line('try#1')->{errors},  4, 'of the URL it is one');
+    is($server->upstream('try')->{failovers}, 4, 'counted');
+    is($server->upstream('try')->{errors},    0, 'without an error');
+    is($server->upstream('try')->{count},     4, 'as so many fetches');
+    is($server->upstream('try#1')->{errors},  4, 'of the URL it is one');
 };
 
 subtest 'the breaker of a URL' => sub {
     is($server->get('/app/hello')->{content}, "hello from two\n", 'answered')
         for 1 .. 10;
-    is(line('app#1')->{breaker_opened}, 1, 'that of the first has opened');
-    isnt(line('app#1')->{breaker}, 'closed', 'and is shown');
-    is(line('app#2')->{breaker}, 'closed', 'that of the second has not');
-    is(line('app')->{breaker}, 'closed', 'nor the whole');
+    is($server->upstream('app#1')->{breaker_opened}, 1, 'that of the first has opened');
+    isnt($server->upstream('app#1')->{breaker}, 'closed', 'and is shown');
+    is($server->upstream('app#2')->{breaker}, 'closed', 'that of the second has not');
+    is($server->upstream('app')->{breaker}, 'closed', 'nor the whole');
     ok(
         await(
             sub {
                 $server->get('/app/hello');
-                return (metric('connpool_http_breaker_state{pool="app#1",state="open"}') // 0)
+                return ($server->metric('connpool_http_breaker_state{pool="app#1",state="open"}') // 0)
                     == 1;
             },
             10
         ),
         'as a metric'
     );
-    is(metric('connpool_http_breaker_state{pool="app#2",state="closed"}'), 1, 'by name');
+    is($server->metric('connpool_http_breaker_state{pool="app#2",state="closed"}'), 1, 'by name');
     ok(
         await(
             sub {
@@ -159,7 +146,7 @@ subtest 'they are back' => sub {
     $first->restart;
     ok(await(sub { $server->get('/app/hello')->{content} =~ /one/ }, 30),
         'the first is preferred again');
-    is(line('app#1')->{breaker}, 'closed', 'its breaker is closed');
+    is($server->upstream('app#1')->{breaker}, 'closed', 'its breaker is closed');
     ok(await(sub { $server->json('/health')->{status} eq 'ok' }, 60),
         'health is well');
 };

@@ -8,37 +8,26 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use ConnPoolTest qw(await);
 use ConnPoolSink;
-use ConnPoolUpstream;
+use ConnPoolUpstream qw(fetch_conf);
 use Test::More;
 
 my $secret = 'open-sesame-4711';
 my $sink   = ConnPoolSink->start;
 my $old    = ConnPoolUpstream->start;
 
-sub place {
-    my ($name, $url, @options) = @_;
-    return <<"CONF";
-ConnPoolUpstream $name $url @options
-<Location "/$name">
-SetHandler connpool-fetch
-ConnPoolServe $name
-</Location>
-CONF
-}
-
 my $conf = join '',
-    place('local', 'http://app.example/', 'socket=@DIR@/run/app.sock',
+    fetch_conf('local', 'http://app.example/', 'socket=@DIR@/run/app.sock',
     'methods=GET,POST breaker=3'),
-    place('local2', 'http://app.example/', 'socket=@DIR@/run/other.sock'),
-    place('tcp',    '@SINK@/'),
-    place('keyed', '@SINK@/', 'methods=GET,POST', 'coalesce=on',
+    fetch_conf('local2', 'http://app.example/', 'socket=@DIR@/run/other.sock'),
+    fetch_conf('tcp',    '@SINK@/'),
+    fetch_conf('keyed', '@SINK@/', 'methods=GET,POST', 'coalesce=on',
     'headers=X-Own,X-Kept,Authorization',
     '"set-headers=Authorization: Bearer @@DIR@/token; X-Own: ours;;too;'
         . ' X-Name: @@me; Content-Type: text/fixed; User-Agent: tester"'),
-    place('listed', '@SINK@/', 'set-headers=@@DIR@/headers'),
-    place('ranged', '@SINK@/', 'headers=Range,If-Range coalesce=on'),
-    place('packed', '@OLD@/', 'headers=Range'),
-    place('whole',  '@SINK@/');
+    fetch_conf('listed', '@SINK@/', 'set-headers=@@DIR@/headers'),
+    fetch_conf('ranged', '@SINK@/', 'headers=Range,If-Range coalesce=on'),
+    fetch_conf('packed', '@OLD@/', 'headers=Range'),
+    fetch_conf('whole',  '@SINK@/');
 my $server = ConnPoolTest->new(
     vars => {SINK => $sink->url, OLD => $old->url},
     conf => "LogLevel trace8\n" . $conf . <<'CONF',
@@ -66,13 +55,6 @@ sub seen {
     return ConnPoolTest::decode($server->get($url, %option));
 }
 
-sub line {
-    my ($name) = @_;
-    my ($found) =
-        grep { $_->{name} eq $name } @{$server->status_json->{upstreams}};
-    return $found;
-}
-
 subtest 'a Unix socket' => sub {
     for (1 .. 3) {
         is($server->get('/local/hello')->{content}, "hello from app\n", 'one');
@@ -83,9 +65,9 @@ subtest 'a Unix socket' => sub {
     my $seen   = ConnPoolTest::decode($answer);
     is($seen->{size},          100000,        'a body');
     is($seen->{headers}{host}, 'app.example', 'the host is the URL\'s');
-    is(line('local')->{transport}, 'unix', 'the report tells');
-    is(line('tcp')->{transport},   'tcp',  'of others as well');
-    cmp_ok(line('local')->{reused}, '>=', 2, 'connections are kept');
+    is($server->upstream('local')->{transport}, 'unix', 'the report tells');
+    is($server->upstream('tcp')->{transport},   'tcp',  'of others as well');
+    cmp_ok($server->upstream('local')->{reused}, '>=', 2, 'connections are kept');
     unlike($server->get("/connpool-status$_")->{content}, qr/\Q$path\E/,
         "no path in $_")
         for '', '?format=json', '?format=text';

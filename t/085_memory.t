@@ -62,12 +62,6 @@ sub shrunk {
     return $server->status_json->{memory_shrunk};
 }
 
-sub metric {
-    my ($name) = @_;
-    my $text = $server->get('/connpool-status?format=text')->{content};
-    return $text =~ /^\Q$name\E (\S+)$/m ? $1 : undef;
-}
-
 # ---------------------------------------------------------------------------
 
 subtest 'at the start' => sub {
@@ -78,7 +72,7 @@ subtest 'at the start' => sub {
     is_deeply([sort keys %$memory], [qw(bound used)], 'members of memory');
     is($memory->{bound}, $BOUND, 'the bound');
     cmp_ok($memory->{used}, '<', $BOUND, 'not yet reached');
-    is(metric('connpool_memory_bound_bytes'), $BOUND, 'in the metrics');
+    is($server->metric('connpool_memory_bound_bytes'), $BOUND, 'in the metrics');
     is(shrunk(), 0, 'nothing was shrunk');
     $server->allow_log(qr/ConnPoolMemory/);
 
@@ -102,7 +96,7 @@ subtest 'what is idle gives back' => sub {
         ),
         'and comes down'
     );
-    is(metric('connpool_memory_shrunk_total'), shrunk(), 'counted');
+    is($server->metric('connpool_memory_shrunk_total'), shrunk(), 'counted');
     is($server->status_json->{memory_refused}, 0, 'nobody was refused');
     is($server->get('/quick')->{status}, 200, 'all is well');
     like($server->await_log(qr/ConnPoolMemory is reached/) // '',
@@ -130,7 +124,7 @@ subtest 'what is too much is refused' => sub {
     is($server->get('/up/delay/0')->{status}, 200, 'a fetch needs no database');
     my $report = $server->status_json;
     cmp_ok($report->{memory_refused}, '>=', 1, 'counted');
-    is(metric('connpool_memory_refused_total'), $report->{memory_refused},
+    is($server->metric('connpool_memory_refused_total'), $report->{memory_refused},
         'in the metrics');
     ok(
         await(sub { $server->status_json->{memory}{used} > $BOUND }, 3),

@@ -10,6 +10,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use ConnPoolBrowser;
+use ConnPoolStates qw(plain);
 use ConnPoolTest qw(await free_port);
 use ConnPoolUpstream;
 use JSON::PP   ();
@@ -68,14 +69,6 @@ $server->start;
 
 sub page {
     return $server->get('/connpool-status?refresh=0')->{content};
-}
-
-sub plain {
-    my ($html) = @_;
-    my %entity = (lt => '<', gt => '>', amp => '&', quot => '"');
-    $html =~ s/<[^>]*>//g;
-    $html =~ s/&(\w+);/$entity{$1}/g;
-    return $html;
 }
 
 # What opens below the row of that pool or query in that section: its parts by

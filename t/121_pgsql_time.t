@@ -8,7 +8,7 @@ use warnings;
 
 use FindBin;
 use lib "$FindBin::Bin/lib";
-use ConnPoolTest qw(await free_port parallel slowness);
+use ConnPoolTest qw(await free_port parallel slowness timed);
 use IO::Socket::INET;
 use PostgresTest qw(pgsql_module);
 use Test::More;
@@ -64,13 +64,6 @@ my $server = ConnPoolTest->new(conf => $conf, threads => 25, load => {pgsql_modu
 $server->allow_log(qr/pool '(?:\w+)'|database '\w+'|query '\w+'/,
     qr/the database cannot be opened|takes no more connections/);
 $server->start;
-
-sub timed {
-    my ($code) = @_;
-    my $began  = time;
-    my $answer = $code->();
-    return ($answer, time - $began);
-}
 
 sub within {
     my ($took, $seconds, $what) = @_;

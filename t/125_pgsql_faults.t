@@ -9,7 +9,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use ConnPoolFaults qw(fault_row);
-use ConnPoolTest   qw(await parallel slowness);
+use ConnPoolTest   qw(await parallel slowness timed);
 use IO::Select;
 use POSIX ();
 use IO::Socket::INET;
@@ -266,13 +266,6 @@ $conf .= "ConnPoolParam add t text\nConnPoolParam cross a integer required\nConn
 my $server = ConnPoolTest->new(conf => $conf, threads => 25, load => {pgsql_module()});
 $server->allow_log(qr/pool '\w+'|database '\w+'|query '\w+'|ConnPoolQuery|cannot be opened/);
 $server->start;
-
-sub timed {
-    my ($code) = @_;
-    my $began  = time;
-    my $answer = $code->();
-    return ($answer, time - $began);
-}
 
 subtest 'restarts under load' => sub {
     my $rounds = 4;

@@ -15,7 +15,7 @@ use ConnPoolTest qw(await);
 use Exporter qw(import);
 use Test::More;
 
-our @EXPORT_OK = qw(agree all_say ask hold last_error of_json outputs place since);
+our @EXPORT_OK = qw(agree all_say ask hold last_error of_json outputs place plain since);
 
 # Sections that serve these names at these paths.
 sub place {
@@ -83,6 +83,7 @@ sub of_metrics {
     return {states => \%states};
 }
 
+# The text of HTML.
 sub plain {
     my ($html) = @_;
     my %entity = (lt => '<', gt => '>', amp => '&', quot => '"');

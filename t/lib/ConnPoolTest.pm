@@ -38,7 +38,7 @@ use Test::More  ();
 use Time::HiRes qw(sleep time);
 
 our @EXPORT_OK = qw(await build_dir free_port parallel parse_response
-    read_until root_dir slowness command);
+    read_until root_dir slowness command timed);
 
 # What surrounds the tests must not steer the server or the client.
 delete @ENV{
@@ -149,6 +149,14 @@ sub await {
     }
     Test::More::diag("waited in vain: $what") if defined $what;
     return;
+}
+
+# What the code returns, and how many seconds that took.
+sub timed {
+    my ($code) = @_;
+    my $began  = time;
+    my $answer = $code->();
+    return ($answer, time - $began);
 }
 
 # Run a program without a shell: (exit status, stdout and stderr together).
@@ -828,6 +836,20 @@ sub pool {
     my ($self, $name) = @_;
     my ($pool) = grep { $_->{name} eq $name } @{$self->status_json->{pools}};
     return $pool;
+}
+
+# The same of an upstream.
+sub upstream {
+    my ($self, $name) = @_;
+    my ($upstream) = grep { $_->{name} eq $name } @{$self->status_json->{upstreams}};
+    return $upstream;
+}
+
+# The value behind a name and its labels, as Prometheus reads it; or undef.
+sub metric {
+    my ($self, $name) = @_;
+    my $text = $self->get('/connpool-status?format=text')->{content};
+    return $text =~ /^\Q$name\E (\S+)$/m ? $1 : undef;
 }
 
 # A TCP connection to the server, or false.
