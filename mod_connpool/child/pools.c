@@ -97,23 +97,19 @@ static void make_database_pools(connpool_database_t *db, int is_pooled)
     }
 }
 
-typedef struct yielding_t {
-    int has_yielded;
-} yielding_t;
-
 static void yield_one(cp_pool_t *pool, void *baton)
 {
-    yielding_t *yielding = baton;
+    int *phas_yielded = baton;
 
-    yielding->has_yielded = yielding->has_yielded || cp_pool_yield(pool);
+    *phas_yielded = *phas_yielded || cp_pool_yield(pool);
 }
 
 static int yield_of(void *baton)
 {
-    yielding_t yielding = {0};
+    int has_yielded = 0;
 
-    connpool_each_pool_of(baton, yield_one, &yielding);
-    return yielding.has_yielded;
+    connpool_each_pool_of(baton, yield_one, &has_yielded);
+    return has_yielded;
 }
 
 /* Without it the limit cannot be kept, so nothing is opened. */

@@ -163,8 +163,7 @@ static apr_interval_time_t patience_of(const cp_transfer_t *t)
                    && (config->read <= 0 || config->connect < config->read)
                    && __atomic_load_n(&t->job->phase, __ATOMIC_RELAXED)
                           == CP_PHASE_ANSWER
-                   && !t->job->upload && strcmp(t->job->method, "POST") != 0
-                   && strcmp(t->job->method, "PATCH") != 0;
+                   && !t->job->upload && cp_job_is_idempotent(t->job);
 
     return is_short ? config->connect : config->read;
 }

@@ -20,6 +20,19 @@
 
 /* --- gates --- */
 
+/* Who waits anywhere but at the pool's own gate, which counts by itself. */
+static void begin_waiting(cp_pool_t *pool)
+{
+    cp_stats_add(&pool->stats->waiting, 1);
+    cp_stats_raise(&pool->stats->waiting_max,
+                   cp_stats_get(&pool->stats->waiting));
+}
+
+static void end_waiting(cp_pool_t *pool)
+{
+    cp_stats_add(&pool->stats->waiting, -1);
+}
+
 static apr_status_t enter_shared_gate(cp_pool_t *pool, cp_gate_t *gate,
                                       cp_clock_t deadline)
 {
@@ -31,11 +44,9 @@ static apr_status_t enter_shared_gate(cp_pool_t *pool, cp_gate_t *gate,
     if (cp_clock_left(deadline) == 0) {
         return cp_gate_enter(gate, deadline); /* does not wait */
     }
-    cp_stats_add(&pool->stats->waiting, 1);
-    cp_stats_raise(&pool->stats->waiting_max,
-                   cp_stats_get(&pool->stats->waiting));
+    begin_waiting(pool);
     rv = cp_gate_enter(gate, deadline);
-    cp_stats_add(&pool->stats->waiting, -1);
+    end_waiting(pool);
     return rv;
 }
 
@@ -141,14 +152,12 @@ static apr_status_t wait_for_permit(asking_t *asking, cp_clock_t deadline)
     cp_pool_t *pool = asking->pool;
     apr_status_t rv;
 
-    cp_stats_add(&pool->stats->waiting, 1);
-    cp_stats_raise(&pool->stats->waiting_max,
-                   cp_stats_get(&pool->stats->waiting));
+    begin_waiting(pool);
     rv = get_in_line(asking, deadline);
     if (rv == APR_SUCCESS) {
         rv = cp_share_take(pool->config.share, look_for_idle, asking, deadline);
     }
-    cp_stats_add(&pool->stats->waiting, -1);
+    end_waiting(pool);
     asking->conn.has_permit |= rv == APR_SUCCESS;
     return rv;
 }

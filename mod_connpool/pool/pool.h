@@ -92,11 +92,6 @@ apr_status_t cp_pool_try_acquire_until(cp_pool_t *pool, cp_lease_t *lease,
                                        const char *holder, cp_clock_t deadline,
                                        cp_error_t *err);
 
-/** The same; a connection that must be opened is opened by the deadline. */
-apr_status_t cp_pool_try_acquire_until(cp_pool_t *pool, cp_lease_t *lease,
-                                       const char *holder, cp_clock_t deadline,
-                                       cp_error_t *err);
-
 /** For which request it is held, for who asks who holds what; both copied. */
 void cp_lease_tell(cp_lease_t *lease, const char *method, const char *path);
 

@@ -68,17 +68,22 @@ int connpool_batch_is_strict(request_rec *r)
 
 /* --- what both ways have in common --- */
 
+static void refuse_method(input_t *in, connpool_item_t *item, const char *kind,
+                          const char *method)
+{
+    connpool_item_refuse(item, HTTP_METHOD_NOT_ALLOWED, APR_EACCES,
+                         apr_psprintf(in->r->pool,
+                                      "The %s '%s' does not answer %s.", kind,
+                                      item->name, method),
+                         NULL);
+}
+
 /* A batch GETs upstreams, whatever it is asked with. */
 static void refuse_other_methods(input_t *in, connpool_item_t *item)
 {
     if (item->upstream
         && !(item->upstream->methods & (AP_METHOD_BIT << M_GET))) {
-        connpool_item_refuse(item, HTTP_METHOD_NOT_ALLOWED, APR_EACCES,
-                             apr_psprintf(in->r->pool,
-                                          "The upstream '%s' does not answer "
-                                          "GET.",
-                                          item->name),
-                             NULL);
+        refuse_method(in, item, "upstream", "GET");
     }
 }
 
@@ -293,12 +298,7 @@ static int is_allowed(input_t *in, connpool_item_t *item)
     const char *unread;
 
     if (!(item->query->methods & (wanted | (AP_METHOD_BIT << M_POST)))) {
-        connpool_item_refuse(item, HTTP_METHOD_NOT_ALLOWED, APR_EACCES,
-                             apr_psprintf(in->r->pool,
-                                          "The query '%s' does not answer "
-                                          "POST.",
-                                          item->name),
-                             NULL);
+        refuse_method(in, item, "query", "POST");
         return 0;
     }
     if (item->query->is_write && connpool_is_cross_site(in->r)) {

@@ -32,13 +32,13 @@ const char *connpool_read_options(cmd_parms *cmd, const char *name,
 const char *connpool_read_setting(cmd_parms *cmd, const cp_option_t *settings,
                                   void *target, const char *value);
 
-/** "ConnPoolX NAME: key=...: sentence"; name and key may be NULL. */
 /** What neither Define nor the environment knows: saying "not a number" would
  * hide the cause.
  * @return NULL, or the complaint, with the name */
 const char *connpool_unset_variable(cmd_parms *cmd, const char *name,
                                     const char *word);
 
+/** "ConnPoolX NAME: key=...: sentence"; name and key may be NULL. */
 const char *connpool_complaint(cmd_parms *cmd, const char *name,
                                const char *key, const char *sentence);
 

@@ -132,6 +132,9 @@ void cp_job_attach(cp_job_t *job);
 /** Set method and body in its handle (sending.c). */
 void cp_job_attach_method(cp_job_t *job);
 
+/** Does it come to the same, however often it is done? */
+int cp_job_is_idempotent(const cp_job_t *job);
+
 /** Would sending it once more do no harm? Asked by the runner, or when that has
  * given the job back. */
 int cp_job_may_repeat(const cp_job_t *job);

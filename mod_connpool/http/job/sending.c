@@ -21,14 +21,15 @@ const char *cp_http_method(const char *method)
     return NULL;
 }
 
-static int is_idempotent(const char *method)
+int cp_job_is_idempotent(const cp_job_t *job)
 {
-    return strcmp(method, "POST") != 0 && strcmp(method, "PATCH") != 0;
+    return strcmp(job->method, "POST") != 0
+           && strcmp(job->method, "PATCH") != 0;
 }
 
 int cp_job_may_repeat(const cp_job_t *job)
 {
-    return is_idempotent(job->method)
+    return cp_job_is_idempotent(job)
            && (!job->upload || cp_upload_is_untouched(job->upload));
 }
 
