@@ -17,26 +17,6 @@
 
 #define JOURNAL_SIZE_LIMIT (64 * 1024 * 1024)
 
-static cp_sqlite_identity_t identity_of(const struct stat *st)
-{
-    return (cp_sqlite_identity_t){1, st->st_dev, st->st_ino};
-}
-
-cp_sqlite_identity_t cp_sqlite_identify(const char *path)
-{
-    cp_sqlite_identity_t nothing = {0};
-    struct stat st;
-
-    return stat(path, &st) == 0 ? identity_of(&st) : nothing;
-}
-
-int cp_sqlite_is_same(const cp_sqlite_identity_t *a,
-                      const cp_sqlite_identity_t *b)
-{
-    return a->is_there && b->is_there && a->device == b->device
-           && a->inode == b->inode;
-}
-
 int cp_sqlite_exec(cp_sqlite_conn_t *conn, const char *sql)
 {
     cp_guard_scope_t outer = cp_guard_enter(&conn->guard);
@@ -119,7 +99,7 @@ static int look_at_file(cp_sqlite_conn_t *conn)
         conn->system_error = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
         return SQLITE_CANTOPEN;
     }
-    conn->file = identity_of(&st);
+    conn->file = cp_sqlite_identity_of(&st);
     __atomic_store_n(&conn->db->opened, st.st_ino, __ATOMIC_RELAXED);
     return st.st_size == 0 ? SQLITE_NOTADB : SQLITE_OK;
 }

@@ -163,6 +163,7 @@ static int look(cp_database_t *db)
 
 static void tend(cp_database_t *db)
 {
+    cp_sqlite_retry_kept(db);
     cp_sqlite_prepare_repaired(db);
     cp_sqlite_tidy(db);
     cp_sentinel_rest(db->sentinel, SENTINEL_IDLE);
