@@ -178,6 +178,16 @@ static void weigh_if_due(void *owner, cp_clock_t now)
     }
 }
 
+apr_status_t cp_sqlite_log_lost(const cp_sqlite_t *db, cp_error_t *err)
+{
+    return cp_error_set(err, CP_ERR_STORAGE, APR_EGENERAL, CP_SQLITE_LOG_LOST,
+                        "database '%s': %s, or its index, was removed by "
+                        "another program",
+                        db->config.name, db->log_path);
+}
+
+/* While an index is used that others do not find, another connection would get
+ * it, too, and write what they overwrite. */
 apr_status_t cp_sqlite_open(cp_sqlite_t *db, int is_writer, cp_clock_t deadline,
                             cp_sqlite_conn_t **pconn, cp_error_t *err)
 {
@@ -199,6 +209,11 @@ apr_status_t cp_sqlite_open(cp_sqlite_t *db, int is_writer, cp_clock_t deadline,
     cp_guard_set_deadline(&conn->guard, deadline);
     if (__atomic_fetch_add(&db->connections, 1, __ATOMIC_RELAXED) == 0) {
         __atomic_store_n(&db->was_unused, 1, __ATOMIC_RELAXED);
+        __atomic_store_n(&db->is_draining, 0, __ATOMIC_RELAXED);
+    }
+    if (__atomic_load_n(&db->is_draining, __ATOMIC_RELAXED)) {
+        cp_sqlite_close(conn);
+        return cp_sqlite_log_lost(db, err);
     }
     rc = conn_connect(conn);
     if (rc == SQLITE_INTERRUPT && !cp_sqlite_is_stopping(db)) {

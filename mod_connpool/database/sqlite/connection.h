@@ -36,6 +36,7 @@ struct cp_database_t {
     ino_t opened;           /* atomic: file of the last connection, 0: none */
     int connections;        /* atomic: open ones */
     int was_unused;         /* atomic: there were none since the last look */
+    int is_draining;        /* atomic: none is opened until all are closed */
     cp_guarded_t guarded;   /* what its connections must know */
     const char *log_path;   /* of the write-ahead log */
     cp_sqlite_conn_t *kept; /* guarded by lock: has a log open that was removed,
@@ -162,6 +163,9 @@ apr_status_t cp_sqlite_open(cp_sqlite_t *db, int is_writer, cp_clock_t deadline,
                             cp_sqlite_conn_t **pconn, cp_error_t *err);
 
 void cp_sqlite_close(cp_sqlite_conn_t *conn);
+
+/* The failure of who needs a log that is not to be found. */
+apr_status_t cp_sqlite_log_lost(const cp_sqlite_t *db, cp_error_t *err);
 
 /* Close it. If its log was removed, what only this has is copied into the
  * database first; if that cannot be yet, it is kept open. */

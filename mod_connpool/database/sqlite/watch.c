@@ -52,7 +52,8 @@ int cp_sqlite_file_changed(cp_sqlite_t *db)
         __atomic_store_n(&db->guarded.is_log_cut, 0, __ATOMIC_RELAXED);
         __atomic_store_n(&db->guarded.is_log_lost, 0, __ATOMIC_RELAXED);
     }
-    return is_file_other || is_log_other;
+    return is_file_other || is_log_other
+           || __atomic_load_n(&db->is_draining, __ATOMIC_RELAXED);
 }
 
 apr_off_t cp_sqlite_wal_bytes(cp_sqlite_t *db)

@@ -187,13 +187,6 @@ static saving_t leave_log(cp_sqlite_conn_t *conn)
     return saving;
 }
 
-static apr_status_t log_lost(cp_sqlite_conn_t *conn, cp_error_t *err)
-{
-    return cp_error_set(err, CP_ERR_STORAGE, APR_EGENERAL, CP_SQLITE_LOG_LOST,
-                        "database '%s': %s was removed by another program",
-                        conn->db->config.name, conn->db->log_path);
-}
-
 /* True when it may be closed. */
 static int may_close(cp_sqlite_conn_t *conn, cp_clock_t patience)
 {
@@ -276,10 +269,13 @@ static apr_status_t refuse_bad_log(cp_sqlite_conn_t *conn, cp_error_t *err)
     cp_sqlite_exec(conn, "ROLLBACK");
     if (is_removed) {
         leave_log(conn);
+        if (cp_guard_index_is_removed(&conn->guard)) {
+            __atomic_store_n(&conn->db->is_draining, 1, __ATOMIC_RELAXED);
+        }
     }
     cp_sqlite_unlock(conn);
     if (is_removed || !guarded->is_log_cut) {
-        return log_lost(conn, err);
+        return cp_sqlite_log_lost(conn->db, err);
     }
     return cp_error_set(err, CP_ERR_STORAGE, APR_EGENERAL, CP_SQLITE_LOG_CUT,
                         "database '%s': %s is shorter than its index says",
@@ -340,7 +336,7 @@ apr_status_t cp_sqlite_commit(cp_connection_t *connection, cp_error_t *err)
     }
     rv = !cp_guard_log_is_removed(&conn->guard) || leave_log(conn) == SAVED
              ? APR_SUCCESS
-             : log_lost(conn, err);
+             : cp_sqlite_log_lost(conn->db, err);
     cp_sqlite_unlock(conn);
     return rv;
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <apr_strings.h>
@@ -26,6 +27,16 @@ static sqlite3 *raw_open(void)
     sqlite3 *raw;
 
     ck_assert_int_eq(sqlite3_open(path, &raw), SQLITE_OK);
+    return raw;
+}
+
+/* It cannot copy a log itself. */
+static sqlite3 *raw_reader(void)
+{
+    sqlite3 *raw;
+
+    ck_assert_int_eq(sqlite3_open_v2(path, &raw, SQLITE_OPEN_READONLY, NULL),
+                     SQLITE_OK);
     return raw;
 }
 
@@ -298,7 +309,7 @@ END_TEST
 START_TEST(a_reader_only_delays_the_copy)
 {
     void *conn = writer();
-    sqlite3 *raw = raw_open();
+    sqlite3 *raw = raw_reader();
     sqlite3_stmt *stmt;
 
     ck_assert(insert(conn));
@@ -326,7 +337,7 @@ END_TEST
 START_TEST(the_end_of_the_child_copies_what_was_kept)
 {
     void *conn = writer();
-    sqlite3 *raw = raw_open();
+    sqlite3 *raw = raw_reader();
     sqlite3_stmt *stmt;
 
     ck_assert(insert(conn));
@@ -407,6 +418,38 @@ START_TEST(removed_with_its_index_is_copied)
 }
 END_TEST
 
+/* Two programs with an index each would write over each other's frames: those
+ * of us that have the old one write nothing, and end. */
+START_TEST(nobody_writes_by_an_index_that_others_do_not_find)
+{
+    void *conn = writer(), *other = writer();
+    pid_t pid;
+    int status;
+
+    ck_assert(insert(conn));
+    ck_assert(insert(other));
+    remove_log();
+    ck_assert_int_eq(unlink(index_path), 0);
+    leave(conn);
+    pid = fork();
+    if (pid == 0) {
+        /* As another program does. */
+        execlp("sqlite3", "sqlite3", path, "INSERT INTO t VALUES(1)", NULL);
+        _exit(127);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+    ck_assert(!insert(other));
+    ck_assert_ptr_null(try_open(&cp_sqlite_writer));
+    leave(other);
+    conn = writer();
+    ck_assert(insert(conn));
+    ck_assert_int_eq(count(conn), 4);
+    leave(conn);
+    ck_assert_int_eq(raw_count(), 4);
+}
+END_TEST
+
 /* It came, was opened, and went between two looks. */
 START_TEST(a_short_lived_log_is_noticed)
 {
@@ -440,6 +483,7 @@ Suite *log_suite(void)
     tcase_add_test(tc, readers_of_the_old_log_do_not_take_it_for_the_new_one);
     tcase_add_test(tc, behind_a_link_a_removed_log_is_noticed);
     tcase_add_test(tc, removed_with_its_index_is_copied);
+    tcase_add_test(tc, nobody_writes_by_an_index_that_others_do_not_find);
     tcase_add_test(tc, a_short_lived_log_is_noticed);
     suite_add_tcase(suite, tc);
     return suite;

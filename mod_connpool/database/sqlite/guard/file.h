@@ -15,7 +15,9 @@ typedef struct file_t {
     int flags;                  /* it was opened with */
     struct file_t *database;    /* of a log: whose it is */
     volatile const char *index; /* of a database: of its log; NULL: not known */
-    const char *name;           /* of a log */
+    cp_sqlite_identity_t index_identity; /* of a database: likewise; not there:
+                                            not asked for yet */
+    const char *name;                    /* of a log */
     cp_sqlite_identity_t identity; /* of a log; not there: not known for sure */
     char salt[CP_LOG_SALT_SIZE];   /* of a log: the index spoke of it last */
     int is_known;                  /* salt is set */

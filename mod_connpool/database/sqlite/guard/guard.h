@@ -123,9 +123,12 @@ const char *cp_guard_vfs(void);
  * then, or from it to the database. Noted if so. */
 int cp_guard_log_is_lacking(const cp_guard_t *guard);
 
-/* Do others find another log than the one that this connection has open, or
- * none? */
+/* Do others find another log, or another index of it, than this connection has
+ * open, or none? */
 int cp_guard_log_is_removed(const cp_guard_t *guard);
+
+/* Is it the index? All connections of this process have the same. */
+int cp_guard_index_is_removed(const cp_guard_t *guard);
 
 typedef enum cp_log_need_t {
     CP_LOG_NOT_NEEDED, /* the database has all of it */

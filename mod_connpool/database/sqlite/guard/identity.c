@@ -40,7 +40,10 @@ int cp_sqlite_is_mapped_from(const volatile void *address, const char *path)
     int is_found = 0, is_it = 0;
     uintptr_t from, to;
 
-    while (maps && !is_found && (size = getline(&line, &room, maps)) > 0) {
+    if (!maps) {
+        return 1;
+    }
+    while (!is_found && (size = getline(&line, &room, maps)) > 0) {
         is_found = sscanf(line, "%" SCNxPTR "-%" SCNxPTR, &from, &to) == 2
                    && (uintptr_t)address >= from && (uintptr_t)address < to;
         line[size - 1] = '\0'; /* the end of the line */
@@ -48,8 +51,6 @@ int cp_sqlite_is_mapped_from(const volatile void *address, const char *path)
         is_it = is_found && name && strcmp(name, path) == 0;
     }
     free(line);
-    if (maps) {
-        fclose(maps);
-    }
+    fclose(maps);
     return is_it;
 }

@@ -21,7 +21,8 @@ int cp_sqlite_is_same(const cp_sqlite_identity_t *a,
                       const cp_sqlite_identity_t *b);
 
 /* Is what is mapped at that address the file of that path, which nobody has
- * removed? For rare occasions: it reads the list of all mappings. */
+ * removed? For rare occasions: it reads the list of all mappings; yes, where
+ * there is no such list. */
 int cp_sqlite_is_mapped_from(const volatile void *address, const char *path);
 
 #endif

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define PATH_ROOM    4096
 #define FRAME_HEADER 24 /* bytes before each page in the log */
 #define LOG_HEADER   32
 #define LOG_SALT     16
@@ -256,11 +257,48 @@ static file_t *log_of(const cp_guard_t *guard)
                : NULL;
 }
 
+/* Empty: it has none. */
+static void index_path(const file_t *log, char path[PATH_ROOM])
+{
+    size_t size = strlen(log->name);
+
+    *path = '\0';
+    if (size > 4 && size < PATH_ROOM) {
+        memcpy(path, log->name, size + 1);
+        memcpy(path + size - 4, "-shm", 4);
+    }
+}
+
+/* Within a process all connections to a file share one index, whatever others
+ * find at its path by now: only what is mapped tells which it is. */
+static int is_index_in_place(const file_t *log)
+{
+    file_t *database = log->database;
+    cp_sqlite_identity_t now;
+    char path[PATH_ROOM];
+
+    index_path(log, path);
+    now = cp_sqlite_identify(path);
+    if (!database->index_identity.is_there && database->index
+        && cp_sqlite_is_mapped_from(database->index, path)) {
+        database->index_identity = now;
+    }
+    return !database->index
+           || cp_sqlite_is_same(&database->index_identity, &now);
+}
+
+int cp_guard_index_is_removed(const cp_guard_t *guard)
+{
+    const file_t *log = log_of(guard);
+
+    return log && !is_index_in_place(log);
+}
+
 int cp_guard_log_is_removed(const cp_guard_t *guard)
 {
     const file_t *log = log_of(guard);
 
-    return log && !is_in_place(log);
+    return log && (!is_in_place(log) || !is_index_in_place(log));
 }
 
 int cp_guard_log_is_lacking(const cp_guard_t *guard)
@@ -274,31 +312,17 @@ int cp_guard_log_is_lacking(const cp_guard_t *guard)
     return 1;
 }
 
-/* Within a process all connections to a file share one index, whatever others
- * find at its path by now. */
-static int is_index_shared(const file_t *log)
-{
-    char path[4096];
-    size_t size = strlen(log->name);
-
-    if (size < 4 || size >= sizeof(path)) {
-        return 0;
-    }
-    memcpy(path, log->name, size + 1);
-    memcpy(path + size - 4, "-shm", 4);
-    return !cp_sqlite_identify(path).is_there
-           || cp_sqlite_is_mapped_from(log->database->index, path);
-}
-
 cp_log_need_t cp_guard_log_need(const cp_guard_t *guard)
 {
     file_t *log = log_of(guard);
+    char path[PATH_ROOM];
     index_t index;
 
     if (!log || !log->database->index) {
         return CP_LOG_NOT_NEEDED;
     }
-    if (!is_index_shared(log)) {
+    index_path(log, path);
+    if (!is_index_in_place(log) && cp_sqlite_identify(path).is_there) {
         return CP_LOG_UNKNOWN;
     }
     /* Nobody writes it: we have the lock. */
