@@ -7,12 +7,14 @@
 
 #include "database/sqlite/guard/identity.h"
 
+#define CP_VFS_NAME      "connpool" /* of the VFS that opens them */
 #define CP_LOG_SALT_SIZE 8
 
 /* One thread at a time works with it: its connection's. */
 typedef struct file_t {
     sqlite3_file base;
     int flags;                  /* it was opened with */
+    struct file_t *log;         /* of a database: NULL: it has none open */
     struct file_t *database;    /* of a log: whose it is */
     volatile const char *index; /* of a database: of its log; NULL: not known */
     cp_sqlite_identity_t index_identity; /* of a database: likewise; not there:
@@ -28,9 +30,6 @@ static inline sqlite3_file *real_of(sqlite3_file *file)
 {
     return ((file_t *)file)->real;
 }
-
-/* Was it opened by our VFS? (vfs.c) */
-int cp_file_is_ours(const sqlite3_file *file);
 
 /* --- logs (log.c) --- */
 

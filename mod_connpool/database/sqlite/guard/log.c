@@ -244,16 +244,14 @@ static int is_lacking(const file_t *database, file_t *log)
 /* NULL: it has none. */
 static file_t *log_of(const cp_guard_t *guard)
 {
-    sqlite3_file *file = NULL, *log = NULL;
+    sqlite3_vfs *vfs = NULL;
+    sqlite3_file *file = NULL;
 
+    sqlite3_file_control(guard->handle, "main", SQLITE_FCNTL_VFS_POINTER, &vfs);
     sqlite3_file_control(guard->handle, "main", SQLITE_FCNTL_FILE_POINTER,
                          &file);
-    sqlite3_file_control(guard->handle, "main", SQLITE_FCNTL_JOURNAL_POINTER,
-                         &log);
-    return file && log && cp_file_is_ours(file) && cp_file_is_ours(log)
-                   && (((file_t *)log)->flags & SQLITE_OPEN_WAL)
-                   && ((file_t *)log)->database
-               ? (file_t *)log
+    return vfs && strcmp(vfs->zName, CP_VFS_NAME) == 0 && file && file->pMethods
+               ? ((file_t *)file)->log
                : NULL;
 }
 

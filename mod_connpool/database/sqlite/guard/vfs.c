@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VFS_NAME   "connpool"
 #define WRITE_LOCK 0                      /* among the locks of the index */
 #define GRACE      apr_time_from_msec(60) /* for a rollback to begin */
 
@@ -97,6 +96,11 @@ static int on_sleep(sqlite3_vfs *vfs, int us)
 
 static int on_close(sqlite3_file *file)
 {
+    file_t *mine = (file_t *)file;
+
+    if (mine->database && mine->database->log == mine) {
+        mine->database->log = NULL;
+    }
     return real_of(file)->pMethods->xClose(real_of(file));
 }
 
@@ -245,12 +249,6 @@ static const sqlite3_io_methods methods_without_index = {
     on_control, on_sector_size, on_device, NULL,      NULL,
     NULL,       NULL,           NULL,      NULL};
 
-int cp_file_is_ours(const sqlite3_file *file)
-{
-    return file->pMethods == &methods_without_index
-           || (file->pMethods >= methods && file->pMethods < methods + 3);
-}
-
 static const sqlite3_io_methods *methods_for(const sqlite3_io_methods *real)
 {
     if (real->iVersion < 2 || !real->xShmMap) {
@@ -264,7 +262,6 @@ static int on_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file,
 {
     file_t *mine = (file_t *)file;
     cp_sqlite_identity_t before = {0};
-    sqlite3_file *database = NULL;
     int is_log = name && (flags & SQLITE_OPEN_WAL);
     int rc;
 
@@ -280,11 +277,10 @@ static int on_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file,
         mine->base.pMethods = methods_for(mine->real->pMethods);
     }
     if (rc == SQLITE_OK && is_log) {
+        /* Of a database that was opened here, too. */
+        mine->database = (file_t *)sqlite3_database_file_object(name);
+        mine->database->log = mine;
         cp_log_opened(mine, &before);
-        database = sqlite3_database_file_object(name);
-    }
-    if (database && cp_file_is_ours(database)) {
-        mine->database = (file_t *)database;
     }
     return rc;
 }
@@ -357,7 +353,7 @@ static int on_current_time_int64(sqlite3_vfs *vfs, sqlite3_int64 *ptime)
 static void register_vfs(void)
 {
     real_vfs = sqlite3_vfs_find(NULL);
-    our_vfs = real_vfs ? malloc(sizeof(*our_vfs) + sizeof(VFS_NAME)) : NULL;
+    our_vfs = real_vfs ? malloc(sizeof(*our_vfs) + sizeof(CP_VFS_NAME)) : NULL;
     if (!our_vfs) {
         return;
     }
@@ -365,7 +361,7 @@ static void register_vfs(void)
         .iVersion = real_vfs->iVersion < 2 ? 1 : 2,
         .szOsFile = (int)sizeof(file_t) + real_vfs->szOsFile,
         .mxPathname = real_vfs->mxPathname,
-        .zName = strcpy((char *)(our_vfs + 1), VFS_NAME),
+        .zName = strcpy((char *)(our_vfs + 1), CP_VFS_NAME),
         .xOpen = on_open,
         .xDelete = on_delete,
         .xAccess = on_access,
@@ -388,5 +384,5 @@ const char *cp_guard_vfs(void)
     static pthread_once_t once = PTHREAD_ONCE_INIT;
 
     pthread_once(&once, register_vfs);
-    return is_registered ? VFS_NAME : NULL;
+    return is_registered ? CP_VFS_NAME : NULL;
 }
