@@ -75,6 +75,7 @@ UNIT      := $(BUILD)/unit
 CONSUMING := $(CONSUMERS:t/handler/%.c=$(BUILD)/t/%.so) $(BUILD)/t/first/mod_cptest.so
 DRIVING   := $(BUILD)/t/mod_connpool_script.so
 FAULTLAB  := $(BUILD)/lab/faultlab.so
+VERSIONS  := $(BUILD)/lab/versions.so
 
 FUZZ      := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 REPLAYS   := $(FUZZ:%=$(BUILD)/fuzz/%)
@@ -176,6 +177,11 @@ $(FAULTLAB): tests/lab/faultlab.c tests/lab/faultlab.h Makefile | toolchain
 	@mkdir -p $(@D)
 	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 -O2 -g -fPIC $(WARNINGS) $(WERROR) -shared -o $@ $< -ldl
 
+$(VERSIONS): tests/lab/versions.c Makefile | toolchain
+	$(say) CC $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 -O2 -fPIC $(WARNINGS) $(WERROR) -shared -o $@ $<
+
 # The fuzz targets: replayed over their corpora, and, with clang, for long.
 $(BUILD)/fuzzing/%.o: %.c Makefile
 	$(say) CC $@
@@ -194,7 +200,7 @@ $(FUZZERS): $(BUILD)/fuzzing/%: $$(call fuzz_objects,$(BUILD)/fuzzing,$$*)
 	$(say) LD $@
 	$(Q)$(FUZZ_CC) -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(FUZZ_LIBS)
 
-test-programs: $(MODULE) $(PGSQL) $(TESTING) $(UNIT) $(CONSUMING) $(DRIVING) $(FAULTLAB)
+test-programs: $(MODULE) $(PGSQL) $(TESTING) $(UNIT) $(CONSUMING) $(DRIVING) $(FAULTLAB) $(VERSIONS)
 
 toolchain:
 	@CC='$(CC)' APXS='$(APXS)' scripts/check-toolchain.sh

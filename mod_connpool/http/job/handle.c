@@ -23,6 +23,14 @@
 /* How long a parsed CA file is kept: a replaced one takes effect after it. */
 #define CA_CACHE_SECONDS 3600L
 
+/* The first one that takes a list of protocols. */
+#define OLDEST      0x075500
+#define OLDEST_NAME "7.85"
+
+#if LIBCURL_VERSION_NUM < OLDEST
+#error "mod_connpool needs libcurl 7.85 or newer"
+#endif
+
 apr_status_t cp_http_global_init(void)
 {
     /* Counted by curl, and never undone: other modules use it as well. */
@@ -34,10 +42,27 @@ const char *cp_http_version(apr_pool_t *p)
 {
     const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
 
-    return apr_psprintf(p, "libcurl %s, %s, %s resolver", info->version,
-                        info->ssl_version ? info->ssl_version : "no TLS",
-                        info->features & CURL_VERSION_ASYNCHDNS ? "threaded"
-                                                                : "blocking");
+    return apr_psprintf(
+        p, "libcurl %s%s, %s, %s resolver", info->version,
+        info->version_num < LIBCURL_VERSION_NUM
+            ? " (older than " LIBCURL_VERSION ", with which this was built)"
+            : "",
+        info->ssl_version ? info->ssl_version : "no TLS",
+        info->features & CURL_VERSION_ASYNCHDNS ? "threaded" : "blocking");
+}
+
+/* Not the one that this was built with: an option that it does not know is an
+ * error of curl_easy_setopt, at which nobody looks. */
+const char *cp_http_too_old(apr_pool_t *p)
+{
+    const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
+
+    return info->version_num < OLDEST
+               ? apr_psprintf(p,
+                              "libcurl %s is installed, and " OLDEST_NAME
+                              " or newer is needed",
+                              info->version)
+               : NULL;
 }
 
 static void configure_tls(CURL *easy, const cp_upstream_config_t *config)
@@ -45,7 +70,9 @@ static void configure_tls(CURL *easy, const cp_upstream_config_t *config)
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
     curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+#if LIBCURL_VERSION_NUM >= 0x075700
     curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, CA_CACHE_SECONDS);
+#endif
     if (config->ca) {
         /* This file instead of the system's authorities, not beside them. */
         curl_easy_setopt(easy, CURLOPT_CAINFO, config->ca);
