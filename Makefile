@@ -257,9 +257,9 @@ faults: test-programs ## tests/FAULTS.md anew: what was broken on purpose, and s
 	CONNPOOL_MPM=event $(prove) $$(perl tests/lab/faults.pl list)
 	perl tests/lab/faults.pl write '$(BUILD)/faults'
 
-check-a11y: $(MODULE) $(CONSUMING) ## the status page before axe-core (from npm) in chromium
+check-a11y: $(MODULE) $(CONSUMING) ## the status page and those of the examples before axe-core (from npm) in chromium
 	tests/a11y/fetch-axe.sh '$(BUILD)/tools/axe-core'
-	CONNPOOL_MPM=event $(prove) -v tests/a11y/axe.t
+	CONNPOOL_MPM=event $(prove) -v tests/a11y/axe.t tests/a11y/examples.t
 
 guards: $(MODULE) $(PGSQL) ## rules of the source tree that no compiler checks
 	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' CORE='$(CORE_FOLDERS) $(PGSQL_FOLDERS)' tests/guards/run.sh
