@@ -23,12 +23,13 @@
 /* How long a parsed CA file is kept: a replaced one takes effect after it. */
 #define CA_CACHE_SECONDS 3600L
 
-/* The first one that takes a list of protocols. */
-#define OLDEST      0x075500
-#define OLDEST_NAME "7.85"
+/* The first one that does not wait for the lookup of a name when a transfer is
+ * cancelled. */
+#define OLDEST      0x075700
+#define OLDEST_NAME "7.87"
 
 #if LIBCURL_VERSION_NUM < OLDEST
-#error "mod_connpool needs libcurl 7.85 or newer"
+#error "mod_connpool needs libcurl 7.87 or newer"
 #endif
 
 apr_status_t cp_http_global_init(void)
@@ -70,9 +71,7 @@ static void configure_tls(CURL *easy, const cp_upstream_config_t *config)
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
     curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-#if LIBCURL_VERSION_NUM >= 0x075700
     curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, CA_CACHE_SECONDS);
-#endif
     if (config->ca) {
         /* This file instead of the system's authorities, not beside them. */
         curl_easy_setopt(easy, CURLOPT_CAINFO, config->ca);
