@@ -30,7 +30,7 @@ CONF
 my %OLD = (
     LAB_SQLITE => [3_034_001, qr/^ConnPoolDatabase app: SQLite \S+ is installed, and 3\.35 or newer is needed /m],
     LAB_CURL   => [0x075600,  qr/^ConnPoolUpstream up: libcurl of the lab is installed, and 7\.87 or newer is needed /m],
-    LAB_LIBPQ  => [120_004,   qr/^ConnPoolDatabase pg: libpq 12 is installed, and 13 or newer is needed /m],
+    LAB_LIBPQ  => [130_004,   qr/^ConnPoolDatabase pg: libpq 13 is installed, and 14 or newer is needed /m],
 );
 
 subtest 'too old at run time' => sub {
@@ -44,7 +44,7 @@ subtest 'too old at run time' => sub {
 };
 
 subtest 'older than what was compiled for' => sub {
-    my $server = server(LAB_SQLITE => 3_035_000, LAB_CURL => 0x075700, LAB_LIBPQ => 130_000);
+    my $server = server(LAB_SQLITE => 3_035_000, LAB_CURL => 0x075700, LAB_LIBPQ => 140_000);
     $server->make_sqlite('app', 'CREATE TABLE t(a)');
     $server->start;
     like($server->log, qr/ with .*SQLite \S+ \(older than \S+, with which this was built\) and libcurl of the lab \(older than \S+, with which this was built\)/,
@@ -70,7 +70,7 @@ subtest 'too old for the compiler' => sub {
     my @cases = (
         ['SQLite 3.35', 'database/sqlite/driver.c', 'sqlite3.h',   SQLITE_VERSION_NUMBER     => 3_034_001],
         ['libcurl 7.87', 'http/job/handle.c',       'curl/curl.h', LIBCURL_VERSION_NUM       => '0x075600'],
-        ['libpq 13', 'database/pgsql/driver.c',     'pg_config.h', PG_VERSION_NUM            => 120_004],
+        ['libpq 14', 'database/pgsql/driver.c',     'pg_config.h', PG_VERSION_NUM            => 130_004],
         ['httpd 2.4.49', 'commands.c',              'httpd.h',     MODULE_MAGIC_NUMBER_MINOR => 109],
     );
     for my $case (@cases) {

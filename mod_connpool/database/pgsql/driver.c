@@ -25,12 +25,12 @@
 #define WRITERS       2 /* of max=, with read=standby */
 #define SENTINEL_IDLE apr_time_from_sec(60)
 
-/* The oldest that is tried. */
-#define OLDEST      130000
-#define OLDEST_NAME "13"
+/* The first one with pipelines. */
+#define OLDEST      140000
+#define OLDEST_NAME "14"
 
 #if PG_VERSION_NUM < OLDEST
-#error "mod_connpool_pgsql needs libpq 13 or newer"
+#error "mod_connpool_pgsql needs libpq 14 or newer"
 #endif
 
 /* What a connection takes, with what libpq has of it. */
