@@ -77,9 +77,8 @@ remove() {
     rmdir "$schema" "${schema%/*}" 2>/dev/null || true
     remove_conf conf/connpool.conf "$etc/mods-available/connpool.conf"
     remove_conf conf/connpool-small.conf "$etc/conf-available/connpool-small.conf"
-    if [ ! -e "$etc/conf-available/connpool-small.conf" ]; then
-        rm -f "$etc/conf-enabled/connpool-small.conf"
-    fi
+    # What was edited may say more than stands in <IfModule>.
+    rm -f "$etc/conf-enabled/connpool-small.conf"
     warn_of_directives
     echo 'Now: restart Apache'
 }
