@@ -92,7 +92,7 @@ FUZZ_LIBS    = -lapr-1 -laprutil-1 $(LIBS) -lm
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all run check check-unit check-fuzz check-e2e check-a11y guards faults fuzz fuzzers lint bench check-asan \
-        check-tsan check-valgrind analyze format install uninstall deb check-deb help clean \
+        check-tsan check-valgrind analyze format install uninstall deb check-deb check-suite help clean \
         toolchain deps test-programs
 
 all: $(MODULE) $(PGSQL) ## build/mod_connpool.so, and mod_connpool_pgsql.so where libpq is (the default)
@@ -325,6 +325,10 @@ deb: ## Debian packages, in build/deb
 
 check-deb: deb ## they are installed, used, upgraded and purged in a fresh Debian (root)
 	+BUILD='$(abspath $(BUILD))' tests/deb/check.sh
+
+check-suite: ## build and tests in another Debian: SUITE=trixie (root)
+	@test -n '$(SUITE)' || { echo 'make check-suite SUITE=trixie' >&2; exit 2; }
+	BUILD='$(abspath $(BUILD))' tests/deb/suite.sh '$(SUITE)'
 
 clean: ## all that was built
 	rm -rf '$(BUILD)'

@@ -127,5 +127,6 @@ if [ -n "$needs_tools" ]; then
     unpack memcached memcached
     unpack pgbouncer /usr/sbin/pgbouncer
     npm_unpack @seriousme/openapi-schema-validator validate-api
+    unpack apparmor /usr/sbin/apparmor_parser
     unpack libapache2-mpm-itk /usr/lib/apache2/modules/mpm_itk.so
 fi
