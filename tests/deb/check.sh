@@ -88,6 +88,8 @@ inside a2enconf -q connpool-small
 inside apache2ctl configtest || fail 'connpool-small.conf'
 inside a2disconf -q connpool-small
 
+[ -s "$root/usr/share/mod_connpool/schema/status.schema.json" ] || fail 'no schemas'
+
 step 'upgrade under load'
 echo '# edited' >>"$root/etc/apache2/mods-available/connpool.conf"
 newer=$BUILD/deb/newer
@@ -153,12 +155,14 @@ done
 step 'make install, make uninstall'
 make -s --no-print-directory install DESTDIR="$root" BUILD="$BUILD"
 inside a2enmod -q connpool
+inside a2enconf -q connpool-small
 inside apache2ctl configtest || fail 'after make install'
 echo '# edited' >>"$root/etc/apache2/mods-available/connpool.conf"
+echo 'ConnPoolDBMax 3' >>"$root/etc/apache2/conf-available/connpool-small.conf"
 make -s --no-print-directory install DESTDIR="$root" BUILD="$BUILD" | grep 'kept.*connpool.conf' || fail 'an edited file is replaced'
 make -s --no-print-directory uninstall DESTDIR="$root" BUILD="$BUILD" | grep 'kept.*connpool.conf' || fail 'an edited file is removed'
 inside apache2ctl configtest || fail 'after make uninstall'
-rm "$root/etc/apache2/mods-available/connpool.conf"
-! find "$root/etc/apache2" "$root/usr/lib/apache2" "$root/usr/include" "$root/usr/share/pkgconfig" -name '*connpool*' ! -name 'connpool-test*' 2>/dev/null | grep . ||
+rm "$root/etc/apache2/mods-available/connpool.conf" "$root/etc/apache2/conf-available/connpool-small.conf"
+! find "$root/etc/apache2" "$root/usr/lib/apache2" "$root/usr/include" "$root/usr/share/pkgconfig" "$root/usr/share/mod_connpool" -name '*connpool*' ! -name 'connpool-test*' 2>/dev/null | grep . ||
     fail 'make uninstall leaves files'
 echo 'check-deb: all good'
