@@ -44,9 +44,9 @@ const command_rec connpool_commands[] = {
             "DURATION: log queries that take longer; 0: none"),
     SETTING("ConnPoolServerTiming", "On|Off: the header Server-Timing"),
     SETTING("ConnPoolServerStatus", "On|Off|Full: in mod_status's report"),
-    AP_INIT_RAW_ARGS("ConnPoolDatabase", connpool_cmd_database, NULL, RSRC_CONF,
-                     "NAME sqlite:PATH|postgresql:DSN [key=value ...]: a pool "
-                     "of connections"),
+    AP_INIT_RAW_ARGS(
+        "ConnPoolDatabase", connpool_cmd_database, NULL, RSRC_CONF,
+        "NAME KIND:ADDRESS [key=value ...]: a pool of connections"),
     AP_INIT_RAW_ARGS("ConnPoolUpstream", connpool_cmd_upstream, NULL, RSRC_CONF,
                      "NAME \"URL [URL ...]\" [key=value ...]: an HTTP service"),
     AP_INIT_RAW_ARGS("ConnPoolQuery", connpool_cmd_query, NULL, RSRC_CONF,

@@ -50,7 +50,7 @@ sub server_for {
     my ($section) = @_;
     my $server = ConnPoolTest->new(
         mpm     => 'event',
-        modules => [qw(auth_basic socache_shmcb)],
+        modules => [qw(auth_basic dbd socache_shmcb)],
         load    => $HAS_PG ? {connpool_pgsql_module => 'mod_connpool_pgsql.so'} : {},
         status  => $section->{has_status} // 1,
     );
