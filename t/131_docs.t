@@ -218,11 +218,15 @@ sub section_works {
     my %beside = map { $_->{mark}{beside} ? ($_->{mark}{beside} => 1) : () } @{$section->{blocks}};
     my @beside = grep { $beside{$_->{anchor}} } @{$page->{sections}};
     my $conf   = join '', map { $_->{text} } map { blocks_of($_, 'apache') } @beside, $section;
-    $section->{has_status} = $conf !~ /connpool-status/;
+    $section->{has_status} = $conf !~ /connpool-status/ && !grep { $_->{text} =~ /^apt install/m } @{$section->{blocks}};
     my $server = server_for($section);
     my @shell  = blocks_of($section, 'sh');
     make_databases($server, $conf, $section, @beside);
-    $conf .= runs_with_stand_ins($server, $_) for grep { $_->{mark}{'stand-ins'} } @shell;
+    for my $block (grep { $_->{mark}{'stand-ins'} } @shell) {
+        $conf .= runs_with_stand_ins($server, $block);
+        # The package brings it.
+        $conf .= "Include " . root_dir() . "/conf/connpool.conf\n" if $block->{text} =~ /^apt install/m;
+    }
     compiles($server, $_) for blocks_of($section, 'c');
     is_served($server, $section, $conf) if $conf ne '';
     if (my @sessions = grep { !$_->{mark}{'stand-ins'} } @shell) {
