@@ -20,6 +20,7 @@ use ConnPoolDocs;
 use ConnPoolTest qw(await build_dir command root_dir);
 use ConnPoolUpstream;
 use IO::Socket::UNIX;
+use PostgresTest;
 use Test::More;
 
 my @PAGES = ConnPoolDocs::pages();
@@ -75,6 +76,7 @@ sub here {
     $text =~ s{/run/app\b}{$dir/run}g;
     $text =~ s{http://localhost(?=/)}{http://127.0.0.1:$port}g;
     $text =~ s{127\.0\.0\.1:9000\b}{$UPSTREAM}g;
+    $text =~ s{host=/run/postgresql dbname=app user=web}{$server->{postgres}->dsn(user => 'web')}ge;
     $text =~ s{(?<=\s)modules/(mod_\w+\.so)}{-e "$dir/modules/$1" ? "$dir/modules/$1" : $server->_libexecdir . "/$1"}ge;
     return $text;
 }
@@ -89,6 +91,12 @@ sub blocks_of {
 sub make_databases {
     my ($server, $conf, $section, @beside) = @_;
     my @sql = map { $_->{text} } map { blocks_of($_, 'sql') } @beside, $section;
+    if ($conf =~ /"postgresql:/) {
+        $server->{postgres} = PostgresTest->new;
+        $server->{postgres}->start;
+        ok(eval { $server->{postgres}->sql(join '', @sql); 1 }, 'the SQL is run by PostgreSQL') or diag($@);
+        return;
+    }
     my %seen;
     my @names = grep { !$seen{$_}++ } $conf =~ m{sqlite:/var/lib/app/(\w+)\.db}g;
     @names = ('app') if @sql && !@names;
@@ -237,6 +245,7 @@ sub section_works {
         is_deeply(\@bad, [], 'all queries are prepared');
     }
     $server->dismiss;
+    $server->{postgres}->stop if $server->{postgres};
     return;
 }
 

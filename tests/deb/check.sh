@@ -80,13 +80,13 @@ package=$(ls "$debs"/libapache2-mod-connpool_*.deb)
 : >"$BUILD/deb-apt.log"
 
 step 'the README, from top to bottom'
-# Its first block of commands, and what it says to the first curl. Only init and
+# Its commands, and what it says to the first curl. Only init and
 # the port are others here.
 mkdir -p "$root/tmp/readme/build/deb"
 cp "$package" "$root/tmp/readme/build/deb/"
 sed -n '/^## Use it/,/^## /p' README.md | sed '1,/^The rest in a root shell/d' |
     sed -n '/^```sh$/,/^```$/p' >"$BUILD/deb/readme.md"
-sed '1d; /^```$/,$d; s/systemctl restart apache2/service apache2 restart/' \
+sed '1d; /^```$/,$d; s/systemctl restart apache2/{ service apache2 restart || service apache2 start; }/' \
     "$BUILD/deb/readme.md" >"$root/tmp/readme/commands.sh"
 inside sh -eu -c 'cd /tmp/readme && . ./commands.sh' >>"$BUILD/deb-apt.log" 2>&1 || {
     tail -n 20 "$BUILD/deb-apt.log" >&2
