@@ -16,7 +16,7 @@ use Test::More;
 my $PAGE     = 'docs/directives.md';
 my $HAS_PG   = -e build_dir() . '/mod_connpool_pgsql.so';
 my @LOAD     = $HAS_PG ? (load => {connpool_pgsql_module => 'mod_connpool_pgsql.so'}) : ();
-my $server   = ConnPoolTest->new(status => 0, mpm => 'event', @LOAD);
+my $server   = ConnPoolTest->new(status => 0, mpm => 'event', modules => ['socache_shmcb'], @LOAD);
 my %VARIABLE = (
     ENABLE_CONNECTION_POOLING => 'false',
     ENABLE_SHARED_EVENT_LOOP  => 'false',
@@ -284,6 +284,22 @@ subtest 'all keys that the manual speaks of' => sub {
     }
     cmp_ok($count, '>', 100, "$count are named");
     is_deeply(\@unknown, [], 'and each is a key');
+};
+
+# What people copy: conf/connpool.conf names all keys, and its examples are right
+# when they are switched on, all at once.
+subtest 'the configuration that is shipped' => sub {
+    my $conf = slurp(root_dir() . '/conf/connpool.conf');
+    my %seen;
+    my @missing = grep { !$seen{$_}++ && $conf !~ /(?<![\w-])\Q$_\E=/ }
+        map { sort keys %$_ } map { ($_->{keys}, values %{$_->{of}}) } map { $page{$_} } sort keys %page;
+    is_deeply(\@missing, [], 'names all keys');
+    my $on = join "\n", map { s/^#(?= *(?:ConnPool|SetHandler|<|LogFormat))//r }
+        grep { !/redis:|postgresql:/ } split /\n/, $conf;
+    my $count = () = $on =~ /^\s*ConnPool/mg;
+    cmp_ok($count, '>', 40, "$count lines, switched on");
+    my $text = httpd($on);
+    like($text, qr/Syntax OK/, 'are right') or diag($text);
 };
 
 $server->dismiss;
