@@ -70,7 +70,7 @@ const command_rec connpool_commands[] = {
     AP_INIT_ITERATE(
         "ConnPoolOrigins", connpool_cmd_origins,
         (void *)APR_OFFSETOF(connpool_dir_t, origins), RSRC_CONF | ACCESS_CONF,
-        "https://HOST[:PORT]|same|any ...: whose pages may ask and write"),
+        "http[s]://HOST[:PORT]|same|any ...: whose pages may ask and write"),
     AP_INIT_ITERATE(
         "ConnPoolTrustedProxies", connpool_cmd_proxies,
         (void *)APR_OFFSETOF(connpool_dir_t, proxies), RSRC_CONF | ACCESS_CONF,
