@@ -122,8 +122,8 @@ sub stand_ins {
 sub run_shell {
     my ($server, $text) = @_;
     local $ENV{PATH} = $server->dir('bin') . ":$ENV{PATH}";
-    return command('sh', '-e', '-c', 'cd "$0" && . ./block.sh', $server->dir,
-        $server->write_file('block.sh', here($server, $text)) ? () : ());
+    $server->write_file('block.sh', here($server, $text));
+    return command('sh', '-e', '-c', 'cd "$0" && . ./block.sh', $server->dir);
 }
 
 sub runs_with_stand_ins {

@@ -46,7 +46,8 @@ SKIP: {
         $page =~ s/.\x08//g;
         is($status, 0, "it is rendered, $width columns wide");
         # One long word does not fit into forty.
-        my @warnings = grep { $width >= 80 || !/can(?:no|')t (?:adjust|break) line/ } $page =~ /^((?:troff|groff|grotty|tbl|<).*)$/mg;
+        my @warnings = grep { $width >= 80 || !/can(?:no|')t (?:adjust|break) line/ }
+            $page =~ /^((?:troff|groff|grotty|tbl|<).*)$/mg;
         is_deeply(\@warnings, [], 'without a warning');
     }
     my ($status, $page) = render(80, '-Tutf8', '-P-cbou');

@@ -84,8 +84,10 @@ step 'the README, from top to bottom'
 # the port are others here.
 mkdir -p "$root/tmp/readme/build/deb"
 cp "$package" "$root/tmp/readme/build/deb/"
+# shellcheck disable=SC2016 # backticks of Markdown
 sed -n '/^## Use it/,/^## /p' README.md | sed '1,/^The rest in a root shell/d' |
     sed -n '/^```sh$/,/^```$/p' >"$BUILD/deb/readme.md"
+# shellcheck disable=SC2016 # backticks of Markdown
 sed '1d; /^```$/,$d; s/systemctl restart apache2/{ service apache2 restart || service apache2 start; }/' \
     "$BUILD/deb/readme.md" >"$root/tmp/readme/commands.sh"
 inside sh -eu -c 'cd /tmp/readme && . ./commands.sh' >>"$BUILD/deb-apt.log" 2>&1 || {
@@ -95,7 +97,9 @@ inside sh -eu -c 'cd /tmp/readme && . ./commands.sh' >>"$BUILD/deb-apt.log" 2>&1
 asked=$(sed -n "s,^\\$ curl 'http://localhost\\(.*\\)'\$,\\1,p" "$BUILD/deb/readme.md" | head -n 1)
 shown=$(grep -A 1 '^\$ curl' "$BUILD/deb/readme.md" | sed -n 2p)
 answered=$(curl -sS --retry 20 --retry-connrefused --retry-delay 1 "$url$asked")
-[ -n "$asked" ] && [ "$answered" = "$shown" ] || fail "the README shows $shown, answered was $answered"
+if [ -z "$asked" ] || [ "$answered" != "$shown" ]; then
+    fail "the README shows $shown, answered was $answered"
+fi
 inside a2disconf -q app
 rm "$root/etc/apache2/conf-available/app.conf"
 inside apt-get purge -y -q libapache2-mod-connpool >/dev/null 2>&1

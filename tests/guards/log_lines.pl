@@ -10,6 +10,10 @@ my $PAGE   = 'docs/troubleshooting.md';
 my $LEVEL  = qr/\b(?:APLOG_(?:WARNING|ERR|CRIT|ALERT|EMERG)|CP_LOG_(?:WARNING|ERROR)|level)\b/;
 my $STRING = qr/"(?:[^"\\]|\\.)*"/;
 
+# Where the cause of a failure is named, whose class is one that the log hears of.
+my $CAUSING = qr/CP_ERR_(?:REFUSED|UPSTREAM|STORAGE|MEMORY|DEADLINE|INTERNAL|CAPACITY)\s*,\s*
+    (?:[\w&>.()-]+,\s*)?|cause\ =\ |error_deadline\(t,\s*/x;
+
 # Lines whose words come from elsewhere, and what the page calls them.
 my %WRAPPED = (
     "config/line/option.c: ..."            => ["ConnPool...: ..."],
@@ -78,7 +82,7 @@ for my $file (grep { /\.c$/ } @files) {
         my $line = plain($format);
         $lines{$line =~ /^(?:\.\.\.|[ :()]|is|the answer is cut)+$/ ? "$short: $line" : $line} = $file;
     }
-    while ($text =~ /(?:CP_ERR_(?:REFUSED|UPSTREAM|STORAGE|MEMORY|DEADLINE|INTERNAL|CAPACITY)\s*,\s*(?:[\w&>.()-]+,\s*)?|cause = |error_deadline\(t,\s*)((?:(?:$STRING|[A-Z_]{4,})\s*)+)/g) {
+    while ($text =~ /(?:$CAUSING)((?:(?:$STRING|[A-Z_]{4,})\s*)+)/g) {
         my $cause = join '', map { /^"(.*)"$/ ? $1 : $own{$_} // '' } $1 =~ /($STRING|[A-Z_]{4,})/g;
         $causes{$cause} = $file if !$UNTOLD{$cause};
     }
