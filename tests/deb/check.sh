@@ -82,6 +82,7 @@ package=$(ls "$debs"/libapache2-mod-connpool_*.deb)
 step 'the README, from top to bottom'
 # Its commands, and what it says to the first curl. Only init and
 # the port are others here.
+rm -rf "$root/var/lib/app" "$root/tmp/readme"
 mkdir -p "$root/tmp/readme/build/deb"
 cp "$package" "$root/tmp/readme/build/deb/"
 # shellcheck disable=SC2016 # backticks of Markdown
