@@ -315,7 +315,11 @@ $(BUILD)/mod_connpool.pc: conf/mod_connpool.pc.in mod_connpool/glue.h Makefile
 	@mkdir -p $(@D)
 	sed 's|@INCLUDEDIR@|$(shell $(APXS) -q INCLUDEDIR)|; s|@VERSION@|$(version)|' $< >$@
 
-install: $(MODULE) $(PGSQL) $(BUILD)/mod_connpool.pc ## the modules, their configuration for a2enmod, the header
+$(BUILD)/connpool.conf.5: docs/directives.md scripts/make-man.pl mod_connpool/glue.h
+	@mkdir -p $(@D)
+	perl scripts/make-man.pl '$(version)' <$< >$@
+
+install: $(MODULE) $(PGSQL) $(BUILD)/mod_connpool.pc $(BUILD)/connpool.conf.5 ## the modules, their configuration for a2enmod, the header, man 5 connpool.conf
 	BUILD='$(abspath $(BUILD))' APXS='$(APXS)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install.sh install
 
 uninstall: ## what install has put there, except what was edited
