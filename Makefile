@@ -168,6 +168,12 @@ $(BUILD)/t/mod_bench.so: $(wildcard tests/bench/*.[ch]) Makefile | toolchain
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@.new $(filter %.c,$^) -lsqlite3 && mv -f $@.new $@
 
+# Where valgrind is.
+$(BUILD)/t/mod_cost.so: tests/cost/mod_cost.c mod_connpool/mod_connpool.h Makefile | toolchain
+	$(say) CC $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS_ALL) -Imod_connpool $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@ $<
+
 -include $(PGSQL_SOURCES:%.c=$(BUILD)/%.d) $(PGSQL_CORE:%.c=$(BUILD)/testing/%.d) $(SOURCES:%.c=$(BUILD)/%.d) $(SOURCES:%.c=$(BUILD)/testing/%.d) \
          $(TEST_SOURCES:%.c=$(BUILD)/testing/%.d) $(DRIVER:%.c=$(BUILD)/testing/%.d) \
          $(FUZZ:%=$(BUILD)/testing/tests/fuzz/fuzz_%.d) $(FUZZ:%=$(BUILD)/fuzzing/tests/fuzz/fuzz_%.d) \
