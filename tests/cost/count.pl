@@ -19,8 +19,9 @@ for my $word (@ARGV) {
 }
 die "usage: $0 [mpm=NAME] [keep=DIRECTORY] [KIND...] MODULE...\n" if !@modules;
 @kinds = qw(point range many fetch) if !@kinds;
-my $build = $ENV{CONNPOOL_BUILD} // "$FindBin::Bin/../../build";
-my @servers = map { Cost->new(module => $_, build => $build, mpm => $option{mpm} // 'event') } @modules;
+my $build = abs_path($ENV{CONNPOOL_BUILD} // "$FindBin::Bin/../../build");
+use Cwd qw(abs_path);
+my @servers = map { Cost->new(module => abs_path($_), build => $build, mpm => $option{mpm} // 'event') } @modules;
 
 printf "%-8s %-24s %12s %10s %8s %8s\n", qw(kind who instructions ours calls clocks);
 sub row {
