@@ -121,7 +121,9 @@ static int warm_one(cp_pool_t *pool)
         cp_connection_let_go(pool, &conn);
         return 0;
     }
-    if (cp_connection_open(pool, &conn, cp_pool_driver_deadline(deadline), &err)
+    if (cp_connection_open(pool, &conn,
+                           cp_pool_driver_deadline(deadline, cp_clock_now()),
+                           &err)
         != APR_SUCCESS) {
         return 0;
     }

@@ -4,6 +4,7 @@
 #define CONNPOOL_HOLD_H
 
 #include "glue.h"
+#include "base/clock.h"
 #include "base/error.h"
 
 struct connpool_base_t;
@@ -51,8 +52,9 @@ int connpool_holds_database(request_rec *r,
 void connpool_transaction_set(request_rec *r, const connpool_hold_t *hold);
 int connpool_transaction_has(request_rec *r, const connpool_hold_t *hold);
 
-/** Give back; releasing twice is logged and harmless. */
-void connpool_hold_release(connpool_hold_t *hold);
+/** Give back; releasing twice is logged and harmless.
+ * @return when; 0: it was not, for somebody else has it */
+cp_clock_t connpool_hold_release(connpool_hold_t *hold);
 /** Give back broken: it is closed once nobody shares it any more. */
 void connpool_hold_discard(connpool_hold_t *hold, const char *why);
 

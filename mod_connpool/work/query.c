@@ -155,15 +155,20 @@ apr_status_t connpool_run_open(connpool_run_t *run, request_rec *r,
                                connpool_query_t *query,
                                const cp_value_t *values, cp_error_t *err)
 {
+    connpool_account_t *account = connpool_account(r);
     apr_status_t rv;
 
     run->r = r;
     run->query = query;
     run->driver = query->database->driver;
     run->values = values;
-    run->asked = cp_clock_now();
+    account->asked = 0;
     rv = hold_connection(run, err);
-    run->started = cp_clock_now();
+    if (!account->asked) { /* it has one already, or there is none to ask for */
+        account->asked = account->answered = cp_clock_now();
+    }
+    run->asked = account->asked;
+    run->started = account->answered;
     run->limit = limit_of(r, query, run);
     if (rv == APR_SUCCESS) {
         rv = begin_run(run, values, err);
@@ -317,11 +322,11 @@ void connpool_run_count_failed(const connpool_run_t *run,
     count_failure(run, stats, err);
 }
 
-static void count_run(connpool_run_t *run, apr_status_t rv,
+static void count_run(connpool_run_t *run, apr_status_t rv, cp_clock_t ended,
                       const cp_error_t *err)
 {
     cp_query_stats_t *stats = connpool_query_stats(run->query);
-    apr_interval_time_t us = cp_clock_now() - run->started;
+    apr_interval_time_t us = ended - run->started;
     apr_interval_time_t slow = connpool_server(run->r->server)->slow;
 
     cp_stats_add(&stats->count, 1);
@@ -335,7 +340,7 @@ static void count_run(connpool_run_t *run, apr_status_t rv,
     }
     else {
         /* Most of the time of one that was refused it has waited. */
-        cp_histogram_record(&stats->failed_us, cp_clock_now() - run->asked);
+        cp_histogram_record(&stats->failed_us, ended - run->asked);
     }
     connpool_account(run->r)->db += us;
     if (slow > 0 && us >= slow) {
@@ -346,6 +351,8 @@ static void count_run(connpool_run_t *run, apr_status_t rv,
 apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
                                 cp_error_t *err)
 {
+    cp_clock_t ended = 0;
+
     if (!run->query) {
         return rv;
     }
@@ -370,10 +377,10 @@ apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
             rv = connpool_run_end_write(run, rv, err);
         }
         run->driver->limit(conn, CP_NO_LIMIT);
-        connpool_hold_release(run->hold);
+        ended = connpool_hold_release(run->hold);
         run->hold = NULL;
     }
-    count_run(run, rv, err);
+    count_run(run, rv, ended ? ended : cp_clock_now(), err);
     run->query = NULL;
     return rv;
 }

@@ -13,8 +13,6 @@ use IO::Socket::INET;
 use POSIX ();
 use Time::HiRes qw(sleep);
 
-our $REQUESTS = 200;
-my $WARM    = 40;
 my $MODULES = '/usr/lib/apache2/modules';
 my ($HTTPD) = grep {-x} qw(/usr/sbin/apache2 /usr/sbin/httpd);
 
@@ -203,20 +201,31 @@ sub get {
     return $body;
 }
 
-# What one such request costs: {instructions, calls, clocks, file}.
+# What one such request costs: {instructions, ours, calls, clocks, file}, ours
+# being those of the module itself. Of several blocks of requests the cheapest
+# counts: in the others upkeep went on beside them.
 sub count {
-    my ($self, $who, $kind, $requests) = @_;
-    my ($dir, $name) = ($self->{dir}, "$who-$kind");
-    $requests //= $REQUESTS;
+    my ($self, $who, $kind) = @_;
     my $path = $who eq 'empty' ? '/empty/x' : "/$who/$kind";
-    my $warm = $requests < $WARM ? $requests : $WARM;
-    $self->get($path . $ARGS{$kind}->($_)) for 1 .. $warm;
-    $self->get("/mark?before-$name");
-    $self->get($path . $ARGS{$kind}->($_)) for 1 .. $requests;
-    $self->get("/mark?$name");
-    my ($file) = grep { dumped($_) eq $name } glob("$dir/out.*");
-    my $sums = sums($file, $self->{module});
-    return {(map { $_ => $sums->{$_} / $requests } keys %$sums), file => $file};
+    my ($blocks, $requests) = $kind eq 'many' ? (3, 2) : (6, 40);
+    my $ask = sub { $self->get($path . $ARGS{$kind}->($_)) for 1 .. $requests };
+    my %best;
+    $ask->();
+    $self->get('/mark');
+    for my $block (1 .. $blocks) {
+        my $name = join '-', $who, $kind, $block;
+        $ask->();
+        $self->get("/mark?$name");
+        my ($file) = grep { dumped($_) eq $name } glob("$self->{dir}/out.*");
+        my $sums = sums($file, $self->{module});
+        for my $what (keys %$sums) {
+            my $each = $sums->{$what} / $requests;
+            next if defined $best{$what} && $best{$what} <= $each;
+            $best{$what} = $each;
+            $best{file}  = $file if $what eq 'instructions';
+        }
+    }
+    return \%best;
 }
 
 # "desc: Trigger: Client Request: NAME"

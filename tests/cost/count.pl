@@ -26,7 +26,7 @@ my @servers = map { Cost->new(module => abs_path($_), build => $build, mpm => $o
 printf "%-8s %-24s %12s %10s %8s %8s\n", qw(kind who instructions ours calls clocks);
 sub row {
     my ($server, $who, $kind, $name) = @_;
-    my $cost = $server->count($who, $kind, $kind eq 'many' ? 5 : undef);
+    my $cost = $server->count($who, $kind);
     printf "%-8s %-24s %12.0f %10.0f %8.2f %8.2f\n", $kind, $name, @$cost{qw(instructions ours calls clocks)};
     copy($cost->{file}, "$option{keep}/$name-$kind") if $option{keep};
     return;

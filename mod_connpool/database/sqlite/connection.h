@@ -59,6 +59,7 @@ struct cp_statement_t {
     size_t sql_size;
     unsigned long used_at; /* conn->uses when it was last taken */
     int is_out;
+    unsigned steps;            /* that gave a row, since it was taken */
     const char *volatile_call; /* NULL: it uses no such function */
     unsigned seen;             /* CP_SEEN_ bits */
     cp_value_t *bound;         /* values of its parameters, from 0 */
