@@ -8,11 +8,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/meanwhile.h"
+#include "base/thread.h"
 
 #define PROGRESS_OPS 250 /* virtual machine steps between clock looks */
 #define ASK_EVERY    apr_time_from_msec(250) /* whether somebody waits */
 
-static _Thread_local cp_guard_t *current;
+static CP_THREAD_LOCAL cp_guard_t *current;
 
 cp_guard_scope_t cp_guard_enter(cp_guard_t *guard)
 {
