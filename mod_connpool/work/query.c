@@ -116,17 +116,6 @@ static cp_limit_t limit_of(request_rec *r, const connpool_query_t *query,
     };
 }
 
-/* Whose leak it would be. SQL of another module has no name, NULL: its request
- * has one. */
-static const char *holder_of(const connpool_run_t *run)
-{
-    const connpool_query_t *query = run->query;
-
-    return query->server
-               ? apr_pstrcat(run->r->pool, "query '", query->name, "'", NULL)
-               : NULL;
-}
-
 /* An answer that is kept until the data change must come from the database that
  * versions are told of: connections to another one are closed until there is a
  * better one. */
@@ -137,7 +126,7 @@ static apr_status_t hold_connection(connpool_run_t *run, cp_error_t *err)
 
     for (int tries = 0;; tries++) {
         rv = connpool_hold_database(run->r, query->database, query->is_write,
-                                    holder_of(run), &run->hold, err);
+                                    query->holder, &run->hold, err);
         if (rv != APR_SUCCESS || !query->caching.is_by_data) {
             return rv;
         }
