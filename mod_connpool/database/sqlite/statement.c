@@ -17,6 +17,10 @@
 static void statement_free(cp_statement_t *st)
 {
     sqlite3_finalize(st->stmt);
+    for (int i = 0; st->names && i < st->parameters; i++) {
+        free(st->names[i]);
+    }
+    free(st->names);
     free(st->sql);
     free(st->bound);
     memset(st, 0, sizeof(*st));
@@ -29,16 +33,28 @@ void cp_statement_free_all(cp_sqlite_conn_t *conn)
     }
 }
 
-/* The cached statement of this text that nobody uses, or NULL. */
+static int is_free_of(const cp_statement_t *st, const char *sql, size_t size)
+{
+    return st->stmt && !st->is_out && st->sql_size == size
+           && memcmp(st->sql, sql, size) == 0;
+}
+
+/* The cached statement of this text that nobody uses, or NULL. A named query
+ * comes with the same text at the same address each time, so where that was
+ * found last is where to look first. */
 static cp_statement_t *cache_find(cp_sqlite_conn_t *conn, const char *sql,
                                   size_t size)
 {
-    for (int i = 0; i < CP_SQLITE_STATEMENTS; i++) {
-        cp_statement_t *st = &conn->cache[i];
+    unsigned char
+        *hint = &conn->hints[((uintptr_t)sql >> 4) % CP_SQLITE_STATEMENTS];
 
-        if (st->stmt && !st->is_out && st->sql_size == size
-            && memcmp(st->sql, sql, size) == 0) {
-            return st;
+    if (is_free_of(&conn->cache[*hint], sql, size)) {
+        return &conn->cache[*hint];
+    }
+    for (int i = 0; i < CP_SQLITE_STATEMENTS; i++) {
+        if (is_free_of(&conn->cache[i], sql, size)) {
+            *hint = (unsigned char)i;
+            return &conn->cache[i];
         }
     }
     return NULL;
@@ -151,6 +167,24 @@ static apr_status_t compile(cp_sqlite_conn_t *conn, const char *sql,
     return rv;
 }
 
+/* What SQLite tells of them, which it would look for with each value: as many
+ * as there are. */
+static int take_names(cp_statement_t *st, sqlite3_stmt *stmt)
+{
+    st->names = calloc((size_t)st->parameters + 1, sizeof(*st->names));
+    for (int i = 0; st->names && i < st->parameters; i++) {
+        const char *name = sqlite3_bind_parameter_name(stmt, i + 1);
+
+        if (name && *name == ':') {
+            st->names[i] = strdup(name + 1);
+            if (!st->names[i]) {
+                return 0;
+            }
+        }
+    }
+    return st->names != NULL;
+}
+
 static apr_status_t cache_add(cp_sqlite_conn_t *conn, const char *sql,
                               size_t size, cp_statement_t **pst,
                               cp_error_t *err)
@@ -171,7 +205,7 @@ static apr_status_t cache_add(cp_sqlite_conn_t *conn, const char *sql,
         st->parameters = sqlite3_bind_parameter_count(stmt);
         st->bound = calloc((size_t)st->parameters + 1, sizeof(*st->bound));
     }
-    if (!st || !st->sql || !st->bound) {
+    if (!st || !st->sql || !st->bound || !take_names(st, stmt)) {
         sqlite3_finalize(stmt);
         if (st) {
             statement_free(st); /* it has no statement yet */
@@ -219,18 +253,22 @@ static const char *some(const cp_value_t *value)
     return value->as.bytes.data ? value->as.bytes.data : "";
 }
 
+/* From 1; 0: it has no such parameter. */
+static int place_of(const cp_statement_t *st, const char *name)
+{
+    for (int i = 0; i < st->parameters; i++) {
+        if (st->names[i] && strcmp(st->names[i], name) == 0) {
+            return i + 1;
+        }
+    }
+    return 0;
+}
+
 apr_status_t cp_statement_bind(cp_statement_t *st, const char *name,
                                const cp_value_t *value, cp_error_t *err)
 {
-    char parameter[80] = ":";
-    size_t size = strlen(name);
-    int i = 0, rc = SQLITE_OK;
+    int i = place_of(st, name), rc = SQLITE_OK;
 
-    /* Half of a long name could be another parameter's. */
-    if (size < sizeof(parameter) - 1) {
-        memcpy(parameter + 1, name, size + 1);
-        i = sqlite3_bind_parameter_index(st->stmt, parameter);
-    }
     if (i == 0) {
         cp_error_set(err, CP_ERR_INPUT, APR_NOTFOUND, "unknown parameter",
                      "the query has no parameter :%.64s", name);
