@@ -63,8 +63,10 @@ static apr_status_t open_connection(void **resource, void *params,
     }
     conn->columns = sqlite3_column_count(conn->statement);
     for (int i = 0; i < conn->columns; i++) {
-        conn->keys[i] = apr_pstrcat(
-            p, "\"", sqlite3_column_name(conn->statement, i), "\":", NULL);
+        conn->keys[i] = apr_pstrcat(p, i == 0 ? "{\"" : ",\"",
+                                    sqlite3_column_name(conn->statement, i),
+                                    "\":", NULL);
+        conn->sizes[i] = strlen(conn->keys[i]);
     }
     *resource = conn;
     return APR_SUCCESS;

@@ -210,6 +210,9 @@ sub count {
     my ($blocks, $requests) = $kind eq 'many' ? (3, 2) : (6, 40);
     my $ask = sub { $self->get($path . $ARGS{$kind}->($_)) for 1 .. $requests };
     my %best;
+    die "$who-$kind: another answer\n"
+        if $who eq 'bare'
+        && $self->get($path . $ARGS{$kind}->(1)) ne $self->get("/ours/$kind" . $ARGS{$kind}->(1));
     $ask->();
     $self->get('/mark');
     for my $block (1 .. $blocks) {
