@@ -133,18 +133,19 @@ static int is_hidden_table(cp_sqlite_conn_t *conn)
 static apr_status_t compile(cp_sqlite_conn_t *conn, const char *sql,
                             sqlite3_stmt **pstmt, cp_error_t *err)
 {
-    cp_guard_scope_t outer = cp_guard_enter(&conn->guard);
+    cp_guard_scope_t outer;
     const char *tail = NULL;
     apr_status_t rv;
     int rc;
 
+    cp_guard_enter(&conn->guard, &outer);
     conn->is_compiling = 1;
     conn->was_denied = 0;
     conn->has_refused = 0;
     rc = sqlite3_prepare_v3(conn->handle, sql, -1, SQLITE_PREPARE_PERSISTENT,
                             pstmt, &tail);
     conn->is_compiling = 0;
-    cp_guard_leave(outer);
+    cp_guard_leave(&outer);
     if (rc != SQLITE_OK) {
         rv = cp_sqlite_fail_late(conn, rc, "prepare", err);
         if (conn->was_denied || is_hidden_table(conn)) {
@@ -341,16 +342,17 @@ static void show_rowid(cp_statement_t *st)
 
 apr_status_t cp_statement_step(cp_statement_t *st, cp_error_t *err)
 {
-    cp_guard_scope_t outer = cp_guard_enter(&st->conn->guard);
+    cp_guard_scope_t outer;
     char message[64]; /* how it begins */
     apr_status_t rv;
     int rc;
 
+    cp_guard_enter(&st->conn->guard, &outer);
     hide_rowid(st);
     st->conn->volatile_call = NULL;
     st->conn->has_refused = 0;
     rc = sqlite3_step(st->stmt);
-    cp_guard_leave(outer);
+    cp_guard_leave(&outer);
     if (st->conn->volatile_call) {
         /* The schema has changed: SQLite compiled it anew. */
         st->volatile_call = st->conn->volatile_call;
@@ -455,9 +457,9 @@ void cp_statement_finish(cp_statement_t *st)
     if (!st->is_out) {
         return;
     }
-    outer = cp_guard_enter(&st->conn->guard);
+    cp_guard_enter(&st->conn->guard, &outer);
     sqlite3_reset(st->stmt);
-    cp_guard_leave(outer);
+    cp_guard_leave(&outer);
     show_rowid(st);
     sqlite3_clear_bindings(st->stmt);
     memset(st->bound, 0, (size_t)st->parameters * sizeof(*st->bound));
