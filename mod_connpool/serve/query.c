@@ -224,7 +224,7 @@ static int is_slow(const answer_t *a)
 {
     cp_format_t format = a->rows.query->format;
 
-    return a->row_at != 0 && cp_clock_now() - a->row_at >= STREAM_AFTER
+    return a->row_at != 0 && cp_clock_recent() - a->row_at >= STREAM_AFTER
            && !a->file && !a->rows.r->connection->master
            && !cp_format_is_single(format);
 }

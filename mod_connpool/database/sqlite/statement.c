@@ -340,33 +340,11 @@ static void show_rowid(cp_statement_t *st)
     st->hidden_rowid = 0;
 }
 
-apr_status_t cp_statement_step(cp_statement_t *st, cp_error_t *err)
+static apr_status_t fail_step(cp_statement_t *st, int rc, cp_error_t *err)
 {
-    cp_guard_scope_t outer;
+    apr_status_t rv = cp_sqlite_fail_run(st->conn, rc, err);
     char message[64]; /* how it begins */
-    apr_status_t rv;
-    int rc;
 
-    cp_guard_enter(&st->conn->guard, &outer);
-    hide_rowid(st);
-    st->conn->volatile_call = NULL;
-    st->conn->has_refused = 0;
-    rc = sqlite3_step(st->stmt);
-    cp_guard_leave(&outer);
-    if (st->conn->volatile_call) {
-        /* The schema has changed: SQLite compiled it anew. */
-        st->volatile_call = st->conn->volatile_call;
-    }
-    if (rc == SQLITE_ROW || rc == SQLITE_DONE) {
-        int is_look = rc == SQLITE_DONE || st->steps++ % LOOK_EVERY == 0;
-
-        if (!cp_guard_is_over(&st->conn->guard,
-                              is_look ? cp_clock_recent() : 0)) {
-            return rc == SQLITE_ROW ? APR_SUCCESS : APR_EOF;
-        }
-        rc = SQLITE_INTERRUPT;
-    }
-    rv = cp_sqlite_fail_run(st->conn, rc, err);
     if (cp_sqlite_is_late(st->conn, rc, err) || err->constraint
         || (err->cls != CP_ERR_INPUT && err->cls != CP_ERR_SIZE)) {
         return rv;
@@ -380,6 +358,37 @@ apr_status_t cp_statement_step(cp_statement_t *st, cp_error_t *err)
         cp_statement_blame(st, rc, message, err);
     }
     return rv;
+}
+
+static int is_over(cp_statement_t *st, int rc)
+{
+    int is_look = rc == SQLITE_DONE || st->steps++ % LOOK_EVERY == 0;
+
+    return cp_guard_is_over(&st->conn->guard, is_look ? cp_clock_recent() : 0);
+}
+
+apr_status_t cp_statement_step(cp_statement_t *st, cp_error_t *err)
+{
+    cp_guard_scope_t outer;
+    int rc;
+
+    cp_guard_enter(&st->conn->guard, &outer);
+    hide_rowid(st);
+    st->conn->volatile_call = NULL;
+    st->conn->has_refused = 0;
+    rc = sqlite3_step(st->stmt);
+    cp_guard_leave(&outer);
+    if (st->conn->volatile_call) {
+        /* The schema has changed: SQLite compiled it anew. */
+        st->volatile_call = st->conn->volatile_call;
+    }
+    if (rc != SQLITE_ROW && rc != SQLITE_DONE) {
+        return fail_step(st, rc, err);
+    }
+    if (is_over(st, rc)) {
+        return fail_step(st, SQLITE_INTERRUPT, err);
+    }
+    return rc == SQLITE_ROW ? APR_SUCCESS : APR_EOF;
 }
 
 const char *cp_statement_volatile(cp_statement_t *st)
