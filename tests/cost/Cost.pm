@@ -104,6 +104,10 @@ ConnPoolParam $name first integer
 SetHandler connpool-query
 ConnPoolServe $name
 </Location>
+<Location /unwalked/$name>
+SetHandler connpool-query
+ConnPoolServe $name walk=off
+</Location>
 <Location /bare/$name>
 SetHandler bench-bare
 BenchBare $dir/db "$SQL{$name}"
@@ -211,7 +215,7 @@ sub count {
     my $ask = sub { $self->get($path . $ARGS{$kind}->($_)) for 1 .. $requests };
     my %best;
     die "$who-$kind: another answer\n"
-        if $who eq 'bare'
+        if $who =~ /^(?:bare|unwalked)$/
         && $self->get($path . $ARGS{$kind}->(1)) ne $self->get("/ours/$kind" . $ARGS{$kind}->(1));
     $ask->();
     $self->get('/mark');

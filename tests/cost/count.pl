@@ -36,6 +36,7 @@ for my $kind (@kinds) {
     row($servers[0], 'bare', $kind, 'bare') if $kind ne 'fetch';
     for my $i (0 .. $#servers) {
         row($servers[$i], 'ours', $kind, 'ours' . ($i || ''));
+        row($servers[$i], 'unwalked', $kind, 'unwalked' . ($i || '')) if $kind ne 'fetch';
     }
 }
 $_->stop for @servers;
