@@ -91,7 +91,7 @@ FUZZ_LIBS    = -lapr-1 -laprutil-1 $(LIBS) -lm
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all run check check-unit check-fuzz check-e2e check-a11y guards faults fuzz fuzzers lint bench check-asan \
+.PHONY: all run check check-unit check-fuzz check-cost record-cost check-e2e check-a11y guards faults fuzz fuzzers lint bench check-asan \
         check-tsan check-valgrind analyze format install uninstall deb check-deb check-suite help clean \
         toolchain deps test-programs
 
@@ -238,6 +238,7 @@ check: ## install what is missing, build, unit tests, guards, end-to-end tests
 	+$(MAKE) check-unit
 	+$(MAKE) check-fuzz
 	+$(MAKE) guards
+	+$(MAKE) check-cost
 	+$(MAKE) check-e2e
 
 check-unit: $(UNIT)
@@ -268,6 +269,17 @@ faults: test-programs ## tests/FAULTS.md anew: what was broken on purpose, and s
 check-a11y: $(MODULE) $(CONSUMING) ## the status page and those of the examples before axe-core (from npm) in chromium
 	tests/a11y/fetch-axe.sh '$(BUILD)/tools/axe-core'
 	CONNPOOL_MPM=event $(prove) -v tests/a11y/axe.t tests/a11y/examples.t
+
+# What a request costs, beside contenders of the same run. Where there is no
+# valgrind nothing is counted.
+count_cost = if command -v valgrind >/dev/null; then \
+	    $(MAKE) '$(BUILD)/t/mod_cost.so' && CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/cost/check.pl $1; \
+	else echo 'there is no valgrind: what requests cost is not counted'; fi
+check-cost: $(MODULE) $(BUILD)/t/mod_bench.so ## instructions and system calls of requests, against the record
+	+@$(call count_cost)
+
+record-cost: $(MODULE) $(BUILD)/t/mod_bench.so ## the record of check-cost anew
+	+@$(call count_cost,record)
 
 guards: $(MODULE) $(PGSQL) ## rules of the source tree that no compiler checks
 	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' CORE='$(CORE_FOLDERS) $(PGSQL_FOLDERS)' tests/guards/run.sh
