@@ -210,9 +210,17 @@ sub get {
     return $body;
 }
 
+# Are the three least of these costs about the same? Few are small.
+sub agree {
+    my ($what, @costs) = @_;
+    my @sorted = sort { $a <=> $b } map { $_->{$what} } @costs;
+    return $sorted[2] <= 1.01 * $sorted[0] + 2;
+}
+
 # What one such request costs: {instructions, ours, calls, clocks, file}, ours
 # being those of the module itself. The cheapest of several blocks of requests
-# counts, once another one agrees: in the others upkeep went on beside them.
+# counts, once two others agree: in the rest upkeep went on beside them, or
+# threads met otherwise.
 sub count {
     my ($self, $who, $kind) = @_;
     my $path     = {empty => '/empty/x', borrow => '/borrow'}->{$who} // "/$who/$kind";
@@ -224,7 +232,7 @@ sub count {
         && $self->get($path . $ARGS{$kind}->(1)) ne $self->get("/ours/$kind" . $ARGS{$kind}->(1));
     $ask->();
     $self->get('/mark');
-    for my $block (1 .. 40) {
+    for my $block (1 .. 60) {
         my $name = join '-', $who, $kind, $block;
         $ask->();
         $self->get("/mark?$name");
@@ -236,9 +244,8 @@ sub count {
             $best{$what} = $each;
             $best{file}  = $file if $what eq 'instructions';
         }
-        push @seen, $sums->{instructions};
-        my ($least, $next) = sort { $a <=> $b } @seen;
-        last if @seen >= 4 && $next < 1.003 * $least;
+        push @seen, $sums;
+        last if @seen >= 6 && !grep { !agree($_, @seen) } qw(instructions calls clocks);
     }
     return \%best;
 }
