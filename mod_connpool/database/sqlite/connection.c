@@ -145,13 +145,14 @@ static int open_handle(cp_sqlite_conn_t *conn)
 /* SQLite may read the schema for it. */
 static int add_functions(cp_sqlite_conn_t *conn)
 {
-    cp_guard_scope_t outer = cp_guard_enter(&conn->guard);
+    cp_guard_scope_t outer;
     int rc;
 
+    cp_guard_enter(&conn->guard, &outer);
     conn->is_internal = 1;
     rc = cp_guard_add_functions(conn->handle);
     conn->is_internal = 0;
-    cp_guard_leave(outer);
+    cp_guard_leave(&outer);
     return rc;
 }
 
