@@ -75,6 +75,7 @@ UNIT      := $(BUILD)/unit
 CONSUMING := $(CONSUMERS:t/handler/%.c=$(BUILD)/t/%.so) $(BUILD)/t/first/mod_cptest.so
 DRIVING   := $(BUILD)/t/mod_connpool_script.so
 FAULTLAB  := $(BUILD)/lab/faultlab.so
+VERSIONS  := $(BUILD)/lab/versions.so
 
 FUZZ      := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 REPLAYS   := $(FUZZ:%=$(BUILD)/fuzz/%)
@@ -91,7 +92,7 @@ FUZZ_LIBS    = -lapr-1 -laprutil-1 $(LIBS) -lm
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all run check check-unit check-fuzz check-e2e check-a11y guards faults fuzz fuzzers lint bench check-asan \
-        check-tsan check-valgrind analyze format install uninstall deb check-deb help clean \
+        check-tsan check-valgrind analyze format install uninstall deb check-deb check-suite help clean \
         toolchain deps test-programs
 
 all: $(MODULE) $(PGSQL) ## build/mod_connpool.so, and mod_connpool_pgsql.so where libpq is (the default)
@@ -178,6 +179,11 @@ $(FAULTLAB): tests/lab/faultlab.c tests/lab/faultlab.h Makefile | toolchain
 	@mkdir -p $(@D)
 	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 -O2 -g -fPIC $(WARNINGS) $(WERROR) -shared -o $@.new $< -ldl && mv -f $@.new $@
 
+$(VERSIONS): tests/lab/versions.c Makefile | toolchain
+	$(say) CC $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 -O2 -fPIC $(WARNINGS) $(WERROR) -shared -o $@ $<
+
 # The fuzz targets: replayed over their corpora, and, with clang, for long.
 $(BUILD)/fuzzing/%.o: %.c Makefile
 	$(say) CC $@
@@ -196,7 +202,7 @@ $(FUZZERS): $(BUILD)/fuzzing/%: $$(call fuzz_objects,$(BUILD)/fuzzing,$$*)
 	$(say) LD $@
 	$(Q)$(FUZZ_CC) -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(FUZZ_LIBS)
 
-test-programs: $(MODULE) $(PGSQL) $(TESTING) $(UNIT) $(CONSUMING) $(DRIVING) $(FAULTLAB)
+test-programs: $(MODULE) $(PGSQL) $(TESTING) $(UNIT) $(CONSUMING) $(DRIVING) $(FAULTLAB) $(VERSIONS)
 
 toolchain:
 	@CC='$(CC)' APXS='$(APXS)' scripts/check-toolchain.sh
@@ -253,9 +259,9 @@ faults: test-programs ## tests/FAULTS.md anew: what was broken on purpose, and s
 	CONNPOOL_MPM=event $(prove) $$(perl tests/lab/faults.pl list)
 	perl tests/lab/faults.pl write '$(BUILD)/faults'
 
-check-a11y: $(MODULE) $(CONSUMING) ## the status page before axe-core (from npm) in chromium
+check-a11y: $(MODULE) $(CONSUMING) ## the status page and those of the examples before axe-core (from npm) in chromium
 	tests/a11y/fetch-axe.sh '$(BUILD)/tools/axe-core'
-	CONNPOOL_MPM=event $(prove) -v tests/a11y/axe.t
+	CONNPOOL_MPM=event $(prove) -v tests/a11y/axe.t tests/a11y/examples.t
 
 guards: $(MODULE) $(PGSQL) ## rules of the source tree that no compiler checks
 	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' CORE='$(CORE_FOLDERS) $(PGSQL_FOLDERS)' tests/guards/run.sh
@@ -309,7 +315,11 @@ $(BUILD)/mod_connpool.pc: conf/mod_connpool.pc.in mod_connpool/glue.h Makefile
 	@mkdir -p $(@D)
 	sed 's|@INCLUDEDIR@|$(shell $(APXS) -q INCLUDEDIR)|; s|@VERSION@|$(version)|' $< >$@
 
-install: $(MODULE) $(PGSQL) $(BUILD)/mod_connpool.pc ## the modules, their configuration for a2enmod, the header
+$(BUILD)/connpool.conf.5: docs/directives.md scripts/make-man.pl mod_connpool/glue.h
+	@mkdir -p $(@D)
+	perl scripts/make-man.pl '$(version)' <$< >$@
+
+install: $(MODULE) $(PGSQL) $(BUILD)/mod_connpool.pc $(BUILD)/connpool.conf.5 ## the modules, their configuration for a2enmod, the header, man 5 connpool.conf
 	BUILD='$(abspath $(BUILD))' APXS='$(APXS)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install.sh install
 
 uninstall: ## what install has put there, except what was edited
@@ -321,6 +331,10 @@ deb: ## Debian packages, in build/deb
 
 check-deb: deb ## they are installed, used, upgraded and purged in a fresh Debian (root)
 	+BUILD='$(abspath $(BUILD))' tests/deb/check.sh
+
+check-suite: ## build and tests in another Debian: SUITE=trixie (root)
+	@test -n '$(SUITE)' || { echo 'make check-suite SUITE=trixie' >&2; exit 2; }
+	BUILD='$(abspath $(BUILD))' tests/deb/suite.sh '$(SUITE)'
 
 clean: ## all that was built
 	rm -rf '$(BUILD)'

@@ -141,6 +141,19 @@ static int open_handle(cp_sqlite_conn_t *conn)
                 : SQLITE_CANTOPEN;
 }
 
+/* SQLite may read the schema for it. */
+static int add_functions(cp_sqlite_conn_t *conn)
+{
+    cp_guard_scope_t outer = cp_guard_enter(&conn->guard);
+    int rc;
+
+    conn->is_internal = 1;
+    rc = cp_guard_add_functions(conn->handle);
+    conn->is_internal = 0;
+    cp_guard_leave(outer);
+    return rc;
+}
+
 static int conn_connect(cp_sqlite_conn_t *conn)
 {
     int rc = look_at_file(conn);
@@ -152,9 +165,7 @@ static int conn_connect(cp_sqlite_conn_t *conn)
         conn->guard.handle = conn->handle;
         cp_guard_watch(&conn->guard);
         cp_sqlite_harden(conn);
-        conn->is_internal = 1;
-        rc = cp_guard_add_functions(conn->handle);
-        conn->is_internal = 0;
+        rc = add_functions(conn);
     }
     if (rc == SQLITE_OK) {
         sqlite3_wal_hook(conn->handle, on_wal_commit, conn);

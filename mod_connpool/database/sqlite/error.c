@@ -145,8 +145,10 @@ static const violation_t violations[] = {
      VIOLATES "a value is missing", "NOT NULL constraint failed: "},
     {SQLITE_CONSTRAINT_CHECK, CP_ERR_INPUT, "check",
      VIOLATES "a value is not allowed", "CHECK constraint failed: "},
+#ifdef SQLITE_CONSTRAINT_DATATYPE /* 3.37 */
     {SQLITE_CONSTRAINT_DATATYPE, CP_ERR_INPUT, "datatype",
      VIOLATES "a value has the wrong type", " column "},
+#endif
     {SQLITE_CONSTRAINT_TRIGGER, CP_ERR_INPUT, "trigger",
      "the values violate a constraint of the database", NULL},
 };
