@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What other modules are told of failures: as connpool-query would answer. */
+ * What other modules are told of failures, in a word and two numbers. */
 #include "glue.h"
 #include "api/api.h"
 #include "base/error.h"
