@@ -214,6 +214,7 @@ typedef struct cp_batch_stats_t {
     uint64_t overlapped; /**< batches that had several fetches at once */
     uint64_t sequential; /**< batches whose fetches, two at least, ran one after
                             another because there is no loop */
+    uint64_t pipelined;  /**< queries that were sent with others, in one go */
     uint64_t transactions; /**< of batches whose writes are one, that were
                               committed */
     uint64_t undone;       /**< ... that were not */

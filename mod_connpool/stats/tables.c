@@ -329,6 +329,9 @@ static const cp_metric_t batch_rows[] = {
         .family = "connpool_batch_sequential",
         .help = "Batches whose fetches ran one after another, for lack of a "
                 "loop."),
+    ROW(batch, pipelined, COUNTER, .json = "pipelined",
+        .family = "connpool_batch_pipelined",
+        .help = "Queries of batches that were sent with others, in one go."),
     ROW(batch, transactions, COUNTER, .json = "transactions",
         .family = "connpool_batch_transactions",
         .help = "Transactions of several writes that were committed."),

@@ -70,6 +70,11 @@ static apr_status_t begin_run(connpool_run_t *run, const cp_value_t *values,
     apr_status_t rv = APR_SUCCESS;
 
     run->driver->limit(conn, &run->limit);
+    if (run->sent) {
+        run->statement = run->sent;
+        run->is_run = 1;
+        return APR_SUCCESS;
+    }
     if (run->query->is_write) {
         run->is_run = 1;
         rv = connpool_transaction_has(run->r, run->hold)

@@ -113,6 +113,9 @@ static apr_status_t reset(void *ctx, void *connection)
 {
     cp_connection_t *conn = connection;
 
+    if (conn->queued > 0) {
+        conn->is_broken = 1; /* nobody waits for what is under way */
+    }
     cp_pg_finish_all(conn);
     cp_pg_rollback(conn);
     conn->entered = 0;

@@ -10,6 +10,7 @@
 #include "database/pgsql/depends.h"
 #include "database/pgsql/inspect.h"
 #include "database/pgsql/sentinel.h"
+#include "database/pgsql/statement/pipeline.h"
 #include "database/pgsql/session/pgsql.h"
 #include "database/pgsql/statement/statement.h"
 #include "database/pgsql/statement/types.h"
@@ -238,6 +239,7 @@ const cp_database_driver_t cp_pg_driver = {
     .writes = cp_pg_is_writing,
     .result = cp_pg_result,
     .finish = cp_pg_finish,
+    .ahead = &cp_pg_ahead,
 
     .version = cp_pg_version,
     .is_current = cp_pg_is_current,

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "database/ahead.h"
 #include "database/database.h"
 #include "database/pgsql/session/keys.h"
 #include "database/pgsql/text/sql.h"
@@ -73,6 +74,7 @@ struct cp_statement_t {
     int is_prepared; /* at the server */
     int is_settled;  /* with the types that are best for what is declared */
     int heals;       /* in this run */
+    int was_ahead;   /* it was sent ahead */
     int writes;
     uint64_t hash;
     char name[CP_PG_NAME];
@@ -121,6 +123,9 @@ struct cp_connection_t {
     int entered;        /* enter_write without its end */
     uint64_t identity;  /* of its server, see identity.h; 0: not asked yet */
     cp_statement_t *running;
+    /* Sent ahead, and how many of them were received (statement/pipeline.c). */
+    cp_statement_t *queue[CP_AHEAD_MOST];
+    int queued, received;
     unsigned long uses;
     cp_statement_t cache[CP_PG_STATEMENTS];
 };

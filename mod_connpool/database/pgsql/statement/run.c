@@ -146,14 +146,40 @@ static int send_simple(PGconn *pg, const char *sql)
 
 /* With what begins the transaction in front of it, in one go. A pooler's
  * sessions have no setting of ours: who reads says so each time. */
-static int send_pipeline(cp_statement_t *st, int is_write)
+static int send_begun(cp_statement_t *st, int is_write)
 {
     PGconn *pg = st->conn->pg;
 
-    return PQenterPipelineMode(pg)
-           && send_simple(pg, is_write ? BEGIN_WRITE : BEGIN_READ)
+    return send_simple(pg, is_write ? BEGIN_WRITE : BEGIN_READ)
            && send_statement(st) && (is_write || send_simple(pg, "COMMIT"))
            && PQpipelineSync(pg);
+}
+
+int cp_pg_send_in_pipeline(cp_statement_t *st)
+{
+    return is_pooled(st->conn)
+               ? send_begun(st, 0)
+               : send_statement(st) && PQpipelineSync(st->conn->pg);
+}
+
+static void begin_results(cp_statement_t *st, int stage)
+{
+    st->rows = 0;
+    st->changes = 0;
+    st->stage = stage;
+    st->run = CP_PG_SENT;
+}
+
+void cp_pg_expect(cp_statement_t *st)
+{
+    cp_connection_t *conn = st->conn;
+
+    begin_results(st,
+                  is_pooled(conn) ? CP_PG_STAGE_BEGIN : CP_PG_STAGE_STATEMENT);
+    conn->is_in_pipeline = 1;
+    if (!is_pooled(conn)) {
+        PQsetSingleRowMode(conn->pg);
+    }
 }
 
 apr_status_t cp_pg_start(cp_statement_t *st, cp_error_t *err)
@@ -162,11 +188,9 @@ apr_status_t cp_pg_start(cp_statement_t *st, cp_error_t *err)
     int is_write = conn->transaction == CP_PG_BEGINS;
     int is_sent;
 
-    st->rows = 0;
-    st->changes = 0;
-    st->stage = 0;
+    begin_results(st, CP_PG_STAGE_BEGIN);
     if (is_write || (is_pooled(conn) && conn->transaction == CP_PG_NONE)) {
-        is_sent = send_pipeline(st, is_write);
+        is_sent = PQenterPipelineMode(conn->pg) && send_begun(st, is_write);
         conn->is_in_pipeline = 1;
         conn->transaction = is_write ? CP_PG_OPEN : CP_PG_NONE;
     }
@@ -175,7 +199,6 @@ apr_status_t cp_pg_start(cp_statement_t *st, cp_error_t *err)
         st->stage = CP_PG_STAGE_STATEMENT;
         is_sent = is_sent && PQsetSingleRowMode(conn->pg);
     }
-    st->run = CP_PG_SENT;
     return is_sent ? APR_SUCCESS : cp_pg_fail_lost(conn, "send", err);
 }
 
@@ -218,6 +241,10 @@ static apr_status_t end_reading(cp_statement_t *st, cp_error_t *err)
     cp_connection_t *conn = st->conn;
 
     st->run = CP_PG_FINISHED;
+    if (conn->received < conn->queued) {
+        return APR_EOF; /* others follow */
+    }
+    conn->queued = conn->received = 0;
     if (conn->is_in_pipeline) {
         conn->is_in_pipeline = 0;
         if (!PQexitPipelineMode(conn->pg)) {

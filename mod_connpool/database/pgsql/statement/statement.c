@@ -37,6 +37,9 @@ apr_status_t cp_pg_prepare(cp_connection_t *conn, const char *sql,
     apr_status_t rv = APR_SUCCESS;
 
     *pst = NULL;
+    if (conn->received < conn->queued && PQpipelineStatus(conn->pg)) {
+        return refuse_second(conn, err);
+    }
     if (conn->running && conn->running->run != CP_PG_FINISHED) {
         return refuse_second(conn, err);
     }
@@ -54,6 +57,7 @@ apr_status_t cp_pg_prepare(cp_connection_t *conn, const char *sql,
     }
     st->is_out = 1;
     st->heals = 0;
+    st->was_ahead = 0;
     st->run = CP_PG_AT_REST;
     st->used_at = ++conn->uses;
     conn->running = st;
@@ -76,6 +80,18 @@ static int may_heal(const cp_statement_t *st, const cp_error_t *err)
 {
     return st->rows == 0 && st->heals < HEALS && !st->conn->is_broken
            && !err->is_transient && is_stale(err);
+}
+
+/* Of several that were sent at once none is healed on the way: who gets it
+ * alone can. */
+static int leave_stale(cp_statement_t *st, cp_error_t *err)
+{
+    if (!st->was_ahead || st->rows > 0 || !is_stale(err)) {
+        return 0;
+    }
+    st->is_prepared = 0;
+    err->is_transient = 1;
+    return 1;
 }
 
 static apr_status_t prepare_anew(cp_statement_t *st, int was_first,
@@ -160,7 +176,8 @@ apr_status_t cp_pg_step(cp_statement_t *st, cp_error_t *err)
     if (rv == APR_SUCCESS) {
         rv = cp_pg_read(st, &flags, err);
     }
-    while (rv != APR_SUCCESS && rv != APR_EOF && may_heal(st, err)) {
+    while (rv != APR_SUCCESS && rv != APR_EOF && !leave_stale(st, err)
+           && may_heal(st, err)) {
         rv = heal(st, is_first, err);
         if (rv == APR_SUCCESS) {
             rv = cp_pg_read(st, &flags, err);
