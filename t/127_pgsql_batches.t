@@ -14,6 +14,7 @@ use IO::Socket::INET;
 use JSON::PP     ();
 use POSIX        ();
 use PostgresTest qw(pgsql_module);
+use Socket qw(IPPROTO_TCP TCP_NODELAY);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -41,6 +42,7 @@ if (!$wire) {
             if ($from == $door) {
                 my $client = $door->accept or next;
                 my $to = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $pg->port) or next;
+                setsockopt($_, IPPROTO_TCP, TCP_NODELAY, 1) for $client, $to;
                 @peer{$client, $to} = ($to, $client);
                 ($is_client{$client}, $answered{$client}) = (1, 1);
                 $in->add($client, $to);
@@ -72,7 +74,7 @@ sub turns {
 }
 
 my %QUERIES = (
-    item  => ['SELECT id, name FROM item WHERE id = :id', 'format=object none=404', 'id integer required'],
+    item  => ['SELECT id, name FROM item WHERE id = :id', 'format=object', 'id integer required'],
     name  => ['SELECT name FROM item WHERE id = :id', 'format=value', 'id integer required'],
     named => ['SELECT id FROM item WHERE name = :name', 'format=value', 'name text'],
     blob  => ['SELECT id FROM item WHERE data = :x', 'format=value', 'x blob'],
@@ -118,7 +120,7 @@ for my $db (sort keys %DATABASES) {
     $conf .= "<Location \"/$db\">\nSetHandler connpool-batch\nConnPoolServe $serve\n</Location>\n";
     $conf .= "<Location \"/atomic-$db\">\nSetHandler connpool-batch\nConnPoolBatchAtomic On\nConnPoolServe $serve\n</Location>\n";
 }
-my $server = ConnPoolTest->new(conf => $conf, threads => 8, load => {pgsql_module()});
+my $server = ConnPoolTest->new(conf => $conf, threads => 8, load => {pgsql_module()}, modules => ['socache_shmcb']);
 $server->allow_log(qr/query '\w+_(?:lacks|fails|nap|dies|quot|cast)'|ConnPoolQuery \w+_lacks|pool '\w+'/);
 $server->start;
 
@@ -147,13 +149,17 @@ sub pipelined {
 subtest 'ways to the server' => sub {
     my @ten = map { ['item', {id => $_}] } 1 .. 10;
     batch('far', @ten) for 1 .. 2;
-    my ($before, $sent) = (turns(), pipelined());
-    my (@items, $took);
-    ($_, $took) = timed(sub { @items = batch('far', @ten); 0 });
-    my $ways = turns() - $before;
-    is(bodies(@items), join(' ', map { qq({"id":$_,"name":"name $_"}) } 1 .. 10), 'ten answers, in order');
-    cmp_ok($ways, '<=', 4, "$ways ways to the server and back for ten queries");
-    is(pipelined() - $sent, 10, 'they are counted');
+    my (@items, $took, $ways);
+    # A child that has just begun may have a look at its queries meanwhile.
+    for (1 .. 8) {
+        my ($before, $sent) = (turns(), pipelined());
+        my (undef, $seconds) = timed(sub { @items = batch('far', @ten); 0 });
+        my $seen = turns() - $before;
+        ($ways, $took) = ($seen, $seconds) if !defined $ways || $seen < $ways;
+        is(bodies(@items), join(' ', map { qq({"id":$_,"name":"name $_"}) } 1 .. 10), 'ten answers, in order');
+        is(pipelined() - $sent, 10, 'they are counted');
+    }
+    is($ways, 1, 'one way to the server and back for ten queries');
     note(sprintf 'ten lookups over a wire of 2 ms: %.1f ms', 1000 * $took);
     my $began = time;
     @items = batch('far', ['nap', {s => 0.3}], @ten[0 .. 8]);
@@ -164,15 +170,18 @@ subtest 'ways to the server' => sub {
 
 for my $db (qw(app pooled)) {
     subtest "each for itself: $db" => sub {
-        my $sent = pipelined();
-        my @items = batch($db, ['item', {id => 1}], ['quot', {n => 0}], ['item', {id => 2}], ['fails', {how => '40002'}],
+        my @ask = (['item', {id => 1}], ['quot', {n => 0}], ['item', {id => 2}], ['fails', {how => '40002'}],
             ['name', {id => 3}], ['cast', {t => 'x'}], ['item', {id => 999}], ['quot', {n => 5}], ['item', {id => 4}]);
-        is(statuses(@items), '200 500 200 500 200 400 404 200 200', 'errors of some');
+        batch($db, @ask) for 1 .. 2;
+        my ($sent, $created) = (pipelined(), $server->pool($db)->{created});
+        my @items = batch($db, @ask);
+        is(statuses(@items), '200 400 200 503 200 400 404 200 200', 'errors of some');
+        is($server->pool($db)->{created}, $created, 'no connection is lost by them');
         is(bodies(@items[0, 2, 4, 7, 8]),
             '{"id":1,"name":"name 1"} {"id":2,"name":"name 2"} name 3 2 {"id":4,"name":"name 4"}', 'answers of others');
-        cmp_ok(pipelined() - $sent, '>=', 8, 'in one go');
+        is(pipelined() - $sent, $db eq 'app' ? 9 : 0, $db eq 'app' ? 'in one go' : 'one by one, for a pooler');
         @items = batch($db, ['name', {id => 1}], ['lacks'], ['name', {id => 2}], ['lacks'], ['name', {id => 3}]);
-        is(statuses(@items), '200 500 200 500 200', 'what cannot be prepared');
+        is(statuses(@items), '200 503 200 503 200', 'what cannot be prepared');
         @items = batch($db, ['maybe', {t => 'a'}], ['maybe', {t => undef}], ['named', {name => 'name 7'}],
             ['blob', {x => 'AAg='}], ['blob', {x => 'AAk='}], ['maybe', {t => 'x' x 5000}], ['maybe', {t => "\x{fc}"}]);
         is(bodies(@items), 'a none 7 8 9 ' . 'x' x 5000 . " \x{fc}", 'values of all kinds');
@@ -233,8 +242,8 @@ subtest 'answers that are kept' => sub {
     my @items = map { batch('app', @ask) } 1 .. 2;
     is(bodies(@items), join(' ', ('name 1 name 2 name 3 name 4') x 2), 'are what they were');
     is(pipelined() - $sent, 4, 'the others go together');
-    my %of = map { $_->{name} => $_ } @{$server->status_json->{queries}};
-    is("$of{app_kept}{hits} $of{app_data}{hits}", '1 1', 'one of each was found');
+    my %of = map { $_->{name} => $_->{cache} } @{$server->status_json->{queries}};
+    cmp_ok($of{"app_$_"}{hits}, '>=', 1, "$_: found again") for qw(kept data);
 };
 
 subtest 'through a pooler, with clients that wait for its servers' => sub {

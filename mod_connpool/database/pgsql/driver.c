@@ -44,6 +44,9 @@ static void describe(const void *data, cp_database_facts_t *facts)
     *facts = (cp_database_facts_t){.address = config->shown,
                                    .is_readonly = config->is_readonly};
     if (config->pooler != CP_PG_POOLER_NONE) {
+        /* Some give the server away at the first mark, and who ends one query
+         * there may end another one. */
+        facts->one_by_one = 1;
         facts->no_version = "pooler=transaction changes servers between two "
                             "statements";
     }

@@ -225,7 +225,8 @@ void connpool_queries_run(connpool_item_t *first, cp_clock_t deadline,
                  .batch = first->batch,
                  .database = first->query->database};
 
-    if (a.database->driver->ahead && until > cp_clock_now() && is_plain(first)
+    if (a.database->driver->ahead && !a.database->facts.one_by_one
+        && until > cp_clock_now() && is_plain(first)
         && !connpool_holds_database(a.r, a.database)) {
         gather(&a);
     }

@@ -62,7 +62,6 @@ typedef enum cp_pg_run_t {
 enum {
     CP_PG_STAGE_BEGIN,
     CP_PG_STAGE_STATEMENT,
-    CP_PG_STAGE_COMMIT,
 };
 
 struct cp_statement_t {

@@ -78,7 +78,7 @@ static int send_next(cp_statement_t *st, const cp_asked_t *asked)
     if (!bind_all(st, asked) || !cp_pg_fits_declared(st)) {
         return 0;
     }
-    if (!cp_pg_send_in_pipeline(st)) {
+    if (!cp_pg_send_ahead(st)) {
         cp_pg_fail_lost(st->conn, "send", &ignored);
         return 0;
     }

@@ -17,7 +17,9 @@
 #define LOOK_ROWS     16 /* between two looks at the clock */
 
 #define BEGIN_WRITE "BEGIN READ WRITE"
-#define BEGIN_READ  "BEGIN READ ONLY"
+/* Within the transaction that lasts until the mark: it needs no end, and leaves
+ * nothing behind when the statement fails. */
+#define READ_ONLY   "SELECT set_config('transaction_read_only', 'on', true)"
 
 static int is_pooled(const cp_connection_t *conn)
 {
@@ -150,16 +152,13 @@ static int send_begun(cp_statement_t *st, int is_write)
 {
     PGconn *pg = st->conn->pg;
 
-    return send_simple(pg, is_write ? BEGIN_WRITE : BEGIN_READ)
-           && send_statement(st) && (is_write || send_simple(pg, "COMMIT"))
-           && PQpipelineSync(pg);
+    return send_simple(pg, is_write ? BEGIN_WRITE : READ_ONLY)
+           && send_statement(st) && PQpipelineSync(pg);
 }
 
-int cp_pg_send_in_pipeline(cp_statement_t *st)
+int cp_pg_send_ahead(cp_statement_t *st)
 {
-    return is_pooled(st->conn)
-               ? send_begun(st, 0)
-               : send_statement(st) && PQpipelineSync(st->conn->pg);
+    return send_statement(st) && PQpipelineSync(st->conn->pg);
 }
 
 static void begin_results(cp_statement_t *st, int stage)
@@ -172,14 +171,9 @@ static void begin_results(cp_statement_t *st, int stage)
 
 void cp_pg_expect(cp_statement_t *st)
 {
-    cp_connection_t *conn = st->conn;
-
-    begin_results(st,
-                  is_pooled(conn) ? CP_PG_STAGE_BEGIN : CP_PG_STAGE_STATEMENT);
-    conn->is_in_pipeline = 1;
-    if (!is_pooled(conn)) {
-        PQsetSingleRowMode(conn->pg);
-    }
+    begin_results(st, CP_PG_STAGE_STATEMENT);
+    st->conn->is_in_pipeline = 1;
+    PQsetSingleRowMode(st->conn->pg);
 }
 
 apr_status_t cp_pg_start(cp_statement_t *st, cp_error_t *err)
@@ -268,13 +262,14 @@ static apr_status_t take_result(cp_statement_t *st, PGresult *result,
         st->rows++;
         return APR_SUCCESS;
     case PGRES_TUPLES_OK:
-        keep_columns(st, result);
-        st->changes = strtoll(PQcmdTuples(result), NULL, 10);
-        break;
     case PGRES_COMMAND_OK:
-        if (st->stage == CP_PG_STAGE_STATEMENT) {
-            st->changes = strtoll(PQcmdTuples(result), NULL, 10);
+        if (st->stage != CP_PG_STAGE_STATEMENT) {
+            break;
         }
+        if (PQresultStatus(result) == PGRES_TUPLES_OK) {
+            keep_columns(st, result);
+        }
+        st->changes = strtoll(PQcmdTuples(result), NULL, 10);
         break;
     case PGRES_PIPELINE_ABORTED:
     case PGRES_EMPTY_QUERY:
