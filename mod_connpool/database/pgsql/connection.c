@@ -12,6 +12,9 @@
 
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include <apr_strings.h>
 
 #define CLEAN_PATIENCE apr_time_from_msec(500)
 
@@ -20,6 +23,21 @@ static int connections; /* atomic */
 int cp_pg_connections(void)
 {
     return __atomic_load_n(&connections, __ATOMIC_RELAXED);
+}
+
+/* A session that lies idle hears of its end so. */
+static void on_notice(void *data, const PGresult *result)
+{
+    cp_connection_t *conn = data;
+    const char *severity = PQresultErrorField(result,
+                                              PG_DIAG_SEVERITY_NONLOCALIZED);
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    if (severity && state
+        && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0)) {
+        apr_cpystrn(conn->state, state, sizeof(conn->state));
+    }
+    cp_pg_on_notice(conn->db, result);
 }
 
 static apr_status_t open_any(cp_database_t *db, int is_writer,
@@ -41,6 +59,7 @@ static apr_status_t open_any(cp_database_t *db, int is_writer,
         free(conn);
         return rv;
     }
+    PQsetNoticeReceiver(conn->pg, on_notice, conn);
     __atomic_add_fetch(&connections, 1, __ATOMIC_RELAXED);
     *pconn = conn;
     return APR_SUCCESS;
@@ -131,6 +150,11 @@ static apr_status_t reset(void *ctx, void *connection)
                : APR_SUCCESS;
 }
 
+static const char *fault(void *ctx, void *connection)
+{
+    return ((const cp_connection_t *)connection)->state;
+}
+
 static void close_any(void *ctx, void *connection)
 {
     cp_connection_t *conn = connection;
@@ -153,6 +177,7 @@ const cp_driver_t cp_pg_reader = {
     .check = check,
     .glance = glance,
     .reset = reset,
+    .fault = fault,
     .close = close_any,
 };
 
@@ -162,5 +187,6 @@ const cp_driver_t cp_pg_writer = {
     .check = check,
     .glance = glance,
     .reset = reset,
+    .fault = fault,
     .close = close_any,
 };

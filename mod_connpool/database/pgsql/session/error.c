@@ -55,6 +55,7 @@ static void judge(cp_connection_t *conn, const char *state,
 
     if (outcome->flags & CP_PG_BROKEN || is_demoted) {
         conn->is_broken = 1;
+        apr_cpystrn(conn->state, state, sizeof(conn->state));
     }
     if (is_demoted || strncmp(state, "57P", 3) == 0
         || strncmp(state, "08", 2) == 0) {
@@ -93,6 +94,7 @@ apr_status_t cp_pg_fail(cp_connection_t *conn, const PGresult *result,
         "database '%s': %s (SQLSTATE %s%s%s)", conn->db->config.name, message,
         state, *field(result, PG_DIAG_CONSTRAINT_NAME) ? ", constraint " : "",
         field(result, PG_DIAG_CONSTRAINT_NAME));
+    apr_cpystrn(err->state, state, sizeof(err->state));
     err->constraint = outcome->constraint;
     if (err->constraint) {
         set_subject(err, result);

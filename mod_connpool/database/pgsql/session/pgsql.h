@@ -117,6 +117,7 @@ struct cp_connection_t {
     int depth;          /* of savepoints */
     int is_in_pipeline; /* BEGIN went out with a statement */
     int is_broken;      /* not to be used again */
+    char state[6];      /* SQLSTATE of why, "" */
     int is_exposed;     /* somebody had its handle */
     int is_large;       /* a row made libpq's buffer large, which it keeps */
     int entered;        /* enter_write without its end */
