@@ -97,7 +97,9 @@ static void show_down(cp_pool_t *pool, int is_down)
 /* Another one has to be opened instead. */
 static void count_reconnect(cp_pool_t *pool, const char *state)
 {
-    cp_stats_add(&pool->stats->reconnects[cp_sqlstate_class(state)], 1);
+    if (state) {
+        cp_stats_add(&pool->stats->reconnects[cp_sqlstate_class(state)], 1);
+    }
 }
 
 static void note_open_failure(cp_pool_t *pool, const cp_error_t *err)

@@ -90,10 +90,12 @@ static apr_status_t glance(void *ctx, void *connection)
     if (poll(&fd, 1, 0) == 0) {
         return APR_SUCCESS;
     }
-    return PQconsumeInput(conn->pg) && PQconsumeInput(conn->pg)
-                   && PQstatus(conn->pg) == CONNECTION_OK
-               ? APR_SUCCESS
-               : APR_ECONNRESET;
+    if (PQconsumeInput(conn->pg) && PQconsumeInput(conn->pg)
+        && PQstatus(conn->pg) == CONNECTION_OK) {
+        return APR_SUCCESS;
+    }
+    PQisBusy(conn->pg); /* reads what was taken in: why it ended */
+    return APR_ECONNRESET;
 }
 
 static apr_status_t check(void *ctx, void *connection, cp_clock_t deadline)
@@ -152,7 +154,11 @@ static apr_status_t reset(void *ctx, void *connection)
 
 static const char *fault(void *ctx, void *connection)
 {
-    return ((const cp_connection_t *)connection)->state;
+    const cp_connection_t *conn = connection;
+    int is_lost = conn->is_broken || *conn->state
+                  || PQstatus(conn->pg) != CONNECTION_OK;
+
+    return is_lost ? conn->state : NULL;
 }
 
 static void close_any(void *ctx, void *connection)
