@@ -92,8 +92,9 @@ struct cp_statement_t {
 
     cp_pg_run_t run;
     int stage;
-    PGresult *row;     /* the current one */
-    PGresult *columns; /* the first result: names and types */
+    PGresult *row;               /* the current one */
+    PGresult *columns;           /* the first result: names and types */
+    struct cp_pg_aside_t *aside; /* rows behind it that were read already */
     cp_buffer_t scratch;
     uint64_t rows;
     apr_int64_t changes;
