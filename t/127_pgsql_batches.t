@@ -155,16 +155,20 @@ subtest 'ways to the server' => sub {
         my ($before, $sent) = (turns(), pipelined());
         my (undef, $seconds) = timed(sub { @items = batch('far', @ten); 0 });
         my $seen = turns() - $before;
-        ($ways, $took) = ($seen, $seconds) if !defined $ways || $seen < $ways;
+        $ways = $seen    if !defined $ways || $seen < $ways;
+        $took = $seconds if !defined $took || $seconds < $took;
         is(bodies(@items), join(' ', map { qq({"id":$_,"name":"name $_"}) } 1 .. 10), 'ten answers, in order');
         is(pipelined() - $sent, 10, 'they are counted');
     }
     is($ways, 1, 'one way to the server and back for ten queries');
     note(sprintf 'ten lookups over a wire of 2 ms: %.1f ms', 1000 * $took);
-    my $began = time;
-    @items = batch('far', ['nap', {s => 0.3}], @ten[0 .. 8]);
-    note(sprintf 'one of 300 ms and nine lookups: %.1f ms; each: %s', 1000 * (time - $began),
-        join ' ', map { $_->{ms} } @items);
+    my @slow = (['nap', {s => 0.3}], @ten[0 .. 8]);
+    my $least;
+    for (1 .. 4) {
+        my (undef, $seconds) = timed(sub { @items = batch('far', @slow); 0 });
+        $least = $seconds if !$least || $seconds < $least;
+    }
+    note(sprintf 'one of 300 ms and nine lookups: %.1f ms', 1000 * $least);
     is(statuses(@items), join(' ', (200) x 10), 'a slow one in front of nine');
 };
 
