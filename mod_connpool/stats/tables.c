@@ -153,6 +153,10 @@ static const cp_metric_t query_rows[] = {
     ROW(query, misfits, COUNTER, .json = "misfits",
         .family = "connpool_query_misfits",
         .help = "Values that are not what json= or types= says of them."),
+    ROW(query, forbidden, COUNTER, .json = "forbidden",
+        .family = "connpool_query_forbidden",
+        .help = "Requests refused because they lack a fact (from=) that the "
+                "query requires."),
     ROW(query, hits, COUNTER, .json = "hits", LOOKUPS, .value = "hit"),
     ROW(query, misses, COUNTER, .json = "misses", LOOKUPS, .value = "miss"),
     ROW(query, stale, COUNTER, .json = "stale", LOOKUPS, .value = "stale"),
