@@ -98,6 +98,7 @@ sub write_json {
     return $path;
 }
 
+$| = 1;    # who waits for minutes wants to see tables when they are there
 my @chosen  = chosen_parts();
 my $began   = time;
 my $scale   = $ENV{BENCH_SCALE} // 1;
@@ -121,7 +122,13 @@ for my $i (0 .. $#chosen) {
     my $name = $chosen[$i];
     my $left = sum(map { $NOMINAL{$_} } @chosen[$i .. $#chosen]);
     $run->hurry(($BUDGET - (time - $began)) / ($left * $scale));
-    my $part = run_part($run, $name);
+    my $part = eval { run_part($run, $name) };
+    if (!$part) {
+        # The other parts are worth having.
+        push @{$report->{failed}}, {name => $name, why => "$@" =~ s{\s+\z}{}r};
+        $run->say("$name failed: $@");
+        next;
+    }
     push @{$report->{parts}}, $part;
     print_part($part);
 }
@@ -131,3 +138,4 @@ $report->{seconds} = 0 + sprintf '%.0f', time - $began;
 $run->stop;
 $run->world->stop;
 print_foot($report, write_json($report));
+exit($report->{failed} ? 1 : 0);

@@ -84,6 +84,7 @@ sub print_part {
 sub print_foot {
     my ($report, $path) = @_;
     print "\n$_->{sentence} (scripts/install-deps.sh bench)\n" for @{$report->{missing}};
+    print "\nThe part $_->{name} failed: $_->{why}\n" for @{$report->{failed} // []};
     my $noise = noise_sentence($report->{noise});
     print "\n**$noise**\n" if $noise;
     print "\n$report->{seconds} seconds; all figures: $path\n";
