@@ -79,9 +79,11 @@ sub manual {
 # The front page shows costs and criteria, and says where the rest is.
 sub front_page {
     my ($report) = @_;
+    my $machine = $report->{machine};
+    my $quiet   = $report->{noise}{noisy} ? 'the machine was too noisy for its times to be trusted' : 'on a quiet machine';
     return "![Processor time of the server for one request](docs/benchmarks.svg)\n\n"
-        . surroundings($report)
-        . "\n" . criteria_table(part($report, 'criteria'));
+        . criteria_table(part($report, 'criteria'))
+        . "\n$machine->{cpu}, $report->{date}, $quiet (~: rounds differ).\n";
 }
 
 sub replace_between {
