@@ -120,27 +120,43 @@ static apr_status_t prepare(cp_transfer_t *t)
     return rv;
 }
 
+/* In the loop it would be handed over and back, which takes two threads to be
+ * woken: here it is its own thread that hears of the answer. What is used once
+ * is not worth what a runner of its own takes to be set up. */
+static int runs_itself(const cp_transfer_t *t)
+{
+    return t->request.is_lone && !t->request.is_one_shot
+           && !cp_upstream_gains_from_loop(t->upstream);
+}
+
 static apr_status_t start_inline(cp_transfer_t *t)
 {
-    if (t->loop) {
-        cp_loop_count_inline(t->loop);
-    }
     t->result.ran_inline = 1;
     if (!cp_inline_start(t->conn, t->job)) {
         return error_memory(t);
     }
     t->is_inline = 1;
+    if (t->is_beside) {
+        cp_loop_count_beside(t->loop, 1);
+    }
     cp_bell_count_inline(t->bell, 1);
     return APR_SUCCESS;
 }
 
 static apr_status_t start(cp_transfer_t *t)
 {
-    apr_status_t rv = t->loop ? cp_loop_submit(t->loop, t->job) : APR_ENOTIMPL;
+    apr_status_t rv = APR_ENOTIMPL;
 
     t->is_inline = 0;
+    t->is_beside = t->loop && runs_itself(t);
+    if (t->loop && !t->is_beside) {
+        rv = cp_loop_submit(t->loop, t->job);
+    }
     if (rv == APR_EOF) {
         return error_cancelled(t, "the event loop was stopped");
+    }
+    if (rv == APR_EAGAIN) {
+        cp_loop_count_inline(t->loop);
     }
     return rv == APR_SUCCESS ? rv : start_inline(t);
 }
@@ -404,6 +420,9 @@ int cp_attempt_leave(cp_transfer_t *t, apr_status_t rv, cp_job_end_t *pend)
     if (t->is_inline) {
         cp_inline_stop(t->conn, t->job);
         cp_bell_count_inline(t->bell, -1);
+        if (t->is_beside) {
+            cp_loop_count_beside(t->loop, -1);
+        }
         *pend = t->job->end;
         return 1;
     }

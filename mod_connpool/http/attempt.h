@@ -46,6 +46,7 @@ struct cp_transfer_t {
     cp_clock_t pause_at; /* without more news; 0: the sink was told */
     int is_head_out;     /* the sink has got the head */
     int is_inline;
+    int is_beside;  /* it could run in the loop, and is counted there */
     int is_lost;    /* together with its loop */
     int is_leaving; /* rv is final, the runner is to let go of the handle */
     apr_interval_time_t look_pause; /* until the next look at the source */

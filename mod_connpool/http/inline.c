@@ -6,8 +6,10 @@
 #include "http/inherit.h"
 #include "http/job/handle.h"
 #include "http/job/job.h"
+#include "http/upstream/guard.h"
 
 #include <sys/select.h>
+#include <unistd.h>
 
 static CURLM *own_multi(cp_conn_t *conn)
 {
@@ -20,10 +22,34 @@ static CURLM *own_multi(cp_conn_t *conn)
     return conn->own;
 }
 
+static curl_socket_t open_own(void *baton, curlsocktype purpose,
+                              struct curl_sockaddr *address)
+{
+    cp_conn_t *conn = baton;
+
+    conn->own_fd = cp_http_open_socket(conn->opening, purpose, address);
+    return conn->own_fd;
+}
+
+static int close_own(void *baton, curl_socket_t fd)
+{
+    cp_conn_t *conn = baton;
+
+    if (conn->own_fd == fd) {
+        conn->own_fd = -1;
+    }
+    return close(fd);
+}
+
 int cp_inline_start(cp_conn_t *conn, cp_job_t *job)
 {
     CURLM *multi = own_multi(conn);
 
+    conn->opening = &job->guard;
+    curl_easy_setopt(job->easy, CURLOPT_OPENSOCKETFUNCTION, open_own);
+    curl_easy_setopt(job->easy, CURLOPT_OPENSOCKETDATA, conn);
+    curl_easy_setopt(job->easy, CURLOPT_CLOSESOCKETFUNCTION, close_own);
+    curl_easy_setopt(job->easy, CURLOPT_CLOSESOCKETDATA, conn);
     return multi && curl_multi_add_handle(multi, job->easy) == CURLM_OK;
 }
 

@@ -229,6 +229,11 @@ void cp_loop_left(cp_job_t *job)
     cp_stats_add(&gen->stats->in_flight, -1);
 }
 
+void cp_loop_count_beside(cp_loop_t *loop, int delta)
+{
+    cp_stats_add(&loop->stats->in_flight, delta);
+}
+
 void cp_loop_count_inline(cp_loop_t *loop)
 {
     cp_stats_add(&loop->stats->inline_runs, 1);

@@ -58,6 +58,10 @@ int cp_loop_is_lost(const cp_job_t *job);
 /** A job has left the wait, in whatever way. */
 void cp_loop_left(cp_job_t *job);
 
+/** A fetch that runs beside the loop, in its own thread, begins (1) or ends
+ * (-1). */
+void cp_loop_count_beside(cp_loop_t *loop, int delta);
+
 /** A fetch ran inline because the loop was lost. */
 void cp_loop_count_inline(cp_loop_t *loop);
 

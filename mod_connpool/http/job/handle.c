@@ -9,8 +9,10 @@
 #include "http/upstream/upstream.h"
 #include "pool/driver.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include <apr_strings.h>
 
@@ -181,6 +183,7 @@ static apr_status_t http_open(void *ctx, cp_clock_t deadline, void **pconn,
         free(conn);
         return cp_error_memory(err, "an HTTP handle");
     }
+    conn->own_fd = -1;
     *pconn = conn;
     return APR_SUCCESS;
 }
@@ -205,6 +208,20 @@ static apr_status_t http_reset(void *ctx, void *data)
     return APR_SUCCESS;
 }
 
+/* The other side has said that nothing more comes: so do we, and the connection
+ * is no more. curl finds that out when it wants to use it. */
+static void http_tend(void *ctx, void *data)
+{
+    const cp_upstream_t *upstream = ctx;
+    const cp_conn_t *conn = data;
+    struct pollfd probe = {.fd = conn->own_fd, .events = POLLRDHUP};
+
+    if (upstream->config.drops_dead && probe.fd >= 0
+        && poll(&probe, 1, 0) > 0) {
+        shutdown(probe.fd, SHUT_RDWR);
+    }
+}
+
 static void http_close(void *ctx, void *data)
 {
     cp_conn_t *conn = data;
@@ -223,5 +240,6 @@ const cp_driver_t cp_http_driver = {
     .open = http_open,
     .check = http_check,
     .reset = http_reset,
+    .tend = http_tend,
     .close = http_close,
 };

@@ -13,8 +13,10 @@
 typedef struct cp_conn_t {
     CURL *easy;
     CURLM *own; /**< runs the handle, and keeps its socket, without loop */
-    cp_guard_t guard; /**< for cp_http_easy */
-    int is_lent;      /**< cp_http_easy has shown the handle to strangers */
+    int own_fd; /**< that socket, or -1 */
+    cp_guard_t *opening; /**< of the fetch that may open it */
+    cp_guard_t guard;    /**< for cp_http_easy */
+    int is_lent;         /**< cp_http_easy has shown the handle to strangers */
 } cp_conn_t;
 
 /** Reset the handle and set every option that does not depend on a request. */

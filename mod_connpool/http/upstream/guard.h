@@ -21,6 +21,10 @@ typedef struct cp_guard_t {
     char address[64]; /**< which, and why: for the log */
 } cp_guard_t;
 
+/** Do fetches share more in one place than sockets, one after another: sockets
+ * at the same time, or authorities and sessions of TLS? */
+int cp_upstream_gains_from_loop(const cp_upstream_t *upstream);
+
 /** Scheme, host and port (inside.c). */
 int cp_upstream_is_same_origin(CURLU *a, CURLU *b);
 

@@ -108,6 +108,11 @@ const char *cp_upstream_host(apr_pool_t *p, const char *url)
     return apr_pstrmemdup(p, host, size);
 }
 
+int cp_upstream_gains_from_loop(const cp_upstream_t *upstream)
+{
+    return upstream->config.http2 || !upstream->is_plaintext;
+}
+
 static apr_status_t upstream_cleanup(void *data)
 {
     cp_upstream_t *upstream = data;
