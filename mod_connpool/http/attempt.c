@@ -62,11 +62,11 @@ static long curl_limit(cp_clock_t deadline)
                                                        : left + HAND_BACK);
 }
 
-static void configure(cp_transfer_t *t, cp_job_t *job, const char *url)
+static void configure(cp_transfer_t *t, cp_job_t *job)
 {
     CURL *easy = job->easy;
 
-    curl_easy_setopt(easy, CURLOPT_URL, url);
+    cp_http_prepare(t->conn, t->upstream);
     curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, curl_limit(t->deadline));
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
                      curl_limit(t->connect_deadline));
@@ -88,7 +88,6 @@ static apr_status_t prepare(cp_transfer_t *t)
 {
     cp_conn_t *conn = t->conn;
     apr_status_t rv;
-    char *url;
 
     t->is_head_out = 0;
     t->pause_at = 0;
@@ -101,22 +100,25 @@ static apr_status_t prepare(cp_transfer_t *t)
     if (t->connect_deadline > t->deadline) {
         t->connect_deadline = t->deadline;
     }
-    if (!conn->easy && !(conn->easy = curl_easy_init())) {
+    if (!conn->easy) {
+        conn->is_ready = 0;
+        conn->easy = curl_easy_init();
+    }
+    t->job = conn->easy ? cp_job_create(conn->easy, t->upstream, t->bell)
+                        : NULL;
+    if (!t->job) {
         return error_memory(t);
     }
-    t->job = cp_job_create(conn->easy, t->upstream, t->bell);
-    if (!t->job || curl_url_get(t->url, CURLUPART_URL, &url, 0) != CURLUE_OK) {
-        return error_memory(t);
-    }
+    t->job->url = t->url;
+    t->url = NULL;
     rv = cp_http_build_headers(&t->job->headers, t->upstream, &t->request,
                                &t->err);
     if (rv == APR_SUCCESS) {
         rv = cp_attempt_feed_begin(t);
     }
     if (rv == APR_SUCCESS) {
-        configure(t, t->job, url);
+        configure(t, t->job);
     }
-    curl_free(url);
     return rv;
 }
 
@@ -553,11 +555,21 @@ cp_next_t cp_attempt_judge(cp_transfer_t *t, cp_job_end_t end,
     return next;
 }
 
+/* Has its transfer gone well, with nothing special about it? Asked when the
+ * runner has given it back. */
+static int is_clean(const cp_transfer_t *t)
+{
+    const cp_job_t *job = t->job;
+
+    return job && job->end == CP_END_CURL && job->code == CURLE_OK
+           && cp_job_is_plain(job) && !t->is_fresh && !t->request.is_one_shot;
+}
+
 void cp_attempt_drop(cp_transfer_t *t)
 {
     /* The handle must not keep pointers into a job that goes. */
     if (t->conn->easy) {
-        curl_easy_reset(t->conn->easy);
+        cp_http_settle(t->conn, is_clean(t));
     }
     if (t->job) {
         if (t->job->upload) {

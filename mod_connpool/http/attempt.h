@@ -32,7 +32,7 @@ struct cp_transfer_t {
     apr_status_t rv; /* of the fetch, or of the attempt when it is left */
     cp_clock_t began;
     cp_clock_t deadline;
-    CURLU *url;
+    CURLU *url;       /* for the next attempt; NULL: the upstream's own */
     cp_buffer_t body; /* taken out of the job, to be delivered */
     int redirects;
     int is_fresh; /* a retry: not over a socket that is open already */

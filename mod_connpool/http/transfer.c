@@ -34,8 +34,23 @@ static void begin_attempt(cp_transfer_t *t)
     }
 }
 
+/* What the attempt has asked, to ask it again. Whoever has the job still only
+ * reads it. */
+static apr_status_t keep_url(cp_transfer_t *t)
+{
+    if (t->job->url && !(t->url = curl_url_dup(t->job->url))) {
+        return cp_http_error(&t->err, t->upstream, CP_ERR_MEMORY, APR_ENOMEM,
+                             "out of memory");
+    }
+    return APR_SUCCESS;
+}
+
 static apr_status_t redirect(cp_transfer_t *t)
 {
+    if (!t->url && !(t->url = curl_url_dup(t->upstream->url))) {
+        return cp_http_error(&t->err, t->upstream, CP_ERR_MEMORY, APR_ENOMEM,
+                             "out of memory");
+    }
     if (t->redirects++ >= t->upstream->config.redirects) {
         return cp_http_error(&t->err, t->upstream, CP_ERR_UPSTREAM, APR_SUCCESS,
                              "the upstream redirects too often");
@@ -47,6 +62,10 @@ static void end_attempt(cp_transfer_t *t, cp_job_end_t end)
 {
     cp_next_t next = cp_attempt_judge(t, end, &t->rv);
 
+    if (next != NEXT_RETURN) {
+        t->rv = keep_url(t);
+        next = t->rv == APR_SUCCESS ? next : NEXT_RETURN;
+    }
     if (next == NEXT_REDIRECT) {
         t->rv = redirect(t);
         next = t->rv == APR_SUCCESS ? NEXT_REDIRECT : NEXT_RETURN;

@@ -117,11 +117,8 @@ static void configure_reuse(CURL *easy, const cp_upstream_config_t *config)
     curl_easy_setopt(easy, CURLOPT_PIPEWAIT, (long)config->http2);
 }
 
-void cp_http_configure(CURL *easy, const cp_upstream_t *upstream,
-                       cp_guard_t *guard)
+static void configure(CURL *easy, const cp_upstream_t *upstream)
 {
-    memset(guard, 0, sizeof(*guard));
-    guard->upstream = upstream;
     /* Cookies, HSTS and Alt-Svc stay off: each would need to be switched on. */
     curl_easy_reset(easy);
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
@@ -136,8 +133,6 @@ void cp_http_configure(CURL *easy, const cp_upstream_t *upstream,
     curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
     curl_easy_setopt(easy, CURLOPT_USERAGENT, USER_AGENT);
     curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
-    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, cp_http_open_socket);
-    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, guard);
     if (upstream->config.socket) {
         curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH,
                          upstream->config.socket);
@@ -146,9 +141,33 @@ void cp_http_configure(CURL *easy, const cp_upstream_t *upstream,
     configure_reuse(easy, &upstream->config);
 }
 
-/* What a fetch does itself, curl must do for who calls curl_easy_perform. */
-static void configure_lent(CURL *easy, const cp_upstream_config_t *config)
+void cp_http_prepare(cp_conn_t *conn, const cp_upstream_t *upstream)
 {
+    if (!conn->is_ready) {
+        configure(conn->easy, upstream);
+        conn->is_ready = 1;
+    }
+}
+
+void cp_http_settle(cp_conn_t *conn, int is_clean)
+{
+    if (!is_clean || !conn->is_ready) {
+        curl_easy_reset(conn->easy);
+        conn->is_ready = 0;
+        return;
+    }
+    /* Other pointers are looked at during a transfer only, and each sets them.
+     */
+    curl_easy_setopt(conn->easy, CURLOPT_ERRORBUFFER, NULL);
+    curl_easy_setopt(conn->easy, CURLOPT_HTTPHEADER, NULL);
+}
+
+/* What a fetch does itself, curl must do for who calls curl_easy_perform. */
+static void configure_lent(CURL *easy, const cp_upstream_config_t *config,
+                           cp_guard_t *guard)
+{
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, cp_http_open_socket);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, guard);
     curl_easy_setopt(easy, CURLOPT_URL, config->url);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
                      (long)apr_time_as_msec(config->connect));
@@ -166,9 +185,11 @@ void *cp_http_easy(cp_upstream_t *upstream, void *conn)
         c->easy = curl_easy_init();
     }
     if (c->easy) {
-        cp_http_configure(c->easy, upstream, &c->guard);
-        configure_lent(c->easy, &upstream->config);
+        c->guard = (cp_guard_t){.upstream = upstream};
+        configure(c->easy, upstream);
+        configure_lent(c->easy, &upstream->config, &c->guard);
         c->is_lent = 1;
+        c->is_ready = 0;
     }
     return c->easy;
 }

@@ -17,11 +17,17 @@ typedef struct cp_conn_t {
     cp_guard_t *opening; /**< of the fetch that may open it */
     cp_guard_t guard;    /**< for cp_http_easy */
     int is_lent;         /**< cp_http_easy has shown the handle to strangers */
+    int is_ready; /**< the options of cp_http_prepare stand, and no others but
+                       those that each fetch sets */
 } cp_conn_t;
 
-/** Reset the handle and set every option that does not depend on a request. */
-void cp_http_configure(CURL *easy, const cp_upstream_t *upstream,
-                       cp_guard_t *guard);
+/** See that every option is set that does not depend on a request. The address
+ * policy is for who runs the handle: where sockets are kept differs. */
+void cp_http_prepare(cp_conn_t *conn, const cp_upstream_t *upstream);
+
+/** The handle is not in use any more, and is to know nothing of its last fetch.
+ * @param is_clean it went well, and set nothing that not each fetch sets */
+void cp_http_settle(cp_conn_t *conn, int is_clean);
 
 /** Rounded up, at least 1, for curl's options and poll. */
 static inline long cp_http_milliseconds(apr_interval_time_t interval)

@@ -7,7 +7,6 @@
 #include "http/job/bell.h"
 #include "http/job/fetch.h"
 #include "http/job/gunzip.h"
-#include "http/job/handle.h"
 #include "http/upload/upload.h"
 #include "http/upstream/guard.h"
 #include "http/upstream/upstream.h"
@@ -37,7 +36,7 @@ cp_job_t *cp_job_create(CURL *easy, const cp_upstream_t *upstream,
     pthread_mutex_init(&job->lock, NULL);
     cp_bell_ref(bell);
     job->bell = bell;
-    cp_http_configure(easy, upstream, &job->guard);
+    job->guard.upstream = upstream;
     return job;
 }
 
@@ -55,6 +54,7 @@ void cp_job_unref(cp_job_t *job)
         job->release(job->owner);
     }
     cp_bell_unref(job->bell);
+    curl_url_cleanup(job->url);
     curl_slist_free_all(job->headers);
     pthread_mutex_destroy(&job->lock);
     cp_buffer_free(&job->text);
@@ -580,6 +580,8 @@ static int on_connected(void *baton, char *remote, char *local, int remote_port,
 
 void cp_job_attach(cp_job_t *job)
 {
+    curl_easy_setopt(job->easy, CURLOPT_CURLU,
+                     job->url ? job->url : job->guard.upstream->url);
     curl_easy_setopt(job->easy, CURLOPT_PRIVATE, job);
     curl_easy_setopt(job->easy, CURLOPT_ERRORBUFFER, job->curl_error);
     curl_easy_setopt(job->easy, CURLOPT_HEADERFUNCTION, on_header);

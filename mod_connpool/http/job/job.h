@@ -64,6 +64,7 @@ struct cp_job_t {
 
     /* Set before the start, constant afterwards. */
     CURL *easy;
+    CURLU *url; /* NULL: the upstream's own */
     struct curl_slist *headers;
     apr_int64_t max_body;
     const char *method; /* a literal */
@@ -131,6 +132,9 @@ void cp_job_attach(cp_job_t *job);
 
 /** Set method and body in its handle (sending.c). */
 void cp_job_attach_method(cp_job_t *job);
+
+/** Does that change nothing in a handle that is ready? */
+int cp_job_is_plain(const cp_job_t *job);
 
 /** Does it come to the same, however often it is done? */
 int cp_job_is_idempotent(const cp_job_t *job);

@@ -82,10 +82,18 @@ static void attach_body(cp_job_t *job)
     curl_easy_setopt(job->easy, CURLOPT_READDATA, job);
 }
 
+int cp_job_is_plain(const cp_job_t *job)
+{
+    return strcmp(job->method, "GET") == 0;
+}
+
 void cp_job_attach_method(cp_job_t *job)
 {
-    curl_easy_setopt(job->easy, CURLOPT_NOBODY, (long)job->is_head);
-    if (job->is_head || strcmp(job->method, "GET") == 0) {
+    if (cp_job_is_plain(job)) {
+        return;
+    }
+    if (job->is_head) {
+        curl_easy_setopt(job->easy, CURLOPT_NOBODY, 1L);
         return;
     }
     if (job->upload || strcmp(job->method, "DELETE") != 0) {

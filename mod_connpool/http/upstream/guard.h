@@ -9,7 +9,10 @@
 
 struct cp_upstream_t {
     cp_upstream_config_t config;
-    CURLU *url;
+    CURLU *url;        /**< only read: threads share it */
+    const char *root;  /**< "https://host:port" */
+    const char *path;  /**< "/" at least */
+    const char *query; /**< "": none */
     int is_plaintext;
     int is_literal; /**< the host is an address, written by the administrator */
 };

@@ -121,6 +121,25 @@ static apr_status_t upstream_cleanup(void *data)
     return APR_SUCCESS;
 }
 
+/* As curl writes them. */
+static void note_parts(cp_upstream_t *upstream, apr_pool_t *p)
+{
+    CURLU *root = curl_url_dup(upstream->url);
+    char *text = NULL;
+    size_t size;
+
+    upstream->path = url_part(p, upstream->url, CURLUPART_PATH);
+    upstream->query = url_part(p, upstream->url, CURLUPART_QUERY);
+    if (root && curl_url_set(root, CURLUPART_QUERY, NULL, 0) == CURLUE_OK
+        && curl_url_set(root, CURLUPART_PATH, "/", 0) == CURLUE_OK
+        && curl_url_get(root, CURLUPART_URL, &text, 0) == CURLUE_OK) {
+        size = strlen(text);
+        upstream->root = apr_pstrmemdup(p, text, size - 1);
+    }
+    curl_free(text);
+    curl_url_cleanup(root);
+}
+
 apr_status_t cp_upstream_create(cp_upstream_t **pupstream,
                                 const cp_upstream_config_t *config,
                                 apr_pool_t *p)
@@ -136,6 +155,10 @@ apr_status_t cp_upstream_create(cp_upstream_t **pupstream,
                               apr_pool_cleanup_null);
     if (parse_url(upstream->url, config->url)) {
         return APR_EINVAL;
+    }
+    note_parts(upstream, p);
+    if (!upstream->root) {
+        return APR_ENOMEM;
     }
     upstream->is_plaintext = strncasecmp(config->url, "http://", 7) == 0;
     upstream->is_literal = cp_address_is_literal(
