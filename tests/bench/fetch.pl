@@ -179,7 +179,7 @@ for my $module (@MODULES) {
         '<Location /fetch>', 'SetHandler connpool-fetch', 'ConnPoolServe up', '</Location>');
     my $name = @MODULES > 1 ? "connpool-fetch of $module" : 'connpool-fetch';
     push @contenders, {name => $name, conf => \@conf},
-        {name => "$name, ConnPoolEventLoop Off", conf => [@conf, 'ConnPoolEventLoop Off']};
+        {name => "$name in the loop", conf => [map {s/^(ConnPoolUpstream .*)/$1 http2=on/r} @conf]};
 }
 my @results;
 for my $clients (@CLIENTS) {
