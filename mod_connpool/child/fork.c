@@ -20,6 +20,7 @@
 #include "stats/segment.h"
 
 #include <pthread.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <apr_allocator.h>
@@ -100,12 +101,40 @@ static void in_forked(void)
     forked();
 }
 
+/* A word of a page that the kernel clears in whatever is forked, also past
+ * libc: to ask it who we are is a system call, twice a request. NULL: it does
+ * not. */
+static int *settled;
+
+static void mark_settled(void)
+{
+    static const size_t size = sizeof(int);
+
+    if (!settled) {
+        void *page = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        if (page == MAP_FAILED) {
+            return;
+        }
+        if (madvise(page, size, MADV_WIPEONFORK) != 0) {
+            munmap(page, size);
+            return;
+        }
+        settled = page;
+    }
+    __atomic_store_n(settled, 1, __ATOMIC_RELAXED);
+}
+
 void connpool_fork_watch(void)
 {
     int rc = pthread_atfork(before_fork, in_parent, in_forked);
 
     connpool_child.is_unpooled = connpool_fork_expected() != NULL;
     connpool_child.pid = connpool_child.is_unpooled ? 0 : getpid();
+    if (connpool_child.pid != 0) {
+        mark_settled();
+    }
     if (rc != 0) {
         ap_log_error(APLOG_MARK, APLOG_WARNING, rc, connpool_child.main_server,
                      "processes that are forked from this one cannot be told "
@@ -162,8 +191,12 @@ static void settle(void)
 
 void connpool_fork_settle(void)
 {
-    pid_t pid = getpid();
+    pid_t pid;
 
+    if (settled && __atomic_load_n(settled, __ATOMIC_RELAXED)) {
+        return;
+    }
+    pid = getpid();
     if (connpool_child.pid == pid || !connpool_child.segment) {
         return;
     }
@@ -173,4 +206,5 @@ void connpool_fork_settle(void)
     }
     connpool_child.pid = pid;
     settle();
+    mark_settled();
 }
