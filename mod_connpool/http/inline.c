@@ -3,6 +3,7 @@
  * a multi handle of the connection's own, which also keeps its socket. */
 #include "http/inline.h"
 
+#include "base/clock.h"
 #include "http/inherit.h"
 #include "http/job/handle.h"
 #include "http/job/job.h"
@@ -28,6 +29,7 @@ static curl_socket_t open_own(void *baton, curlsocktype purpose,
     cp_conn_t *conn = baton;
 
     conn->own_fd = cp_http_open_socket(conn->opening, purpose, address);
+    conn->own_opened = cp_clock_now();
     return conn->own_fd;
 }
 
@@ -45,6 +47,7 @@ int cp_inline_start(cp_conn_t *conn, cp_job_t *job)
 {
     CURLM *multi = own_multi(conn);
 
+    conn->is_kept = 0;
     conn->opening = &job->guard;
     curl_easy_setopt(job->easy, CURLOPT_OPENSOCKETFUNCTION, open_own);
     curl_easy_setopt(job->easy, CURLOPT_OPENSOCKETDATA, conn);
@@ -56,6 +59,8 @@ int cp_inline_start(cp_conn_t *conn, cp_job_t *job)
 static void finish(cp_conn_t *conn, cp_job_t *job, CURLcode code)
 {
     curl_multi_remove_handle(conn->own, job->easy);
+    conn->is_kept = code == CURLE_OK && conn->own_fd >= 0;
+    conn->own_used = cp_clock_now();
     cp_job_finish(job, CP_END_CURL, code);
 }
 

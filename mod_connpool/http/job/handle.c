@@ -16,8 +16,6 @@
 
 #include <apr_strings.h>
 
-#define USER_AGENT "mod_connpool/0.1"
-
 /* Not less: for HTTP/2 libcurl 7.88 writes a whole frame of 16 KB into the
  * buffer, even over its end. */
 #define RECEIVE_BUFFER 16384L
@@ -131,7 +129,7 @@ static void configure(CURL *easy, const cp_upstream_t *upstream)
     curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     curl_easy_setopt(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
     curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
-    curl_easy_setopt(easy, CURLOPT_USERAGENT, USER_AGENT);
+    curl_easy_setopt(easy, CURLOPT_USERAGENT, CP_HTTP_AGENT);
     curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
     if (upstream->config.socket) {
         curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH,

@@ -5,15 +5,22 @@
 
 #include <curl/curl.h>
 
+#include "base/clock.h"
 #include "http/upstream/guard.h"
 #include "http/upstream/upstream.h"
+
+/** What upstreams see of us. */
+#define CP_HTTP_AGENT "mod_connpool/0.1"
 
 /** A connection of cp_http_driver. The handle is NULL when the loop still
  * holds it; the next use makes a new one. */
 typedef struct cp_conn_t {
     CURL *easy;
-    CURLM *own; /**< runs the handle, and keeps its socket, without loop */
-    int own_fd; /**< that socket, or -1 */
+    CURLM *own;  /**< runs the handle, and keeps its socket, without loop */
+    int own_fd;  /**< that socket, or -1 */
+    int is_kept; /**< and it is open and idle, after a fetch that went well */
+    cp_clock_t own_opened;
+    cp_clock_t own_used; /**< the last time */
     cp_guard_t *opening; /**< of the fetch that may open it */
     cp_guard_t guard;    /**< for cp_http_easy */
     int is_lent;         /**< cp_http_easy has shown the handle to strangers */

@@ -143,6 +143,16 @@ int cp_job_is_idempotent(const cp_job_t *job);
  * given the job back. */
 int cp_job_may_repeat(const cp_job_t *job);
 
+/** A connection stands, and the request is about to be sent. 0: it must not be
+ * sent once more. Runner's. */
+int cp_job_note_sending(cp_job_t *job);
+
+/** What a runner has read: a line of a head or trailer, a piece of the body.
+ * @return its size, or CURL_WRITEFUNC_PAUSE: it is to be shown again when the
+ * waiter has taken what is there; else the job's fault says what is wrong */
+size_t cp_job_on_header(char *data, size_t unit, size_t count, void *job);
+size_t cp_job_on_body(char *data, size_t unit, size_t count, void *job);
+
 /** Did only the sending fail, of a body that the upstream has answered? */
 int cp_job_is_answered_early(const cp_job_t *job, CURLcode code);
 

@@ -33,6 +33,17 @@ int cp_job_may_repeat(const cp_job_t *job)
            && (!job->upload || cp_upload_is_untouched(job->upload));
 }
 
+int cp_job_note_sending(cp_job_t *job)
+{
+    if (job->sendings++ > 0 && !cp_job_may_repeat(job)) {
+        job->fault = CP_FAULT_AGAIN;
+        return 0;
+    }
+    __atomic_store_n(&job->active_at, cp_clock_now(), __ATOMIC_RELAXED);
+    __atomic_store_n(&job->phase, CP_PHASE_ANSWER, __ATOMIC_RELAXED);
+    return 1;
+}
+
 int cp_job_is_answered_early(const cp_job_t *job, CURLcode code)
 {
     return code == CURLE_SEND_ERROR && job->upload && job->is_final

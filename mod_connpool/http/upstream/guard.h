@@ -9,10 +9,11 @@
 
 struct cp_upstream_t {
     cp_upstream_config_t config;
-    CURLU *url;        /**< only read: threads share it */
-    const char *root;  /**< "https://host:port" */
-    const char *path;  /**< "/" at least */
-    const char *query; /**< "": none */
+    CURLU *url;            /**< only read: threads share it */
+    const char *root;      /**< "https://host:port" */
+    const char *path;      /**< "/" at least */
+    const char *query;     /**< "": none */
+    const char *authority; /**< for "Host:"; NULL: let curl say it */
     int is_plaintext;
     int is_literal; /**< the host is an address, written by the administrator */
 };

@@ -121,6 +121,25 @@ static apr_status_t upstream_cleanup(void *data)
     return APR_SUCCESS;
 }
 
+/* The scheme's own port is not said. Names that are sent in another form than
+ * they are written in are curl's to translate. */
+static const char *authority_of(const cp_upstream_t *upstream, apr_pool_t *p)
+{
+    const char *host = url_part(p, upstream->url, CURLUPART_HOST);
+    const char *port = url_part(p, upstream->url, CURLUPART_PORT);
+
+    for (const char *c = host; *c; c++) {
+        if ((unsigned char)*c >= 0x7f || *c == '%') {
+            return NULL;
+        }
+    }
+    if (!upstream->is_plaintext || !*host) {
+        return NULL;
+    }
+    return strcmp(port, "80") == 0 ? host
+                                   : apr_pstrcat(p, host, ":", port, NULL);
+}
+
 /* As curl writes them. */
 static void note_parts(cp_upstream_t *upstream, apr_pool_t *p)
 {
@@ -161,6 +180,7 @@ apr_status_t cp_upstream_create(cp_upstream_t **pupstream,
         return APR_ENOMEM;
     }
     upstream->is_plaintext = strncasecmp(config->url, "http://", 7) == 0;
+    upstream->authority = authority_of(upstream, p);
     upstream->is_literal = cp_address_is_literal(
         cp_upstream_host(p, config->url));
     *pupstream = upstream;
