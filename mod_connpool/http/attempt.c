@@ -255,6 +255,19 @@ static apr_status_t check_pause(cp_transfer_t *t, cp_clock_t *puntil)
     return APR_SUCCESS;
 }
 
+apr_status_t cp_attempt_late(cp_transfer_t *t)
+{
+    const char *cause;
+    cp_clock_t limit = cp_attempt_limit(t, &cause);
+
+    if (cp_attempt_is_starved(t)) {
+        return error(t, CP_ERR_CANCELLED, APR_TIMEUP,
+                     "the request's body came too slowly");
+    }
+    t->result.is_late = limit == t->deadline;
+    return error_deadline(t, cause);
+}
+
 static apr_status_t check_limits(cp_transfer_t *t, cp_clock_t *puntil)
 {
     const cp_fetch_sink_t *sink = &t->sink;
@@ -262,13 +275,8 @@ static apr_status_t check_limits(cp_transfer_t *t, cp_clock_t *puntil)
     const char *cause;
     cp_clock_t limit = cp_attempt_limit(t, &cause);
 
-    if (now >= limit && cp_attempt_is_starved(t)) {
-        return error(t, CP_ERR_CANCELLED, APR_TIMEUP,
-                     "the request's body came too slowly");
-    }
     if (now >= limit) {
-        t->result.is_late = limit == t->deadline;
-        return error_deadline(t, cause);
+        return cp_attempt_late(t);
     }
     if (now >= t->ask_at) {
         t->ask_at = now + CP_ATTEMPT_SLICE;

@@ -93,6 +93,9 @@ int cp_attempt_leave(cp_transfer_t *t, apr_status_t rv, cp_job_end_t *pend);
 /** The earliest of all limits that run now, with what to say when it passes. */
 cp_clock_t cp_attempt_limit(const cp_transfer_t *t, const char **pcause);
 
+/** One of them has passed. */
+apr_status_t cp_attempt_late(cp_transfer_t *t);
+
 /** Let go of its job. */
 void cp_attempt_drop(cp_transfer_t *t);
 

@@ -52,13 +52,9 @@ static apr_status_t error(cp_transfer_t *t, cp_error_class_t cls,
 /* The runner has ended the transfer, and not well. */
 static apr_status_t explain(cp_transfer_t *t)
 {
-    const char *cause;
-
-    if (t->job->code != CURLE_OPERATION_TIMEDOUT) {
-        return cp_http_explain(t->job, t->upstream, &t->err);
-    }
-    t->result.is_late = cp_attempt_limit(t, &cause) == t->deadline;
-    return error(t, CP_ERR_DEADLINE, APR_TIMEUP, cause);
+    return t->job->code == CURLE_OPERATION_TIMEDOUT
+               ? cp_attempt_late(t)
+               : cp_http_explain(t->job, t->upstream, &t->err);
 }
 
 /* curl's times all begin with the transfer; 0: the phase did not happen. */

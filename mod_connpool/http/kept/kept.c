@@ -63,11 +63,22 @@ static int is_silent(int fd)
            && (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
-/* curl finds out when it looks at it. */
-static void close_socket(cp_conn_t *conn)
+/* Nothing more comes over it. curl finds that out when it looks at it. */
+static void say_goodbye(cp_conn_t *conn)
 {
     if (conn->own_fd >= 0) {
         shutdown(conn->own_fd, SHUT_RDWR);
+    }
+    conn->is_kept = 0;
+}
+
+/* The other side may be writing still, and must not do so for ever: only curl
+ * can close its socket, and does so together with what keeps it. */
+static void close_socket(cp_conn_t *conn)
+{
+    if (conn->own) {
+        curl_multi_cleanup(conn->own);
+        conn->own = NULL;
     }
     conn->is_kept = 0;
 }
@@ -162,7 +173,7 @@ cp_kept_t *cp_kept_start(cp_conn_t *conn, cp_job_t *job)
         return NULL;
     }
     if (!is_silent(conn->own_fd)) {
-        close_socket(conn);
+        say_goodbye(conn);
         return NULL;
     }
     kept = malloc(sizeof(*kept));
@@ -190,9 +201,11 @@ cp_kept_t *cp_kept_start(cp_conn_t *conn, cp_job_t *job)
 static void finish(cp_kept_t *kept, CURLcode code)
 {
     kept->conn->own_used = cp_clock_now();
-    if (code != CURLE_OK || kept->begin != kept->end
-        || !cp_reader_may_keep(&kept->reader)) {
+    if (code != CURLE_OK || kept->begin != kept->end) {
         close_socket(kept->conn);
+    }
+    else if (!cp_reader_may_keep(&kept->reader)) {
+        say_goodbye(kept->conn);
     }
     cp_job_finish(kept->job, CP_END_CURL, code);
 }
