@@ -157,17 +157,23 @@ static int start_curl(cp_transfer_t *t)
     return cp_inline_start(t->conn, t->job);
 }
 
+static void come_back(cp_transfer_t *t)
+{
+    if (t->is_beside) {
+        t->is_beside = 0;
+        cp_loop_come_back(t->loop);
+    }
+}
+
 static apr_status_t start_inline(cp_transfer_t *t)
 {
     t->result.ran_inline = 1;
     t->kept = may_use_kept(t) ? cp_kept_start(t->conn, t->job) : NULL;
     if (!t->kept && !start_curl(t)) {
+        come_back(t);
         return error_memory(t);
     }
     t->is_inline = 1;
-    if (t->is_beside) {
-        cp_loop_count_beside(t->loop, 1);
-    }
     cp_bell_count_inline(t->bell, 1);
     return APR_SUCCESS;
 }
@@ -177,7 +183,7 @@ static apr_status_t start(cp_transfer_t *t)
     apr_status_t rv = APR_ENOTIMPL;
 
     t->is_inline = 0;
-    t->is_beside = t->loop && runs_itself(t);
+    t->is_beside = t->loop && runs_itself(t) && cp_loop_go_beside(t->loop);
     if (t->loop && !t->is_beside) {
         configure(t, t->job);
         rv = cp_loop_submit(t->loop, t->job);
@@ -495,9 +501,7 @@ int cp_attempt_leave(cp_transfer_t *t, apr_status_t rv, cp_job_end_t *pend)
     if (t->is_inline) {
         stop_inline(t);
         cp_bell_count_inline(t->bell, -1);
-        if (t->is_beside) {
-            cp_loop_count_beside(t->loop, -1);
-        }
+        come_back(t);
         *pend = t->job->end;
         return 1;
     }
