@@ -104,7 +104,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *baton,
     }
     watch->wanted = what == CURL_POLL_REMOVE ? 0 : (unsigned char)what;
     if (watch->wanted == 0) {
-        if (!watch->is_ours) {
+        if (!watch->is_ours && watch->armed) {
             forget(lane->all, fd);
         }
         return 0;
@@ -320,6 +320,10 @@ void cp_lanes_event(cp_lanes_t *lanes, uint64_t key, int mask)
     cp_watch_t *watch = &lanes->watched[fd];
     int running;
 
+    /* It was closed since epoll told of it: the number may be another's. */
+    if (!watch->armed) {
+        return;
+    }
     /* Of more than curl wants to know it would be told again and again. */
     if (watch->wanted == 0) {
         forget(lanes, fd);
