@@ -19,7 +19,7 @@ FUZZ_SECONDS ?= 60
 CORE_FOLDERS := base base/bytes base/origin stats stats/state stats/parent stats/recent \
                 pool pool/rate pool/wait database database/sqlite database/sqlite/text \
                 database/sqlite/guard database/sqlite/inspect http http/upstream \
-                http/upload http/job answers answers/shared answers/web
+                http/upload http/job http/kept answers answers/shared answers/web
 # PostgreSQL's driver, a module of its own: made where libpq is, of its folders
 # and what it uses of base/. The unit tests have it, too.
 PGSQL_FOLDERS := database/pgsql database/pgsql/text database/pgsql/session database/pgsql/statement
@@ -332,7 +332,7 @@ check-asan: ## unit and end-to-end tests with ASan and UBSan on the stock httpd
 check-tsan: ## unit tests of gate, pool, loop, fetches and counters with TSan
 	+$(MAKE) BUILD='$(BUILD)/tsan' SANITIZE=-fsanitize=thread OPTIMIZE='-O1 -g' HARDENING= '$(BUILD)/tsan/unit'
 	CK_TIMEOUT_MULTIPLIER=10 TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 \
-	    setarch "$$(uname -m)" -R $(BUILD)/tsan/unit gate pool loop transfer http segment flight store sentinel sqlite_time
+	    setarch "$$(uname -m)" -R $(BUILD)/tsan/unit gate pool loop transfer kept http segment flight store sentinel sqlite_time
 
 # Not the loop: what it promises in milliseconds valgrind cannot keep.
 check-valgrind: $(UNIT) ## unit tests under valgrind; definite leaks are errors
