@@ -30,14 +30,20 @@ extern "C" {
 #endif
 
 #define CONNPOOL_API_VERSION 3 /**< of this header */
+
 struct sqlite3; /* <sqlite3.h> */
 
-/* clang-format off */
-typedef struct connpool_call_t connpool_call_t; /**< a query: made, bound, run, read, ended */
-typedef struct connpool_response_t connpool_response_t; /**< of an upstream, whole in memory */
-typedef struct connpool_batch_t connpool_batch_t; /**< queries and fetches that run together */
-typedef struct connpool_conn_t connpool_conn_t; /**< a borrowed connection */
-/* clang-format on */
+/** A query on its way: made, bound, run, read, ended. */
+typedef struct connpool_call_t connpool_call_t;
+
+/** The answer of an upstream, whole in memory. */
+typedef struct connpool_response_t connpool_response_t;
+
+/** Queries and fetches that run together. */
+typedef struct connpool_batch_t connpool_batch_t;
+
+/** A borrowed connection. */
+typedef struct connpool_conn_t connpool_conn_t;
 
 /** Kinds of a column's value. */
 #define CONNPOOL_NULL    0
@@ -88,7 +94,8 @@ APR_DECLARE_OPTIONAL_FN(void, connpool_bind_blob,
  * @return APR_SUCCESS, APR_TIMEUP or APR_ENOSPC (no connection is free),
  * APR_EINVAL, APR_NOTFOUND (no such parameter), APR_EACCES (SQL that may not run
  * here, or not in this mode), APR_EOF (the server is stopping), APR_EBUSY (it
- * runs already), or APR_EGENERAL: see connpool_call_error */
+ * runs already), APR_ENOTIMPL (another call of r reads its rows there, more than
+ * the 4 MB that are kept of PostgreSQL), or APR_EGENERAL: see connpool_call_error */
 APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_call_run, (connpool_call_t *call));
 
 /** The next row. APR_EOF: there are no more. */
@@ -150,10 +157,14 @@ APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_fetch,
                         (connpool_response_t **presponse, request_rec *r, const char *upstream_name,
                          const char *path, const char *query, const char **perror));
 
-/** Why the last connpool_fetch of r gave no response, in the words of
- * connpool_call_failure: "refused" (its address), "upstream" (not connected, cut
- * off, left alone), "deadline", "capacity", ...; NULL: it gave one. *pcause: a
- * sentence that clients may read. All may be NULL. Since version 3. */
+/** Why the last connpool_fetch for this request_rec gave no response, in the
+ * words of connpool_call_failure: "refused" (its address is not allowed),
+ * "upstream" (not found, not connected, cut off, malformed, or left alone by
+ * its breaker), "deadline" (connected or answered too late), "capacity" (no
+ * connection was free in time), "rate", "size", "input" (path or query),
+ * "memory", "cancelled"; NULL: it gave one, there was none, or no such
+ * upstream. *pstatus and *pretry_after as there; *pcause a sentence that
+ * clients may read (all may be NULL). Since version 3. */
 APR_DECLARE_OPTIONAL_FN(const char *, connpool_fetch_failure,
                         (request_rec *r, int *pstatus, int *pretry_after, const char **pcause));
 APR_DECLARE_OPTIONAL_FN(int, connpool_response_status, (const connpool_response_t *response));
@@ -232,7 +243,8 @@ APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_acquire,
 /** Give it back healthy. Twice is logged and harmless. */
 APR_DECLARE_OPTIONAL_FN(void, connpool_release, (connpool_conn_t *conn));
 
-/** Give it back broken: it is closed once nobody shares it; `why` is logged. */
+/** Give it back broken: it is closed as soon as nobody shares it; `why` is
+ * logged. */
 APR_DECLARE_OPTIONAL_FN(void, connpool_discard, (connpool_conn_t *conn, const char *why));
 
 /** The native handle, still the pool's; NULL if the pool has another kind or

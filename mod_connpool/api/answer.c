@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Whole answers of calls for other modules, and what they are told of failures:
- * as connpool-query would answer. */
+ * Whole answers of calls for other modules: as connpool-query would answer. */
 #include "glue.h"
 #include "answers/answer.h"
 #include "answers/etag.h"
