@@ -129,7 +129,7 @@ $server->allow_log(
     qr/SQLite \d+\.\d|AH10159|AH00287/,
     qr/ConnPoolQuery (?:d_\w+|no_table) at \S+ cannot be prepared/,
     qr/query '(?:no_table|endless|missing|garbage|locked|replaced|[dr]_\w+)'/,
-    qr/database '(?:missing|garbage|locked|replaced)'/,
+    qr/(?:database|pool) '(?:missing|garbage|locked|replaced)'/,
     qr/ConnPoolServe names no query here/,
 );
 $server->start;

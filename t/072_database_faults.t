@@ -7,7 +7,8 @@ use warnings;
 
 use FindBin;
 use lib "$FindBin::Bin/lib";
-use ConnPoolTest qw(await);
+use ConnPoolFaults qw(fault_row);
+use ConnPoolTest qw(await timed);
 use IPC::Open2 qw(open2);
 use Test::More;
 
@@ -179,16 +180,45 @@ subtest 'locked by another program' => sub {
     my $pid = open2(my $out, my $in, 'sqlite3', '-batch', path('locked'));
     print {$in} "BEGIN EXCLUSIVE;\nSELECT 'held';\n";
     is(scalar <$out>, "held\n", 'held elsewhere');
+    # It does not even run any more.
+    kill STOP => $pid;
     is($server->get('/locked')->{status}, 200, 'reads go on');
-    is_unavailable($server->post('/add/locked'), qr/locked by another program/,
-        'a write');
+    my ($answer, $took) = timed(sub { $server->post('/add/locked') });
+    is_unavailable($answer, qr/locked by another program/, 'a write');
     others_serve();
+    kill CONT => $pid;
     print {$in} "ROLLBACK;\n.quit\n";
     close $in;
     waitpid $pid, 0;
     is($server->post('/add/locked')->{status}, 200, 'then writes go on');
     is($server->sqlite('locked', 'SELECT count(*) FROM item'), 2, 'once each');
     recovers('locked', 'first');
+    fault_row('F21', fault => 'another program holds the lock of writers, and is stopped',
+        how => 'BEGIN EXCLUSIVE, SIGSTOP', expected => 'reads go on, writes 503 after busy= (200 ms)',
+        seen => '200, 503', figure => sprintf('%.2f s', $took));
+};
+
+sub log_bytes {
+    my ($name) = @_;
+    return $server->pool($name)->{wal_bytes} // 0;
+}
+
+subtest 'somebody reads and reads' => sub {
+    my $pid = open2(my $out, my $in, 'sqlite3', '-batch', path('locked'));
+    print {$in} "BEGIN;\nSELECT count(*) || ' rows' FROM item;\n";
+    like(scalar <$out>, qr/ rows/, 'elsewhere');
+    my @bad = grep { $_->{status} != 200 } map { $server->post('/add/locked') } 1 .. 300;
+    is(scalar @bad, 0, 'writes go on');
+    my $most = await(sub { my $bytes = log_bytes('locked'); $bytes > 1_000_000 && $bytes }, 10);
+    ok($most, 'the report tells how long the log is');
+    print {$in} "ROLLBACK;\n.quit\n";
+    close $in;
+    waitpid $pid, 0;
+    ok(await(sub { -s path('locked') . '-wal' == 0 }, 30), 'it is emptied then');
+    recovers('locked', 'first');
+    fault_row('F22', fault => 'a reader keeps the WAL from being copied', how => 'an open transaction, 300 writes',
+        expected => 'writes go on, the size of the WAL is told, it is emptied afterwards',
+        seen => 'all 200, emptied', figure => sprintf('%d KB', $most / 1024));
 };
 
 $server->done;

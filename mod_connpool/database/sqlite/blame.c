@@ -2,9 +2,10 @@
  *
  * Whose fault is it that a statement failed while it ran? SQLite says
  * "malformed JSON" of a value that was sent and of one that is stored. The
- * rule, as docs/handlers.md has it: a statement without parameters fails by itself.
- * One that reads nothing stored fails by its values. Of any other a value is to
- * blame where it is wrong by itself, for what it stands for in the SQL. */
+ * rule, as docs/handlers.md has it: a statement without parameters fails by
+ * itself. One that reads nothing stored fails by its values. Of any other a
+ * value is to blame where it is wrong by itself, for what it stands for in the
+ * SQL. */
 #include "base/error.h"
 #include "database/sqlite/connection.h"
 #include "database/sqlite/sqlite.h"
