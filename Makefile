@@ -37,7 +37,7 @@ CONSUMERS    := $(wildcard t/handler/*.c)
 DRIVER       := $(wildcard tests/drivers/*.c) \
                 $(addprefix mod_connpool/base/,clock.c error.c log.c)
 FORMATTED    := $(sort $(SOURCES) $(PGSQL_SOURCES) $(HEADERS) $(TEST_SOURCES) $(CONSUMERS) $(DRIVER) \
-                $(wildcard tests/bench/*.[ch] tests/fuzz/*.[ch] tests/lab/*.[ch]))
+                $(wildcard tests/bench/*.[ch] tests/bench/load/*.[ch] tests/bench/marks/*.c tests/fuzz/*.[ch] tests/lab/*.[ch]))
 
 # Asked once, and only when something is compiled: `make help` works on a bare
 # machine. Headers of others are not searched for warnings.
@@ -77,6 +77,10 @@ DRIVING   := $(BUILD)/t/mod_connpool_script.so
 FAULTLAB  := $(BUILD)/lab/faultlab.so
 VERSIONS  := $(BUILD)/lab/versions.so
 
+# What `make bench` runs; callgrind's header comes with valgrind.
+BENCHING  := $(MODULE) $(BUILD)/t/mod_bench.so $(BUILD)/bench/load \
+             $(if $(wildcard /usr/include/valgrind/callgrind.h),$(BUILD)/bench/marks.so)
+
 FUZZ      := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 REPLAYS   := $(FUZZ:%=$(BUILD)/fuzz/%)
 FUZZERS   := $(FUZZ:%=$(BUILD)/fuzzing/%)
@@ -91,7 +95,7 @@ FUZZ_LIBS    = -lapr-1 -laprutil-1 $(LIBS) -lm
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all run check check-unit check-fuzz check-e2e check-a11y guards faults fuzz fuzzers lint bench check-asan \
+.PHONY: all run check check-unit check-fuzz check-e2e check-a11y guards faults fuzz fuzzers lint bench bench-docs bench-pgsql bench-tiles check-asan \
         check-tsan check-valgrind analyze format install uninstall deb check-deb check-suite help clean \
         toolchain deps test-programs
 
@@ -168,6 +172,16 @@ $(BUILD)/t/mod_bench.so: $(wildcard tests/bench/*.[ch]) Makefile | toolchain
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@.new $(filter %.c,$^) -lsqlite3 && mv -f $@.new $@
 
+$(BUILD)/bench/load: $(wildcard tests/bench/load/*.[ch]) Makefile | toolchain
+	$(say) CC $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 -O2 -g $(WARNINGS) $(WERROR) -o $@ $(filter %.c,$^)
+
+$(BUILD)/bench/marks.so: tests/bench/marks/marks.c Makefile | toolchain
+	$(say) CC $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 -O2 -g -fPIC -pthread $(WARNINGS) $(WERROR) -shared -o $@ $<
+
 -include $(PGSQL_SOURCES:%.c=$(BUILD)/%.d) $(PGSQL_CORE:%.c=$(BUILD)/testing/%.d) $(SOURCES:%.c=$(BUILD)/%.d) $(SOURCES:%.c=$(BUILD)/testing/%.d) \
          $(TEST_SOURCES:%.c=$(BUILD)/testing/%.d) $(DRIVER:%.c=$(BUILD)/testing/%.d) \
          $(FUZZ:%=$(BUILD)/testing/tests/fuzz/fuzz_%.d) $(FUZZ:%=$(BUILD)/fuzzing/tests/fuzz/fuzz_%.d) \
@@ -202,7 +216,7 @@ $(FUZZERS): $(BUILD)/fuzzing/%: $$(call fuzz_objects,$(BUILD)/fuzzing,$$*)
 	$(say) LD $@
 	$(Q)$(FUZZ_CC) -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(FUZZ_LIBS)
 
-test-programs: $(MODULE) $(PGSQL) $(TESTING) $(UNIT) $(CONSUMING) $(DRIVING) $(FAULTLAB) $(VERSIONS)
+test-programs: $(MODULE) $(PGSQL) $(TESTING) $(UNIT) $(CONSUMING) $(DRIVING) $(FAULTLAB) $(VERSIONS) $(BENCHING)
 
 toolchain:
 	@CC='$(CC)' APXS='$(APXS)' scripts/check-toolchain.sh
@@ -271,11 +285,21 @@ lint: ## format, shell scripts, cppcheck
 	tests/guards/lint/check_shell.sh
 	tests/guards/lint/check_cppcheck.sh mod_connpool
 
-bench: $(MODULE) $(PGSQL) $(BUILD)/t/mod_bench.so ## figures of this machine, as ratios
-	CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench/bench.pl
-	CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench/beside.pl
-	$(if $(PGSQL),CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench/pgsql.pl)
-	CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench/tiles.pl
+bench          = CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench
+
+bench: ## installs who is compared, measures, build/bench.json (BENCH_ONLY=one,fetch: parts)
+	BUILD='$(abspath $(BUILD))' scripts/install-deps.sh run check bench
+	+$(MAKE) $(BENCHING)
+	$(bench)/bench.pl
+
+bench-docs: ## what make bench found, written into docs/benchmarks.md, docs/benchmarks.svg and README.md
+	$(bench)/docs.pl
+
+bench-pgsql: $(MODULE) $(PGSQL) $(BUILD)/t/mod_bench.so ## what a request costs that asks PostgreSQL
+	$(bench)/pgsql.pl
+
+bench-tiles: $(MODULE) ## what a map tile costs beside the same bytes in a file
+	$(bench)/tiles.pl
 
 asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined \
         -fno-omit-frame-pointer
