@@ -283,7 +283,7 @@ subtest 'nobody waits any more' => sub {
 
 my $app = $server->pool('app');
 is($app->{acquired}, $app->{released} + $app->{busy} + $app->{abandoned}, 'what was lent has come back');
+$server->done;
 kill 'TERM', $wire;
 waitpid($wire, 0);
-$server->done;
 done_testing;
