@@ -19,7 +19,7 @@ run='gcc libc6-dev make apache2-bin apache2-dev libsqlite3-dev
 check='check perl libaprutil1-dbd-sqlite3 nghttp2-client apache2-utils curl
     openssl shellcheck cppcheck clang-format util-linux redis-tools
     libevent-2.1-7 libpq-dev postgresql libaprutil1-dbd-pgsql libc-ares2
-    python3-jsonschema'
+    python3-jsonschema groff-base'
 pgsql='libpq-dev postgresql' # for mod_connpool_pgsql.so, and its demo
 
 fuzz='clang llvm libclang-rt-dev' # libFuzzer and its runtimes

@@ -461,6 +461,7 @@ sub expected_series {
         $put->('connpool_query_retries_total', $query->{retries}, @labels);
         $put->('connpool_query_slow_total', $query->{slow}, @labels);
         $put->('connpool_query_misfits_total', $query->{misfits}, @labels);
+        $put->('connpool_query_forbidden_total', $query->{forbidden}, @labels);
         $put->('connpool_query_errors_total', $query->{failures}{$_}, @labels,
             class => $_)
             for keys %{$query->{failures}};
@@ -522,7 +523,7 @@ sub expected_series {
     $put->('connpool_loop_lag_seconds', sprintf '%.6f', $loop->{lag_us} / 1e6);
     my $batch = $report->{batch};
     $put->("connpool_batch_${_}_total", $batch->{$_})
-        for qw(requests items transactions undone overlapped sequential);
+        for qw(requests items transactions undone overlapped sequential pipelined);
     $put->('connpool_batch_item_errors_total', $batch->{errors});
     my $cache = $report->{cache};
     $put->("connpool_cache_${_}_total", $cache->{$_})

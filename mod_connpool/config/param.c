@@ -261,6 +261,11 @@ static const char *read_type(cmd_parms *cmd, const char ***pwords,
         words++;
     }
     *pwords = words;
+    while (*words) {
+        if (strcasecmp(*words++, "required") == 0) {
+            return "write required in front of the keys";
+        }
+    }
     return NULL;
 }
 

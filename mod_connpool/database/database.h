@@ -63,8 +63,8 @@
 
 /** The first member of the table, and the version of the provider: raised when
  * the table changes. */
-#define CP_DATABASE_ABI     4
-#define CP_DATABASE_VERSION "4"
+#define CP_DATABASE_ABI     5
+#define CP_DATABASE_VERSION "5"
 #define CP_DATABASE_GROUP   "connpool-database"
 
 /** Never complete but within a driver, each of which has its own. */
@@ -129,8 +129,7 @@ typedef struct cp_database_driver_t {
 
     /** "SQLite 3.40.1": what is told at the start. */
     const char *(*library)(apr_pool_t *p);
-    /** NULL, or a warning to who writes to a database of this kind. May be left
-     * out. */
+    /** NULL, or a warning to who writes to such a database. May be left out. */
     const char *(*risk)(apr_pool_t *p);
 
     /* --- a database in a child --- */
@@ -217,6 +216,7 @@ typedef struct cp_database_driver_t {
     /** Of a write, once its last step has said APR_EOF. */
     void (*result)(cp_statement_t *st, cp_result_t *result);
     void (*finish)(cp_statement_t *st);
+    const struct cp_ahead_t *ahead; /**< several in one go; NULL: it cannot */
 
     /* --- versions: with CP_CAN_VERSION --- */
 

@@ -33,6 +33,16 @@ typedef enum cp_close_reason_t {
 /** "idle", "lifetime", ...: words of the log and of the status. */
 const char *cp_close_reason_name(cp_close_reason_t reason);
 
+/** Classes of SQLSTATE that connections fail with, the last one for all others;
+ * the first: without any. */
+#define CP_SQLSTATES 11
+
+/** Of five characters, "" or NULL. */
+int cp_sqlstate_class(const char *state);
+
+/** "none", "08", ... "other". */
+const char *cp_sqlstate_name(int i);
+
 /** A database is shown as one pool and is up to four: readers and the writer,
  * and both once more for servers where pooling is off. What is not split has
  * the readers' parts. */
@@ -95,7 +105,12 @@ typedef struct cp_pool_stats_t {
     uint64_t busy_writers; /**< those of busy that are the writer, where one is
                                 set aside */
     uint64_t down[CP_POOL_PARTS]; /**< 0 or 1: the last open failed; by part */
-    uint64_t is_known; /**< 0 or 1: this child has tried to open one */
+    uint64_t is_known;       /**< 0 or 1: this child has tried to open one */
+    uint64_t opening;        /**< connections that are being opened */
+    uint64_t in_transaction; /**< those of busy and one_shots that are */
+    /** Of those whose failures have an SQLSTATE: that were lost or not opened,
+     * and closed for that; by its class. */
+    uint64_t reconnects[CP_SQLSTATES];
     cp_holder_t holders[CP_POOL_PARTS][CP_HOLDERS_LISTED]; /**< not in sums */
 } cp_pool_stats_t;
 
@@ -106,9 +121,10 @@ typedef struct cp_query_stats_t {
     uint64_t retries; /**< begun anew: nothing had happened yet */
     uint64_t slow;    /**< took longer than ConnPoolSlowLog */
     uint64_t failures[CP_ERR_CLASSES]; /**< errors by their cause */
-    uint64_t broken;  /**< those of storage in the run itself: it had a
-                         connection and was prepared */
-    uint64_t misfits; /**< values that are not what json= or types= says */
+    uint64_t broken;    /**< those of storage in the run itself: it had a
+                           connection and was prepared */
+    uint64_t misfits;   /**< values that are not what json= or types= says */
+    uint64_t forbidden; /**< requests that lack a fact which it requires: 403 */
     /** Requests for answers that may be kept: lookups == hits + misses + stale
      * + those of coalesced that looked, at rest. */
     uint64_t lookups;
@@ -214,6 +230,7 @@ typedef struct cp_batch_stats_t {
     uint64_t overlapped; /**< batches that had several fetches at once */
     uint64_t sequential; /**< batches whose fetches, two at least, ran one after
                             another because there is no loop */
+    uint64_t pipelined;  /**< queries that were sent with others, in one go */
     uint64_t transactions; /**< of batches whose writes are one, that were
                               committed */
     uint64_t undone;       /**< ... that were not */

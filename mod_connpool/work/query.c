@@ -60,6 +60,9 @@ apr_status_t connpool_run_begin_write(connpool_run_t *run, void *conn,
     rv = run->is_nested ? driver->nest(conn, run->limit.deadline, err)
                         : driver->begin(conn, run->limit.deadline, err);
     run->in_transaction = rv == APR_SUCCESS;
+    if (run->in_transaction && !run->is_nested) {
+        connpool_hold_transacts(run->hold, 1);
+    }
     return rv;
 }
 
@@ -70,6 +73,11 @@ static apr_status_t begin_run(connpool_run_t *run, const cp_value_t *values,
     apr_status_t rv = APR_SUCCESS;
 
     run->driver->limit(conn, &run->limit);
+    if (run->sent) {
+        run->statement = run->sent;
+        run->is_run = 1;
+        return APR_SUCCESS;
+    }
     if (run->query->is_write) {
         run->is_run = 1;
         rv = connpool_transaction_has(run->r, run->hold)
@@ -231,11 +239,15 @@ apr_status_t connpool_run_end_write(connpool_run_t *run, apr_status_t rv,
         }
         else {
             driver->rollback(conn);
+            connpool_hold_transacts(run->hold, 0);
         }
         return rv;
     }
     committed = run->is_nested ? driver->unnest(conn, 1, err)
                                : driver->commit(conn, err);
+    if (!run->is_nested) {
+        connpool_hold_transacts(run->hold, 0);
+    }
     return committed == APR_SUCCESS ? rv : committed;
 }
 
@@ -296,6 +308,27 @@ static void note_fitness(cp_query_stats_t *stats, apr_status_t rv,
     }
 }
 
+static void count_failure(const connpool_run_t *run, cp_query_stats_t *stats,
+                          const cp_error_t *err)
+{
+    cp_stats_add(&stats->errors, 1);
+    cp_stats_add(&stats->failures[err->cls], 1);
+    cp_stats_add(&stats->broken, run->is_run && err->cls == CP_ERR_STORAGE);
+}
+
+void connpool_run_count_failed(const connpool_run_t *run,
+                               const connpool_query_t *query, int is_counted,
+                               const cp_error_t *err)
+{
+    cp_query_stats_t *stats = connpool_query_stats(query);
+
+    if (!is_counted) {
+        cp_stats_add(&stats->count, 1);
+        cp_histogram_record(&stats->failed_us, cp_clock_now() - run->asked);
+    }
+    count_failure(run, stats, err);
+}
+
 static void count_run(connpool_run_t *run, apr_status_t rv,
                       const cp_error_t *err)
 {
@@ -306,9 +339,7 @@ static void count_run(connpool_run_t *run, apr_status_t rv,
     cp_stats_add(&stats->count, 1);
     cp_stats_add(&stats->rows, run->rows);
     if (!is_success(rv)) {
-        cp_stats_add(&stats->errors, 1);
-        cp_stats_add(&stats->failures[err->cls], 1);
-        cp_stats_add(&stats->broken, run->is_run && err->cls == CP_ERR_STORAGE);
+        count_failure(run, stats, err);
     }
     note_fitness(stats, rv, err);
     if (is_success(rv)) {

@@ -26,6 +26,8 @@ typedef struct connpool_run_t {
     cp_clock_t asked;                /* for a connection */
     cp_clock_t started;              /* with the connection */
     cp_clock_t latest;               /* 0, or when it must be done at last */
+    struct cp_statement_t *sent; /* ahead, on the connection that the request
+                                    holds; NULL: it is to be prepared */
     cp_limit_t limit;
     int is_run; /* the database could be opened, and the query be prepared */
     int in_transaction;
@@ -36,8 +38,9 @@ typedef struct connpool_run_t {
     cp_result_t result; /* likewise, of a write */
 } connpool_run_t;
 
-/** Acquire, prepare, bind; begin a transaction for a write. values has one
- * entry per declared parameter. On failure everything is given back. */
+/** Acquire, prepare, bind; begin a transaction for a write; or take what was
+ * sent. values has one entry per declared parameter. On failure everything is
+ * given back. */
 apr_status_t connpool_run_open(connpool_run_t *run, request_rec *r,
                                struct connpool_query_t *query,
                                const struct cp_value_t *values,
@@ -59,5 +62,11 @@ apr_status_t connpool_run_begin_write(connpool_run_t *run, void *conn,
                                       cp_error_t *err);
 apr_status_t connpool_run_end_write(connpool_run_t *run, apr_status_t rv,
                                     cp_error_t *err);
+
+/** Count the failure of such a run for one of the queries that it is of.
+ * is_counted: that one has run, and was counted as one that has. */
+void connpool_run_count_failed(const connpool_run_t *run,
+                               const struct connpool_query_t *query,
+                               int is_counted, const cp_error_t *err);
 
 #endif

@@ -29,11 +29,18 @@ inside() {
     chroot "$root" env DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"
 }
 
+stop_postgresql() {
+    for cluster in "$root"/etc/postgresql/*/connpool; do
+        [ ! -e "$cluster" ] || inside pg_dropcluster --stop "$(basename "$(dirname "$cluster")")" connpool || :
+    done
+}
+
 finish() {
     [ -z "$load" ] || kill "$load" 2>/dev/null || :
     if [ -x "$root/usr/sbin/apache2" ]; then
         inside service apache2 stop >/dev/null 2>&1 || :
     fi
+    stop_postgresql
     ! mountpoint -q "$root/proc" || umount "$root/proc"
 }
 trap finish EXIT
@@ -79,6 +86,32 @@ apt_install() {
 package=$(ls "$debs"/libapache2-mod-connpool_*.deb)
 : >"$BUILD/deb-apt.log"
 
+step 'the README, from top to bottom'
+# Its commands, and what it says to the first curl. Only init and
+# the port are others here.
+rm -rf "$root/var/lib/app" "$root/tmp/readme"
+mkdir -p "$root/tmp/readme/build/deb"
+cp "$package" "$root/tmp/readme/build/deb/"
+# shellcheck disable=SC2016 # backticks of Markdown
+sed -n '/^## Use it/,/^## /p' README.md | sed '1,/^The rest in a root shell/d' |
+    sed -n '/^```sh$/,/^```$/p' >"$BUILD/deb/readme.md"
+# shellcheck disable=SC2016 # backticks of Markdown
+sed '1d; /^```$/,$d; s/systemctl restart apache2/{ service apache2 restart || service apache2 start; }/' \
+    "$BUILD/deb/readme.md" >"$root/tmp/readme/commands.sh"
+inside sh -eu -c 'cd /tmp/readme && . ./commands.sh' >>"$BUILD/deb-apt.log" 2>&1 || {
+    tail -n 20 "$BUILD/deb-apt.log" >&2
+    fail 'a command of the README'
+}
+asked=$(sed -n "s,^\\$ curl 'http://localhost\\(.*\\)'\$,\\1,p" "$BUILD/deb/readme.md" | head -n 1)
+shown=$(grep -A 1 '^\$ curl' "$BUILD/deb/readme.md" | sed -n 2p)
+answered=$(curl -sS --retry 20 --retry-connrefused --retry-delay 1 "$url$asked")
+if [ -z "$asked" ] || [ "$answered" != "$shown" ]; then
+    fail "the README shows $shown, answered was $answered"
+fi
+inside a2disconf -q app
+rm "$root/etc/apache2/conf-available/app.conf"
+inside apt-get purge -y -q libapache2-mod-connpool >/dev/null 2>&1
+
 step install
 apt_install "$package"
 inside a2query -q -m connpool || fail 'the module is not enabled'
@@ -106,6 +139,27 @@ done
 wait "$load" || fail 'it ends badly'
 load=
 inside service apache2 start >/dev/null
+
+step 'the driver for PostgreSQL'
+mkdir -p "$root/etc/postgresql-common"
+# No cluster, and no port, that the test does not make.
+echo 'create_main_cluster = false' >"$root/etc/postgresql-common/createcluster.conf"
+inside apt-get install -y -q --no-install-recommends -o Dpkg::Options::=--force-confold postgresql \
+    >>"$BUILD/deb-apt.log" 2>&1 || {
+    tail -n 20 "$BUILD/deb-apt.log" >&2
+    fail 'apt-get install postgresql'
+}
+apt_install "$(ls "$debs"/libapache2-mod-connpool-pgsql_*.deb)"
+inside a2query -q -m connpool_pgsql || fail 'the driver is not enabled'
+cp debian/tests/serve-from-postgresql "$root/tmp/serve-from-postgresql"
+inside env PORT="$port" /tmp/serve-from-postgresql || fail 'no query of PostgreSQL is served'
+curl -sS "$url/rooms" | grep -q Blue || fail 'SQLite is served no more'
+inside apt-get purge -y -q libapache2-mod-connpool-pgsql >/dev/null
+! inside a2query -q -m connpool_pgsql 2>/dev/null || fail 'the driver is still enabled'
+inside apache2ctl configtest || fail 'Apache does not start without the driver'
+! find "$root/etc/apache2" -name 'connpool_pgsql*' | grep . || fail 'files of the driver are left'
+stop_postgresql
+inside a2disconf -q connpool-test-pgsql
 
 step 'upgrade under load'
 echo '# edited' >>"$root/etc/apache2/mods-available/connpool.conf"

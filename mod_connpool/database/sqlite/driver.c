@@ -182,9 +182,13 @@ static int look(cp_database_t *db)
 
 static void tend(cp_database_t *db)
 {
+    cp_sqlite_retry_kept(db);
     cp_sqlite_prepare_repaired(db);
     cp_sqlite_tidy(db);
-    cp_sentinel_rest(db->sentinel, SENTINEL_IDLE);
+    cp_sentinel_rest(db->sentinel,
+                     __atomic_load_n(&db->is_draining, __ATOMIC_RELAXED)
+                         ? 0
+                         : SENTINEL_IDLE);
 }
 
 #define HELD                                                                   \

@@ -471,6 +471,9 @@ static apr_status_t fail(cp_sqlite_conn_t *conn, int rc, const char *doing,
         outcome.cause = CP_SQLITE_LOG_CUT;
         outcome.is_broken = 0;
     }
+    else if ((rc & 0xff) == SQLITE_IOERR && conn->db->guarded.is_log_lost) {
+        outcome.cause = CP_SQLITE_LOG_LOST;
+    }
     conn->is_broken |= outcome.is_broken || conn->guard.is_spoilt;
     if ((rc & 0xff) == SQLITE_NOMEM) {
         tell_heap_limit();

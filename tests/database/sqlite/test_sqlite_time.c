@@ -16,41 +16,28 @@
 
 #include "base/meanwhile.h"
 #include "database/sqlite/sqlite.h"
+#include "scratch.h"
 #include "suites.h"
 
 #define MS(n) apr_time_from_msec(n)
 
 static apr_pool_t *pool;
-static char dir[256];
+static char dir[SCRATCH_SIZE];
 static const char *path; /* of the database of the test */
 static cp_sqlite_config_t config;
 
 static void set_up(void)
 {
-    const char *base = getenv("TMPDIR");
-
     apr_pool_create(&pool, NULL);
-    snprintf(dir, sizeof(dir), "%s/connpool-time-XXXXXX", base ? base : "/tmp");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
+    scratch_make(dir);
     path = apr_pstrcat(pool, dir, "/x.db", NULL);
-    memset(&config, 0, sizeof(config));
-    config.name = "test";
-    config.path = path;
+    config = scratch_config(path);
     config.busy = apr_time_from_sec(5);
-    config.cache = 512 * 1024;
-    config.synchronous = "normal";
-    config.length = 1000000;
-    config.like = 50;
 }
 
 static void tear_down(void)
 {
-    static const char *const suffixes[] = {"", "-wal", "-shm", "-journal"};
-
-    for (int i = 0; i < 4; i++) {
-        unlink(apr_pstrcat(pool, path, suffixes[i], NULL));
-    }
-    rmdir(dir);
+    scratch_remove(dir);
     apr_pool_destroy(pool);
 }
 
