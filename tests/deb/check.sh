@@ -123,6 +123,23 @@ inside a2disconf -q connpool-small
 
 [ -s "$root/usr/share/mod_connpool/schema/status.schema.json" ] || fail 'no schemas'
 
+step "the container's command"
+inside service apache2 stop >/dev/null
+command=$(perl -MJSON::PP -ne 'print JSON::PP->new->decode($1)->[2] if /^CMD (.*)/' conf/deploy/Dockerfile)
+# In the place of the shell that starts it: what is sent to it, Apache gets.
+chroot "$root" env PATH=/usr/sbin:/usr/bin:/sbin:/bin sh -c "$command" >/dev/null 2>&1 &
+load=$!
+curl -sS -o /dev/null --retry 20 --retry-connrefused --retry-delay 1 "$url/rooms" || fail 'it does not serve'
+kill -WINCH "$load"
+for _ in $(seq 100); do
+    kill -0 "$load" 2>/dev/null || break
+    sleep 0.1
+done
+! kill -0 "$load" 2>/dev/null || fail 'it does not end'
+wait "$load" || fail 'it ends badly'
+load=
+inside service apache2 start >/dev/null
+
 step 'the driver for PostgreSQL'
 mkdir -p "$root/etc/postgresql-common"
 # No cluster, and no port, that the test does not make.

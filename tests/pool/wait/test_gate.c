@@ -359,7 +359,8 @@ START_TEST(the_most_waiters_and_the_oldest_one_are_told)
 
     /* Who comes later changes nothing; when the first one gives up, the next
      * has waited for longest. */
-    queue_up(&visitors[1], gate, cp_clock_after(apr_time_from_msec(30)), &turn);
+    queue_up(&visitors[1], gate, cp_clock_after(apr_time_from_msec(600)),
+             &turn);
     queue_up(&visitors[2], gate, cp_clock_after(PATIENCE), &turn);
     ck_assert_uint_le(cell_now(&since), (uint64_t)between);
     ck_assert_uint_eq(cell_now(&most), 3);

@@ -11,6 +11,7 @@ use lib "$FindBin::Bin/lib";
 use ConnPoolTest qw(build_dir command root_dir);
 use File::Path ();
 use File::Temp ();
+use JSON::PP   ();
 use Test::More;
 
 my $dir = File::Temp::tempdir(CLEANUP => 1);
@@ -72,8 +73,12 @@ subtest 'containers' => sub {
     my ($run) = $file =~ /^RUN (.*)/m;
     my ($exit, $text) = command('sh', '-n', '-c', $run);
     is($exit, 0, 'a script') or diag($text);
-    my ($cmd) = $file =~ /^CMD \["(\w+)"/m;
-    is($cmd, 'apachectl', 'runs what Debian runs');
+    my ($cmd) = $file =~ /^CMD (.*)/m;
+    my @argv = @{JSON::PP->new->decode($cmd)};
+    is("@argv[0, 1]", '/bin/sh -c', 'a shell that is given a script');
+    ($exit, $text) = command('sh', '-n', '-c', $argv[2]);
+    is($exit, 0, '... that is one') or diag($text);
+    like($argv[2], qr/; exec apache2 /, '... and ends in Apache, which hears the signal to stop');
 };
 
 done_testing;
