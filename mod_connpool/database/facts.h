@@ -26,7 +26,7 @@ typedef struct cp_database_facts_t {
     int is_readonly;     /**< has no writer */
     int writers;         /**< connections that only write, taken from max=; 0:
                               what the driver can do decides */
-    int one_by_one;         /**< no statement may be sent ahead of an answer */
+    int one_by_one;      /**< no statement may be sent ahead of an answer */
     const char *no_version; /**< with CP_CAN_VERSION: NULL, or why no answer can
                                  be kept until the data change */
     const char *file;       /**< NULL, or a file that nobody must download */
