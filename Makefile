@@ -17,7 +17,7 @@ FUZZ_SECONDS ?= 60
 
 # The core links without httpd: the unit tests are made of it.
 CORE_FOLDERS := base base/bytes base/origin stats stats/state stats/parent stats/recent \
-                pool pool/rate pool/wait database database/sqlite database/sqlite/text \
+                pool pool/group pool/rate pool/wait database database/sqlite database/sqlite/text \
                 database/sqlite/guard database/sqlite/inspect http http/upstream \
                 http/upload http/job answers answers/shared answers/web
 # PostgreSQL's driver, a module of its own: made where libpq is, of its folders

@@ -374,10 +374,19 @@ static apr_status_t record(cp_pool_t *pool, apr_status_t rv, cp_clock_t start)
 apr_status_t cp_pool_acquire(cp_pool_t *pool, cp_lease_t *lease,
                              const char *holder, cp_error_t *err)
 {
+    return cp_pool_acquire_by(pool, lease, holder, CP_CLOCK_NEVER, err);
+}
+
+apr_status_t cp_pool_acquire_by(cp_pool_t *pool, cp_lease_t *lease,
+                                const char *holder, cp_clock_t by,
+                                cp_error_t *err)
+{
     cp_clock_t start = cp_clock_now();
     cp_clock_t deadline = cp_clock_add(start, pool->config.acquire);
     apr_status_t rv;
     int limit;
+
+    deadline = by < deadline ? by : deadline;
 
     lease->slot = NULL;
     cp_error_clear(err);

@@ -17,6 +17,8 @@ typedef struct connpool_account_t {
     int fetches;               /**< under way */
     int fallbacks;             /**< one-shot connections */
     cp_clock_t query_deadline; /**< of what the request works on; 0: none */
+    cp_clock_t acquire_by; /**< who borrows has waited elsewhere: until then at
+                                the latest; 0: he has not */
 } connpool_account_t;
 
 /** What the outermost request carries. One thread at a time runs it. */

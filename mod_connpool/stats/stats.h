@@ -44,6 +44,16 @@ typedef enum cp_pool_part_t {
     CP_POOL_PARTS
 } cp_pool_part_t;
 
+/** Where somebody may wait: at each part, and for who leads a group. */
+enum {
+    CP_WAIT_GROUP = CP_POOL_PARTS,
+    CP_WAITS
+};
+
+/** Groups of writes by how many they were: "2", "4", ... "64" at the most. */
+#define CP_GROUP_SIZES 6
+const char *cp_group_size_name(int i);
+
 /** Who holds connections, the oldest of each part: all that maintenance has
  * seen out, and those that are suspected leaks. */
 #define CP_HOLDERS_LISTED 8
@@ -88,14 +98,16 @@ typedef struct cp_pool_stats_t {
     uint64_t open_max;    /**< most ever open at once in one child */
     uint64_t waiting_max; /**< most ever waiting at once in one child */
     /** CLOCK_MONOTONIC, us, of the one who waits longest, 0: nobody; one cell
-     * for each of the pools that are shown as one. */
-    uint64_t waiting_since[CP_POOL_PARTS];
+     * for each of the pools that are shown as one, and one for who waits in a
+     * group. */
+    uint64_t waiting_since[CP_WAITS];
     /** What only the driver can name, set by maintenance. */
     uint64_t driver_gauges[CP_GAUGES];
     uint64_t busy_writers; /**< those of busy that are the writer, where one is
                                 set aside */
     uint64_t down[CP_POOL_PARTS]; /**< 0 or 1: the last open failed; by part */
     uint64_t is_known; /**< 0 or 1: this child has tried to open one */
+    uint64_t groups[CP_GROUP_SIZES]; /**< writes committed together, by size */
     cp_holder_t holders[CP_POOL_PARTS][CP_HOLDERS_LISTED]; /**< not in sums */
 } cp_pool_stats_t;
 
@@ -109,6 +121,7 @@ typedef struct cp_query_stats_t {
     uint64_t broken;  /**< those of storage in the run itself: it had a
                          connection and was prepared */
     uint64_t misfits; /**< values that are not what json= or types= says */
+    uint64_t grouped; /**< writes committed together with those of others */
     /** Requests for answers that may be kept: lookups == hits + misses + stale
      * + those of coalesced that looked, at rest. */
     uint64_t lookups;
