@@ -78,10 +78,10 @@ static void put_in(cp_group_t *group, cp_group_item_t *item)
 
     item->since = cp_clock_now();
     APR_RING_INSERT_TAIL(&group->queue, item, cp_group_item_t, link);
-    __atomic_add_fetch(&group->pool->grouped, 1, __ATOMIC_RELAXED);
     cp_stats_add(&stats->waiting, 1);
     cp_stats_raise(&stats->waiting_max, cp_stats_get(&stats->waiting));
     tell_oldest(group);
+    __atomic_add_fetch(&group->pool->grouped, 1, __ATOMIC_RELEASE);
 }
 
 static void take_out(cp_group_t *group, cp_group_item_t *item)
@@ -217,7 +217,7 @@ apr_status_t cp_group_refuse(cp_group_t *group, cp_group_turn_t turn,
 
 int cp_group_queued(const cp_group_t *group)
 {
-    return __atomic_load_n(&group->pool->grouped, __ATOMIC_RELAXED);
+    return __atomic_load_n(&group->pool->grouped, __ATOMIC_ACQUIRE);
 }
 
 cp_group_item_t *cp_group_take(cp_group_t *group)
