@@ -37,7 +37,7 @@ CONSUMERS    := $(wildcard t/handler/*.c)
 DRIVER       := $(wildcard tests/drivers/*.c) \
                 $(addprefix mod_connpool/base/,clock.c error.c log.c)
 FORMATTED    := $(sort $(SOURCES) $(PGSQL_SOURCES) $(HEADERS) $(TEST_SOURCES) $(CONSUMERS) $(DRIVER) \
-                $(wildcard tests/bench/*.c tests/fuzz/*.[ch] tests/lab/*.[ch]))
+                $(wildcard tests/bench/*.[ch] tests/fuzz/*.[ch] tests/lab/*.[ch]))
 
 # Asked once, and only when something is compiled: `make help` works on a bare
 # machine. Headers of others are not searched for warnings.
@@ -160,10 +160,10 @@ $(DRIVING): $(DRIVER:%.c=$(BUILD)/testing/%.o)
 	@mkdir -p $(@D)
 	$(Q)$(CC) -shared $(LDFLAGS_ALL) -o $@ $^
 
-$(BUILD)/t/mod_bench.so: tests/bench/mod_bench.c Makefile | toolchain
+$(BUILD)/t/mod_bench.so: $(wildcard tests/bench/*.[ch]) Makefile | toolchain
 	$(say) CC $@
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@ $(filter %.c,$^) -lsqlite3
 
 -include $(PGSQL_SOURCES:%.c=$(BUILD)/%.d) $(PGSQL_CORE:%.c=$(BUILD)/testing/%.d) $(SOURCES:%.c=$(BUILD)/%.d) $(SOURCES:%.c=$(BUILD)/testing/%.d) \
          $(TEST_SOURCES:%.c=$(BUILD)/testing/%.d) $(DRIVER:%.c=$(BUILD)/testing/%.d) \

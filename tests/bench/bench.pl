@@ -83,12 +83,13 @@ $upstream->write_file('htdocs/kilobyte.txt', 'x' x 1023 . "\n");
 $start_upstream->();
 
 my $COLUMNS = 'SELECT id, title, day FROM events WHERE id';
+my %SQL     = (one => "$COLUMNS = :first", fifty => "$COLUMNS BETWEEN :first AND :last");
 my $CONF    = <<"CONF";
 ConnPoolDatabase events sqlite:\@DIR\@/db/events.db max=10
 ConnPoolUpstream other \@UPSTREAM\@/kilobyte.txt
-ConnPoolQuery one events "$COLUMNS = :first"
+ConnPoolQuery one events "$SQL{one}"
 ConnPoolParam one first integer required
-ConnPoolQuery fifty events "$COLUMNS BETWEEN :first AND :last"
+ConnPoolQuery fifty events "$SQL{fifty}"
 ConnPoolParam fifty first integer required
 ConnPoolParam fifty last integer required
 DBDriver sqlite3
@@ -112,6 +113,10 @@ ConnPoolServe $_
 <Location "/dbd/$_">
 SetHandler bench-dbd
 BenchQuery $_
+</Location>
+<Location "/bare/$_">
+SetHandler bench-bare
+BenchBare \@DIR\@/db/events.db "$SQL{$_}"
 </Location>
 <Location "/empty/$_">
 SetHandler bench-empty
@@ -502,6 +507,7 @@ for my $name (qw(one fifty)) {
         $body,
         {name => 'connpool-query', server => $pooled, path => "/connpool/$query"},
         {name => 'empty handler',  server => $pooled, path => "/empty/$query"},
+        {name => 'bare apr_reslist', server => $pooled, path => "/bare/$query"},
         {name => 'connpool-query, `ConnPoolEngine Off`', server => $direct, path => "/connpool/$query"},
         {name => 'mod_dbd', server => $pooled, path => "/dbd/$query"},
     );

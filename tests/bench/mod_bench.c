@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What the benchmark compares with: a handler that only answers, always the
- * same, and one that asks the same database through mod_dbd. Where there was a
- * choice, it is the cheaper one: text is not even escaped. */
+ * same, one that asks the same database through mod_dbd, and one with a pool of
+ * its own (bare.c). Where there was a choice, it is the cheaper one: mod_dbd's
+ * text is not even escaped. */
+#include "bare.h"
+
 #include <httpd.h>
 #include <http_config.h>
 #include <http_protocol.h>
@@ -11,6 +14,7 @@
 #include <apr_strings.h>
 #include <mod_dbd.h>
 
+#include <stdlib.h>
 #include <string.h>
 
 module AP_MODULE_DECLARE_DATA bench_module;
@@ -18,7 +22,8 @@ module AP_MODULE_DECLARE_DATA bench_module;
 typedef struct bench_dir_t {
     const char *body; /* BenchBody: what bench-empty answers */
     apr_size_t size;
-    const char *query; /* BenchQuery: the statement bench-dbd runs */
+    const char *query;  /* BenchQuery: the statement bench-dbd runs */
+    bench_bare_t *bare; /* BenchBare: what bench-bare asks */
 } bench_dir_t;
 
 static APR_OPTIONAL_FN_TYPE(ap_dbd_acquire) * dbd_acquire;
@@ -89,6 +94,9 @@ static int handler(request_rec *r)
     if (r->handler && strcmp(r->handler, "bench-dbd") == 0 && dir->query) {
         return answer_dbd(r, dir);
     }
+    if (r->handler && strcmp(r->handler, "bench-bare") == 0 && dir->bare) {
+        return bench_bare_answer(r, dir->bare);
+    }
     return DECLINED;
 }
 
@@ -114,6 +122,15 @@ static const char *set_body(cmd_parms *cmd, void *config, const char *path)
                : apr_psprintf(cmd->pool, "BenchBody: cannot read %s", path);
 }
 
+static const char *set_bare(cmd_parms *cmd, void *config, const char *path,
+                            const char *sql, const char *max)
+{
+    bench_dir_t *dir = config;
+
+    dir->bare = bench_bare_define(cmd->pool, path, sql, max ? atoi(max) : 10);
+    return NULL;
+}
+
 static void *create_dir(apr_pool_t *p, char *path)
 {
     return apr_pcalloc(p, sizeof(bench_dir_t));
@@ -130,8 +147,22 @@ static const command_rec commands[] = {
     AP_INIT_TAKE1("BenchQuery", ap_set_string_slot,
                   (void *)APR_OFFSETOF(bench_dir_t, query), ACCESS_CONF,
                   "name of the prepared statement that bench-dbd runs"),
+    AP_INIT_TAKE23("BenchBare", set_bare, NULL, ACCESS_CONF,
+                   "SQLite file and statement that bench-bare asks, and the "
+                   "most connections"),
     {NULL},
 };
+
+static int pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
+{
+    bench_bare_forget();
+    return OK;
+}
+
+static void child_init(apr_pool_t *p, server_rec *s)
+{
+    bench_bare_child_init(p);
+}
 
 static void retrieve(void)
 {
@@ -140,6 +171,8 @@ static void retrieve(void)
 
 static void hooks(apr_pool_t *p)
 {
+    ap_hook_pre_config(pre_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_handler(handler, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_optional_fn_retrieve(retrieve, NULL, NULL, APR_HOOK_MIDDLE);
 }

@@ -8,7 +8,7 @@ set -eu
 commands=mod_connpool/commands.c
 server=mod_connpool/config/setting.c
 place=mod_connpool/config/place.c
-readme=README.md
+manual=docs/directives.md
 reference=conf/connpool.conf
 status=0
 complain() {
@@ -16,7 +16,7 @@ complain() {
     status=1
 }
 
-for file in "$commands" "$server" "$place" "$readme" "$reference"; do
+for file in "$commands" "$server" "$place" "$manual" "$reference"; do
     [ -s "$file" ] || {
         echo "directives: no $file" >&2
         exit 1
@@ -49,12 +49,12 @@ directives=$(handled .)
 
 # Code and documents name the same directives.
 for name in $directives; do
-    grep -qE "(^|[^A-Za-z])$name([^A-Za-z0-9]|$)" "$readme" ||
-        complain "$name is not in $readme"
+    grep -qE "(^|[^A-Za-z])$name([^A-Za-z0-9]|$)" "$manual" ||
+        complain "$name is not in $manual"
     grep -qE "^[#[:space:]]*${name}[[:space:]]" "$reference" ||
         complain "$name has no line in $reference"
 done
-for file in "$readme" conf/*.conf conf/examples/*/*.conf; do
+for file in README.md docs/*.md conf/*.conf conf/examples/*/*.conf; do
     [ -e "$file" ] || continue
     named=$(grep -oE 'ConnPool[A-Z][A-Za-z0-9]*' "$file" | sort -u)
     for name in $named; do
@@ -102,7 +102,7 @@ LIST
 check_settings "$server" settings '^SETTING|connpool_cmd_(global_)?setting$'
 check_settings "$place" place_settings '^PLACE_SETTING|connpool_cmd_place_setting$'
 
-# Keys, those of drivers too: the README is their reference.
+# Keys, those of drivers too: the same page is their reference.
 tables=$(grep -rnoE 'cp_option_t [a-z_]+\[\] = \{' mod_connpool | grep -v 'settings\[' |
     sed 's/\([^:]*\):.*cp_option_t \([a-z_]*\).*/\1:\2/')
 [ "$(echo "$tables" | wc -l)" -ge 4 ] || complain "tables of options are missing"
@@ -113,8 +113,8 @@ for table in $tables; do
         key=$(name "$row")
         keys=$((keys + 1))
         check_row "$file" "$table: $key" "$row"
-        grep -qE "(^|[^a-z-])$key=" "$readme" ||
-            complain "$table: $key= is not in $readme"
+        grep -qE "(^|[^a-z-])$key=" "$manual" ||
+            complain "$table: $key= is not in $manual"
     done <<LIST
 $(rows "$file" "${table#*:}")
 LIST

@@ -2,7 +2,7 @@
  *
  * Whose fault is it that a statement failed while it ran? SQLite says
  * "malformed JSON" of a value that was sent and of one that is stored. The
- * rule, as the README has it: a statement without parameters fails by itself.
+ * rule, as docs/handlers.md has it: a statement without parameters fails by itself.
  * One that reads nothing stored fails by its values. Of any other a value is to
  * blame where it is wrong by itself, for what it stands for in the SQL. */
 #include "base/error.h"

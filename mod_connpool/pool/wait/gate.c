@@ -9,6 +9,14 @@
 
 #include <apr_ring.h>
 
+/* A permit that is handed to a thread which sleeps is of no use to anybody
+ * until that thread runs; when the processors are busy, soon all permits lie
+ * with sleepers, and every request queues: a lock convoy. So who runs already
+ * may overtake who waits, but nobody who has waited for this long (us). It is
+ * more than the slice a scheduler gives (about 3 ms on Linux), or a thread
+ * would be waited for that had just begun to run. */
+#define PATIENCE 5000
+
 /* Lives on the stack of the thread that waits. */
 typedef struct waiter_t waiter_t;
 struct waiter_t {
@@ -16,6 +24,7 @@ struct waiter_t {
     pthread_cond_t cond;
     cp_clock_t since;
     apr_status_t verdict; /* APR_INCOMPLETE while undecided; gate->lock */
+    int is_called;        /* it was told that a permit is free; gate->lock */
 };
 
 struct cp_gate_t {
@@ -98,6 +107,38 @@ static void dismiss(cp_gate_t *gate, waiter_t *waiter, apr_status_t verdict)
     waiter->verdict = verdict;
 }
 
+/* While a permit is free, the first of the queue has been called to take it, if
+ * nobody is faster; who has waited for too long is given it. Gate is locked. */
+static void call_first(cp_gate_t *gate)
+{
+    while (gate->inside < gate->capacity
+           && !APR_RING_EMPTY(&gate->queue, waiter_t, link)) {
+        waiter_t *first = APR_RING_FIRST(&gate->queue);
+
+        if (cp_clock_now() - first->since < PATIENCE) {
+            if (!first->is_called) {
+                first->is_called = 1;
+                pthread_cond_signal(&first->cond);
+            }
+            return;
+        }
+        gate->inside++;
+        dismiss(gate, first, APR_SUCCESS);
+        pthread_cond_signal(&first->cond);
+    }
+}
+
+/* Was called, and runs now. Gate is locked. */
+static void answer_call(cp_gate_t *gate, waiter_t *waiter)
+{
+    waiter->is_called = 0;
+    if (gate->inside < gate->capacity) {
+        gate->inside++;
+        dismiss(gate, waiter, APR_SUCCESS);
+        call_first(gate);
+    }
+}
+
 /* Wait in the queue for a permit. Gate is locked, and again on return. */
 static apr_status_t queue_up(cp_gate_t *gate, cp_clock_t deadline)
 {
@@ -105,6 +146,7 @@ static apr_status_t queue_up(cp_gate_t *gate, cp_clock_t deadline)
 
     cp_clock_init_condition(&self.cond);
     self.verdict = APR_INCOMPLETE;
+    self.is_called = 0;
     APR_RING_INSERT_TAIL(&gate->queue, &self, waiter_t, link);
     self.since = cp_clock_now();
     count_waiting(gate, 1);
@@ -115,17 +157,23 @@ static apr_status_t queue_up(cp_gate_t *gate, cp_clock_t deadline)
         struct timespec until = cp_clock_timespec(next);
         int rc = pthread_cond_timedwait(&self.cond, &gate->lock, &until);
 
-        if (rc == 0 || self.verdict != APR_INCOMPLETE) {
+        if (self.verdict != APR_INCOMPLETE) {
+            break;
+        }
+        if (self.is_called) {
+            answer_call(gate, &self);
+        }
+        else if (rc == 0) {
             continue;
         }
-        if (next < deadline) {
+        else if (next < deadline) {
             pthread_mutex_unlock(&gate->lock);
             cp_meanwhile_tend(cp_clock_now());
             pthread_mutex_lock(&gate->lock);
         }
         else {
-            /* The permit is handed over under the lock, so whoever gives up
-             * here has provably not been given one. */
+            /* A permit is given or taken under the lock, so whoever gives up
+             * here has provably none, and was not called for one. */
             dismiss(gate, &self, APR_TIMEUP);
         }
     }
@@ -138,11 +186,11 @@ apr_status_t cp_gate_enter(cp_gate_t *gate, cp_clock_t deadline)
     apr_status_t rv;
 
     pthread_mutex_lock(&gate->lock);
+    call_first(gate);
     if (gate->is_closed) {
         rv = APR_EOF;
     }
     else if (gate->inside < gate->capacity) {
-        /* Nobody waits while a permit is free: leaving hands it over. */
         gate->inside++;
         rv = APR_SUCCESS;
     }
@@ -164,7 +212,8 @@ int cp_gate_try_enter(cp_gate_t *gate)
     int entered;
 
     pthread_mutex_lock(&gate->lock);
-    entered = !gate->is_closed && gate->inside < gate->capacity;
+    entered = !gate->is_closed && gate->inside < gate->capacity
+              && APR_RING_EMPTY(&gate->queue, waiter_t, link);
     gate->inside += entered;
     pthread_mutex_unlock(&gate->lock);
     return entered;
@@ -173,15 +222,8 @@ int cp_gate_try_enter(cp_gate_t *gate)
 void cp_gate_leave(cp_gate_t *gate)
 {
     pthread_mutex_lock(&gate->lock);
-    if (APR_RING_EMPTY(&gate->queue, waiter_t, link)) {
-        gate->inside--;
-    }
-    else {
-        waiter_t *first = APR_RING_FIRST(&gate->queue);
-
-        dismiss(gate, first, APR_SUCCESS);
-        pthread_cond_signal(&first->cond);
-    }
+    gate->inside--;
+    call_first(gate);
     pthread_mutex_unlock(&gate->lock);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A counting gate: at most `capacity` are inside, the others queue first come,
- * first served, each with an absolute deadline. */
+ * first served, each with an absolute deadline. A newcomer may overtake who has
+ * queued for less than 5 ms (why: gate.c), and nobody else. */
 #ifndef CP_GATE_H
 #define CP_GATE_H
 
@@ -25,8 +26,8 @@ apr_status_t cp_gate_create(cp_gate_t **pgate, int capacity, int max_waiting,
 void cp_gate_tell(cp_gate_t *gate, uint64_t *waiting_max,
                   uint64_t *waiting_since);
 
-/** Enter, waiting until deadline at the longest. A permit that is handed over
- * while the deadline passes is taken, never lost.
+/** Enter, waiting until deadline at the longest. A permit that is given, or
+ * offered, while the deadline passes is taken, never lost.
  * @return APR_SUCCESS; APR_TIMEUP at the deadline, or at once when it has
  * passed already; APR_ENOSPC when the queue is full; APR_EOF when closed */
 apr_status_t cp_gate_enter(cp_gate_t *gate, cp_clock_t deadline);
@@ -34,7 +35,7 @@ apr_status_t cp_gate_enter(cp_gate_t *gate, cp_clock_t deadline);
 /** Enter only if nobody waits and a permit is free; never waits. */
 int cp_gate_try_enter(cp_gate_t *gate);
 
-/** Leave: hands the permit to the one who waits longest. */
+/** Leave: who waits longest is given the permit, or called to take it. */
 void cp_gate_leave(cp_gate_t *gate);
 
 /** Let nobody in any more and wake all who wait (they get APR_EOF). */

@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "pool/wait/gate.h"
 #include "suites.h"
@@ -248,21 +249,79 @@ START_TEST(closing_wakes_all_and_admits_nobody)
 }
 END_TEST
 
-START_TEST(a_freed_permit_goes_to_the_waiter_not_to_the_next_comer)
+START_TEST(who_has_waited_for_long_is_not_overtaken)
 {
     cp_gate_t *gate = make_gate(1, 10);
     visitor_t visitor;
+    cp_clock_t long_ago;
     int turn = 0;
 
     ck_assert(cp_gate_try_enter(gate));
     queue_up(&visitor, gate, CP_CLOCK_NEVER, &turn);
+    long_ago = cp_clock_after(6000); /* what gate.h tells, and some more */
     ck_assert(!cp_gate_try_enter(gate));
+    while (cp_clock_left(long_ago) > 0) {
+        sched_yield();
+    }
     cp_gate_leave(gate);
     /* Whether or not the waiter has woken up, it counts as inside, or it is
      * through already. */
     ck_assert_int_eq(cp_gate_state(gate).waiting, 0);
     pthread_join(visitor.thread, NULL);
     ck_assert_int_eq(visitor.rv, APR_SUCCESS);
+    check_at_rest(gate);
+}
+END_TEST
+
+enum {
+    WALKERS = 32,
+    WALKS = 1000,
+    DOORS = 9
+};
+
+static void keep_busy(cp_clock_t us)
+{
+    cp_clock_t end = cp_clock_after(us);
+
+    while (cp_clock_left(end) > 0) {
+    }
+}
+
+static void *walk_through(void *data)
+{
+    cp_gate_t *gate = data;
+
+    for (int i = 0; i < WALKS; i++) {
+        if (cp_gate_enter(gate, CP_CLOCK_NEVER) != APR_SUCCESS) {
+            return gate;
+        }
+        keep_busy(40);
+        cp_gate_leave(gate);
+        keep_busy(30);
+    }
+    return NULL;
+}
+
+/* More threads than permits, and more permits than processors: where permits
+ * are handed to sleepers, each walk sleeps twice or more. */
+START_TEST(threads_that_run_form_no_convoy)
+{
+    cp_gate_t *gate = make_gate(DOORS, WALKERS);
+    pthread_t thread[WALKERS];
+    struct rusage before, after;
+    void *failed;
+
+    getrusage(RUSAGE_SELF, &before);
+    for (int i = 0; i < WALKERS; i++) {
+        ck_assert_int_eq(pthread_create(&thread[i], NULL, walk_through, gate),
+                         0);
+    }
+    for (int i = 0; i < WALKERS; i++) {
+        pthread_join(thread[i], &failed);
+        ck_assert_ptr_null(failed);
+    }
+    getrusage(RUSAGE_SELF, &after);
+    ck_assert_int_lt(after.ru_nvcsw - before.ru_nvcsw, WALKERS * WALKS);
     check_at_rest(gate);
 }
 END_TEST
@@ -465,7 +524,8 @@ Suite *gate_suite(void)
     tcase_add_test(tc, a_full_queue_refuses_at_once);
     tcase_add_test(tc, without_a_queue_nobody_waits);
     tcase_add_test(tc, closing_wakes_all_and_admits_nobody);
-    tcase_add_test(tc, a_freed_permit_goes_to_the_waiter_not_to_the_next_comer);
+    tcase_add_test(tc, who_has_waited_for_long_is_not_overtaken);
+    tcase_add_test(tc, threads_that_run_form_no_convoy);
     tcase_add_test(tc, the_gauge_is_optional);
     tcase_add_test(tc, the_most_waiters_and_the_oldest_one_are_told);
     tcase_add_test(tc, the_next_one_is_the_oldest_when_the_first_gives_up);
