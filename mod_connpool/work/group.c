@@ -88,10 +88,9 @@ static int is_pooled(const connpool_rows_t *rows)
 static cp_group_t *group_of(connpool_rows_t *rows)
 {
     const connpool_query_t *query = rows->query;
-    const connpool_db_child_t *child;
+    const connpool_db_child_t *child = query->database->child;
 
-    if (!query->is_write || !query->server
-        || !query->database->facts.is_grouped) {
+    if (!query->is_write || !query->server || !child || !child->group) {
         return NULL;
     }
     connpool_fork_settle();
@@ -151,8 +150,8 @@ static void run_member(leader_t *leader, member_t *member)
     member->rv = run_inside(leader, rows);
     if (!leader->rows->run.driver->in_transaction(leader->conn)) {
         leader->is_lost = 1;
-        /* Who does so often costs others more than he gains. */
-        cp_pace_note(&rows->query->pace, 1);
+        /* That is no accident: he would cost others more than he gains. */
+        cp_pace_note(&rows->query->pace, CP_PACE_ENOUGH);
         return;
     }
     if (member->rv != APR_INCOMPLETE) {

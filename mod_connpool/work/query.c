@@ -384,7 +384,7 @@ void connpool_run_undo(connpool_run_t *run)
     if (run->hold) {
         give_back(run);
     }
-    *run = (connpool_run_t){.asked = run->asked, .latest = run->due};
+    *run = (connpool_run_t){.asked = run->asked, .due = run->due};
 }
 
 apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,

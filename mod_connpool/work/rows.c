@@ -4,20 +4,16 @@
 #include "work/rows.h"
 
 #include "glue.h"
-#include "answers/answer.h"
 #include "answers/encode.h"
 #include "base/bytes/buffer.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/meanwhile.h"
 #include "child/child.h"
+#include "config/database.h"
 #include "config/query.h"
 #include "database/database.h"
 #include "database/value.h"
-#include "request/hold.h"
 #include "request/output.h"
-#include "stats/cell.h"
-#include "stats/stats.h"
 #include "work/query.h"
 #include "work/reply.h"
 
@@ -25,7 +21,7 @@
 
 #define END_BYTES 128 /* of what ends an answer, or is all of a write's */
 
-/* So long a write of many others' company may work. */
+/* So long may work what goes with writes of others. */
 #define SLOW_WORK apr_time_from_msec(10)
 
 static apr_status_t begin_rows(connpool_rows_t *rows)
@@ -208,10 +204,13 @@ void connpool_rows_clear(connpool_rows_t *rows)
 
 apr_status_t connpool_rows_work(connpool_rows_t *rows)
 {
-    cp_clock_t began = rows->query->is_write ? cp_clock_now() : 0;
+    const connpool_query_t *query = rows->query;
+    cp_clock_t began = query->is_write && query->database->child->group
+                           ? cp_clock_now()
+                           : 0;
     apr_status_t rv = read_all(rows);
 
-    if (rv == APR_EOF && rows->truncated && rows->query->limit_place) {
+    if (rv == APR_EOF && rows->truncated && query->limit_place) {
         rv = end_page(rows);
     }
     rv = begin_without_rows(rows, rv);

@@ -411,13 +411,16 @@ START_TEST(one_of_a_hundred_may_be_slow)
 
     ck_assert(!cp_pace_is_slow(&pace));
     cp_pace_note(&pace, 1);
-    for (int i = 0; i < 98; i++) {
+    cp_pace_note(&pace, 1);
+    ck_assert(!cp_pace_is_slow(&pace)); /* by accident */
+    cp_pace_note(&pace, 1);
+    for (int i = 0; i < 296; i++) {
         cp_pace_note(&pace, 0);
         ck_assert(cp_pace_is_slow(&pace));
     }
     cp_pace_note(&pace, 0);
     ck_assert(!cp_pace_is_slow(&pace));
-    cp_pace_note(&pace, 1);
+    cp_pace_note(&pace, CP_PACE_ENOUGH);
     ck_assert(cp_pace_is_slow(&pace));
     for (int i = 0; i < 3 * CP_PACE_MEMORY; i++) {
         cp_pace_note(&pace, 0);
