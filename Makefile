@@ -75,6 +75,7 @@ UNIT      := $(BUILD)/unit
 CONSUMING := $(CONSUMERS:t/handler/%.c=$(BUILD)/t/%.so) $(BUILD)/t/first/mod_cptest.so
 DRIVING   := $(BUILD)/t/mod_connpool_script.so
 FAULTLAB  := $(BUILD)/lab/faultlab.so
+VERSIONS  := $(BUILD)/lab/versions.so
 
 FUZZ      := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 REPLAYS   := $(FUZZ:%=$(BUILD)/fuzz/%)
@@ -91,7 +92,7 @@ FUZZ_LIBS    = -lapr-1 -laprutil-1 $(LIBS) -lm
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all run check check-unit check-fuzz check-e2e check-a11y guards faults fuzz fuzzers lint bench check-asan \
-        check-tsan check-valgrind analyze format install uninstall deb check-deb help clean \
+        check-tsan check-valgrind analyze format install uninstall deb check-deb check-suite help clean \
         toolchain deps test-programs
 
 all: $(MODULE) $(PGSQL) ## build/mod_connpool.so, and mod_connpool_pgsql.so where libpq is (the default)
@@ -123,18 +124,20 @@ $(BUILD)/testing/%.o: %.c Makefile | toolchain
 $(BUILD)/mod_connpool/database/pgsql/%.o $(BUILD)/testing/mod_connpool/database/pgsql/%.o \
 $(BUILD)/mod_connpool/mod_connpool_pgsql.o $(BUILD)/testing/tests/database/pgsql/%.o: CPPFLAGS_ALL += $(pgsql_flags)
 
+# What servers load is whole whenever it is there: a test that runs beside `make`
+# would find a module that is half written.
 # It stays where it is once it is loaded: a thread of it may be left behind.
 $(BUILD)/mod_connpool_pgsql.so: $(PGSQL_SOURCES:%.c=$(BUILD)/%.o) $(PGSQL_BASE:%.c=$(BUILD)/%.o)
 	$(say) LD $@
-	$(Q)$(CC) -shared $(LDFLAGS_ALL) -Wl,-z,nodelete -o $@ $^ $(PGSQL_LIBS)
+	$(Q)$(CC) -shared $(LDFLAGS_ALL) -Wl,-z,nodelete -o $@.new $^ $(PGSQL_LIBS) && mv -f $@.new $@
 
 $(MODULE): $(SOURCES:%.c=$(BUILD)/%.o)
 	$(say) LD $@
-	$(Q)$(CC) -shared $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+	$(Q)$(CC) -shared $(LDFLAGS_ALL) -o $@.new $^ $(LIBS) && mv -f $@.new $@
 
 $(TESTING): $(SOURCES:%.c=$(BUILD)/testing/%.o)
 	$(say) LD $@
-	$(Q)$(CC) -shared $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+	$(Q)$(CC) -shared $(LDFLAGS_ALL) -o $@.new $^ $(LIBS) && mv -f $@.new $@
 
 $(UNIT): $(CORE:%.c=$(BUILD)/testing/%.o) $(PGSQL_CORE:%.c=$(BUILD)/testing/%.o) $(TEST_SOURCES:%.c=$(BUILD)/testing/%.o)
 	$(say) LD $@
@@ -147,23 +150,23 @@ $(BUILD)/t/include/mod_connpool.h: mod_connpool/mod_connpool.h
 
 $(BUILD)/t/%.so: t/handler/%.c $(BUILD)/t/include/mod_connpool.h Makefile | toolchain
 	$(say) CC $@
-	$(Q)$(CC) $(CPPFLAGS_ALL) -I$(BUILD)/t/include $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@ $< -lsqlite3 -lcurl
+	$(Q)$(CC) $(CPPFLAGS_ALL) -I$(BUILD)/t/include $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@.new $< -lsqlite3 -lcurl && mv -f $@.new $@
 
 # As one that was built long ago: with the first header.
 $(BUILD)/t/first/%.so: t/handler/%.c t/handler/first/mod_connpool.h Makefile | toolchain
 	$(say) CC $@
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS_ALL) -It/handler/first $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@ $< -lsqlite3 -lcurl
+	$(Q)$(CC) $(CPPFLAGS_ALL) -It/handler/first $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@.new $< -lsqlite3 -lcurl && mv -f $@.new $@
 
 $(DRIVING): $(DRIVER:%.c=$(BUILD)/testing/%.o)
 	$(say) LD $@
 	@mkdir -p $(@D)
-	$(Q)$(CC) -shared $(LDFLAGS_ALL) -o $@ $^
+	$(Q)$(CC) -shared $(LDFLAGS_ALL) -o $@.new $^ && mv -f $@.new $@
 
 $(BUILD)/t/mod_bench.so: $(wildcard tests/bench/*.[ch]) Makefile | toolchain
 	$(say) CC $@
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@ $(filter %.c,$^) -lsqlite3
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@.new $(filter %.c,$^) -lsqlite3 && mv -f $@.new $@
 
 -include $(PGSQL_SOURCES:%.c=$(BUILD)/%.d) $(PGSQL_CORE:%.c=$(BUILD)/testing/%.d) $(SOURCES:%.c=$(BUILD)/%.d) $(SOURCES:%.c=$(BUILD)/testing/%.d) \
          $(TEST_SOURCES:%.c=$(BUILD)/testing/%.d) $(DRIVER:%.c=$(BUILD)/testing/%.d) \
@@ -174,7 +177,12 @@ $(BUILD)/t/mod_bench.so: $(wildcard tests/bench/*.[ch]) Makefile | toolchain
 $(FAULTLAB): tests/lab/faultlab.c tests/lab/faultlab.h Makefile | toolchain
 	$(say) CC $@
 	@mkdir -p $(@D)
-	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 -O2 -g -fPIC $(WARNINGS) $(WERROR) -shared -o $@ $< -ldl
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 -O2 -g -fPIC $(WARNINGS) $(WERROR) -shared -o $@.new $< -ldl && mv -f $@.new $@
+
+$(VERSIONS): tests/lab/versions.c Makefile | toolchain
+	$(say) CC $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 -O2 -fPIC $(WARNINGS) $(WERROR) -shared -o $@ $<
 
 # The fuzz targets: replayed over their corpora, and, with clang, for long.
 $(BUILD)/fuzzing/%.o: %.c Makefile
@@ -194,7 +202,7 @@ $(FUZZERS): $(BUILD)/fuzzing/%: $$(call fuzz_objects,$(BUILD)/fuzzing,$$*)
 	$(say) LD $@
 	$(Q)$(FUZZ_CC) -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(FUZZ_LIBS)
 
-test-programs: $(MODULE) $(PGSQL) $(TESTING) $(UNIT) $(CONSUMING) $(DRIVING) $(FAULTLAB)
+test-programs: $(MODULE) $(PGSQL) $(TESTING) $(UNIT) $(CONSUMING) $(DRIVING) $(FAULTLAB) $(VERSIONS)
 
 toolchain:
 	@CC='$(CC)' APXS='$(APXS)' scripts/check-toolchain.sh
@@ -251,9 +259,9 @@ faults: test-programs ## tests/FAULTS.md anew: what was broken on purpose, and s
 	CONNPOOL_MPM=event $(prove) $$(perl tests/lab/faults.pl list)
 	perl tests/lab/faults.pl write '$(BUILD)/faults'
 
-check-a11y: $(MODULE) $(CONSUMING) ## the status page before axe-core (from npm) in chromium
+check-a11y: $(MODULE) $(CONSUMING) ## the status page and those of the examples before axe-core (from npm) in chromium
 	tests/a11y/fetch-axe.sh '$(BUILD)/tools/axe-core'
-	CONNPOOL_MPM=event $(prove) -v tests/a11y/axe.t
+	CONNPOOL_MPM=event $(prove) -v tests/a11y/axe.t tests/a11y/examples.t
 
 guards: $(MODULE) $(PGSQL) ## rules of the source tree that no compiler checks
 	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' CORE='$(CORE_FOLDERS) $(PGSQL_FOLDERS)' tests/guards/run.sh
@@ -307,7 +315,11 @@ $(BUILD)/mod_connpool.pc: conf/mod_connpool.pc.in mod_connpool/glue.h Makefile
 	@mkdir -p $(@D)
 	sed 's|@INCLUDEDIR@|$(shell $(APXS) -q INCLUDEDIR)|; s|@VERSION@|$(version)|' $< >$@
 
-install: $(MODULE) $(PGSQL) $(BUILD)/mod_connpool.pc ## the modules, their configuration for a2enmod, the header
+$(BUILD)/connpool.conf.5: docs/directives.md scripts/make-man.pl mod_connpool/glue.h
+	@mkdir -p $(@D)
+	perl scripts/make-man.pl '$(version)' <$< >$@
+
+install: $(MODULE) $(PGSQL) $(BUILD)/mod_connpool.pc $(BUILD)/connpool.conf.5 ## the modules, their configuration for a2enmod, the header, man 5 connpool.conf
 	BUILD='$(abspath $(BUILD))' APXS='$(APXS)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install.sh install
 
 uninstall: ## what install has put there, except what was edited
@@ -319,6 +331,10 @@ deb: ## Debian packages, in build/deb
 
 check-deb: deb ## they are installed, used, upgraded and purged in a fresh Debian (root)
 	+BUILD='$(abspath $(BUILD))' tests/deb/check.sh
+
+check-suite: ## build and tests in another Debian: SUITE=trixie (root)
+	@test -n '$(SUITE)' || { echo 'make check-suite SUITE=trixie' >&2; exit 2; }
+	BUILD='$(abspath $(BUILD))' tests/deb/suite.sh '$(SUITE)'
 
 clean: ## all that was built
 	rm -rf '$(BUILD)'

@@ -29,7 +29,7 @@
 extern "C" {
 #endif
 
-#define CONNPOOL_API_VERSION 2 /**< of this header */
+#define CONNPOOL_API_VERSION 3 /**< of this header */
 
 struct sqlite3; /* <sqlite3.h> */
 
@@ -155,6 +155,17 @@ APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_call_answer,
 APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_fetch,
                         (connpool_response_t **presponse, request_rec *r, const char *upstream_name,
                          const char *path, const char *query, const char **perror));
+
+/** Why the last connpool_fetch for this request_rec gave no response, in the
+ * words of connpool_call_failure: "refused" (its address is not allowed),
+ * "upstream" (not found, not connected, cut off, malformed, or left alone by
+ * its breaker), "deadline" (connected or answered too late), "capacity" (no
+ * connection was free in time), "rate", "size", "input" (path or query),
+ * "memory", "cancelled"; NULL: it gave one, there was none, or no such
+ * upstream. *pstatus and *pretry_after as there; *pcause a sentence that
+ * clients may read (all may be NULL). Since version 3. */
+APR_DECLARE_OPTIONAL_FN(const char *, connpool_fetch_failure,
+                        (request_rec *r, int *pstatus, int *pretry_after, const char **pcause));
 APR_DECLARE_OPTIONAL_FN(int, connpool_response_status, (const connpool_response_t *response));
 APR_DECLARE_OPTIONAL_FN(const char *, connpool_response_header,
                         (const connpool_response_t *response, const char *name));

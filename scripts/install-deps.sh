@@ -18,7 +18,8 @@ run='gcc libc6-dev make apache2-bin apache2-dev libsqlite3-dev
     libcurl4-openssl-dev libjansson-dev zlib1g-dev sqlite3 pkg-config'
 check='check perl libaprutil1-dbd-sqlite3 nghttp2-client apache2-utils curl
     openssl shellcheck cppcheck clang-format util-linux redis-tools
-    libevent-2.1-7 libpq-dev postgresql libaprutil1-dbd-pgsql libc-ares2'
+    libevent-2.1-7 libpq-dev postgresql libaprutil1-dbd-pgsql libc-ares2
+    python3-jsonschema groff-base'
 pgsql='libpq-dev postgresql' # for mod_connpool_pgsql.so, and its demo
 
 fuzz='clang llvm libclang-rt-dev' # libFuzzer and its runtimes
@@ -126,5 +127,6 @@ if [ -n "$needs_tools" ]; then
     unpack memcached memcached
     unpack pgbouncer /usr/sbin/pgbouncer
     npm_unpack @seriousme/openapi-schema-validator validate-api
+    unpack apparmor /usr/sbin/apparmor_parser
     unpack libapache2-mpm-itk /usr/lib/apache2/modules/mpm_itk.so
 fi

@@ -1,11 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# install.sh install|uninstall: the module, what a2enmod and a2enconf need, and
-# the header for other modules. Called by the Makefile.
+# install.sh install|uninstall: the module, what a2enmod and a2enconf need, the header
+# for other modules, the schemas of the reports, and the page of man 5. Called by the
+# Makefile.
 #
-#   BUILD    where mod_connpool.so and mod_connpool.pc are
+#   BUILD    where mod_connpool.so, mod_connpool.pc and connpool.conf.5 are
 #   APXS     tells where things belong
-#   PREFIX   of pkg-config's files (/usr)
+#   PREFIX   of pkg-config's files, manuals and schemas (/usr)
 #   DESTDIR  in front of all of them
 set -eu
 
@@ -13,6 +14,8 @@ libexecdir=$("$APXS" -q LIBEXECDIR)
 etc=$DESTDIR$("$APXS" -q SYSCONFDIR)
 include=$DESTDIR$("$APXS" -q INCLUDEDIR)
 pkgconfig=$DESTDIR$PREFIX/share/pkgconfig
+schema=$DESTDIR$PREFIX/share/mod_connpool/schema
+man5=$DESTDIR$PREFIX/share/man/man5
 
 # A configuration that is there may have been edited: it is never replaced.
 install_conf() {
@@ -33,7 +36,7 @@ remove_conf() {
 
 put() {
     install -d "$DESTDIR$libexecdir" "$etc/mods-available" "$etc/conf-available" \
-        "$include" "$pkgconfig"
+        "$include" "$pkgconfig" "$schema" "$man5"
     install -m 644 "$BUILD/mod_connpool.so" "$DESTDIR$libexecdir/mod_connpool.so"
     sed "s|/usr/lib/apache2/modules|$libexecdir|" conf/connpool.load \
         >"$etc/mods-available/connpool.load"
@@ -49,6 +52,8 @@ put() {
     install_conf conf/connpool-small.conf "$etc/conf-available/connpool-small.conf"
     install -m 644 mod_connpool/mod_connpool.h "$include/mod_connpool.h"
     install -m 644 "$BUILD/mod_connpool.pc" "$pkgconfig/mod_connpool.pc"
+    install -m 644 share/schema/*.schema.json "$schema"
+    install -m 644 "$BUILD/connpool.conf.5" "$man5/connpool.conf.5"
     echo 'Now: a2enmod connpool, and restart Apache'
 }
 
@@ -70,12 +75,13 @@ remove() {
     rm -f "$etc/mods-enabled/connpool_pgsql.load" \
         "$etc/mods-available/connpool_pgsql.load" \
         "$DESTDIR$libexecdir/mod_connpool_pgsql.so"
-    rm -f "$include/mod_connpool.h" "$pkgconfig/mod_connpool.pc"
+    rm -f "$include/mod_connpool.h" "$pkgconfig/mod_connpool.pc" \
+        "$man5/connpool.conf.5" "$schema"/*.schema.json
+    rmdir "$schema" "${schema%/*}" 2>/dev/null || true
     remove_conf conf/connpool.conf "$etc/mods-available/connpool.conf"
     remove_conf conf/connpool-small.conf "$etc/conf-available/connpool-small.conf"
-    if [ ! -e "$etc/conf-available/connpool-small.conf" ]; then
-        rm -f "$etc/conf-enabled/connpool-small.conf"
-    fi
+    # What was edited may say more than stands in <IfModule>.
+    rm -f "$etc/conf-enabled/connpool-small.conf"
     warn_of_directives
     echo 'Now: restart Apache'
 }

@@ -201,6 +201,8 @@ subtest 'keys and words' => sub {
     refused('ConnPoolDatabase',   qr/ConnPoolDatabase: too few words; write/);
     refused('ConnPoolQuery q events', qr/ConnPoolQuery: too few words; write/);
     refused('ConnPoolParam by_id', qr/ConnPoolParam: too few words; write/);
+    refused('ConnPoolQuery q events "SELECT :a"' . "\nConnPoolParam q a integer min=1 required",
+        qr/ConnPoolParam q: a: write required in front of the keys/);
     refused('ConnPoolUpstream u', qr/ConnPoolUpstream: too few words; write/);
     refused('ConnPoolQuery q events "SELECT 1',
         qr/ConnPoolQuery: a quote is not closed/);

@@ -226,12 +226,24 @@ subtest 'who asks sees his own' => sub {
     is(owners(ask('/mine', 'bob', 'If-None-Match' => $etag)), 'bob', "another's");
 };
 
+sub query_of {
+    my ($name) = @_;
+    my ($query) = grep { $_->{name} eq $name } @{$server->status_json->{queries}};
+    return $query;
+}
+
 subtest 'nobody is refused' => sub {
+    my $before = query_of('mine');
     my $answer = ask('/open');
     is_answer($answer, 403, qr/"param":"who","reason":"is missing"/, 'empty, and required');
     is($answer->{headers}{'content-type'}, 'application/problem+json', '... a problem');
     is_answer(ask('/open', 'alice'), 403, qr/missing/, 'credentials that nobody has checked');
     is_answer(ask('/open?who=alice'), 403, qr/missing/, '... and a parameter');
+    my $after = query_of('mine');
+    is($after->{forbidden} - $before->{forbidden}, 3, '... each is counted');
+    is($after->{count}, $before->{count}, '... as no run');
+    like($server->get('/connpool-status')->{content},
+        qr/3 requests without a fact that is required/, '... and shown on the page');
     is_answer(ask('/anon'), 200, '"nobody"', 'not required: NULL');
 };
 

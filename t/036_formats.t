@@ -197,6 +197,9 @@ subtest 'what is no JSON' => sub {
     my $metrics = $server->get('/connpool-status?format=openmetrics')->{content};
     like($metrics, qr/^connpool_query_misfits_total\{[^}]*query="value"[^}]*\} \d+$/m, 'metric')
         or diag join "\n", grep { /misfits/ } split /\n/, $metrics;
+    my $sum = query_of('value')->{misfits};
+    like($server->get('/connpool-status')->{content},
+        qr/; $sum values that are not what json= or types= says/, 'the page shows them');
 };
 
 subtest 'in bounded memory' => sub {

@@ -43,6 +43,8 @@ ConnPoolDescription * "What the \"calendar\" offers." title="Calendar" version=2
 ConnPoolDescription events "All events of a month: a=b." title="Events of a month"
 ConnPoolDescription events month "The month, as 2026-11 (x=y)"
 ConnPoolDescription up "Another server."
+ConnPoolDescription pages limit "So many on a page."
+ConnPoolDescription pages after "Where the page begins."
 CONF
 
 my $places = <<'CONF';
@@ -230,6 +232,8 @@ subtest 'pages' => sub {
     is_deeply(in_url('/pages', 'limit')->{schema},
         {type => 'integer', format => 'int64', minimum => 1, maximum => 40, default => 40}, 'limit');
     is(in_url('/pages', 'after')->{schema}{type}, 'string', 'after');
+    is(in_url('/pages', 'limit')->{description}, 'So many on a page.', 'described');
+    is(in_url('/pages', 'after')->{description}, 'Where the page begins.', 'likewise');
     ok($paths->{'/pages'}{get}{responses}{200}{headers}{Link}, 'a link');
     ok(!$paths->{'/events'}{get}{responses}{200}{headers}{Link}, '... of these only');
 };
@@ -328,6 +332,7 @@ subtest 'configtest' => sub {
     my %bad = (
         'nobody "text"'             => qr/ConnPoolDescription nobody: no such query or upstream/,
         'events nothing "text"'     => qr/ConnPoolDescription events: nothing: no parameter nothing/,
+        'events limit "text"'       => qr/ConnPoolDescription events: limit: no parameter limit/,
         'up month "text"'           => qr/ConnPoolDescription up: month: no parameter month/,
         'events'                    => qr/ConnPoolDescription: too few words/,
         'events "a" title="b" x=1'  => qr/ConnPoolDescription events: unknown key 'x'/,

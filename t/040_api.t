@@ -12,10 +12,11 @@ use IO::Handle ();
 use Test::More;
 
 my $upstream = ConnPoolUpstream->start;
+my ($gone, $reserved) = ConnPoolTest::free_port();
 our $server = ConnPoolTest->new(
     threads => 16,
     load    => {cptest_module => 't/mod_cptest.so'},
-    vars    => {UPSTREAM => $upstream->url('')},
+    vars    => {UPSTREAM => $upstream->url(''), GONE => $gone},
     conf    => <<'CONF',
 ConnPoolDatabase events sqlite:@DIR@/db/events.db max=4
 ConnPoolDatabase static sqlite:@DIR@/db/static.db readonly=on max=2
@@ -23,6 +24,10 @@ ConnPoolDatabase small sqlite:@DIR@/db/small.db max=2 acquire=300ms queue=1 over
 ConnPoolDatabase leaky sqlite:@DIR@/db/small.db max=2 leak=1s
 ConnPoolUpstream up @UPSTREAM@/ max=3
 ConnPoolUpstream text @UPSTREAM@/text?size=20
+ConnPoolUpstream gone http://127.0.0.1:@GONE@/
+ConnPoolUpstream turning @UPSTREAM@/ redirects=1
+ConnPoolUpstream brief @UPSTREAM@/ total=200ms
+ConnPoolUpstream rare @UPSTREAM@/ rate=1/h
 ConnPoolQuery by_id events "SELECT id, name, weight, data, NULL AS nil FROM event WHERE id = :id"
 ConnPoolParam by_id id integer required min=1 max=100
 ConnPoolQuery add events "INSERT INTO event(name) VALUES(:name) RETURNING id, name" write=on methods=POST
@@ -222,6 +227,29 @@ subtest 'fetches' => sub {
     like($lines[2], qr/^fetch 503 /, 'any status is an answer');
     is($missing, 'fetch notfound there is no such upstream', 'no upstream');
     like($failed, qr/^fetch \w+ \S.*: ./, 'a failure is explained');
+};
+
+subtest 'why a fetch failed' => sub {
+    runs_as(
+        ['fetchfailure=', 'fetch=up:/text:size=5', 'fetchfailure='],
+        ['fetchfailure none 0 0 -', 'fetch 200 text/plain 5', 'abcde', 'fetchfailure none 0 0 -'],
+        'it did not'
+    );
+    for my $case (
+        ['up:/close:',     'upstream 502 0 the upstream closed the connection too early'],
+        ['gone:/:',        'upstream 502 0 the upstream refused the connection'],
+        ["turning:/redirect:to=http://127.0.0.1:$gone/", 'refused 403 0 '],
+        ['brief:/hang:', 'deadline 504 0 the upstream'],
+        ['rare:/text:',    'rate 429 3600 '],
+        ['up:/a b:',       'input 400 0 '],
+        )
+    {
+        my ($fetch, $failure) = @$case;
+        steps("fetch=$fetch") if $fetch =~ /^rare/;
+        like((steps("fetch=$fetch", 'fetchfailure='))[-1], qr/^fetchfailure \Q$failure\E/, $fetch);
+    }
+    is((steps('fetch=up:/close:', 'fetch=nowhere::', 'fetchfailure='))[-1],
+        'fetchfailure none 0 0 -', 'nor is it of the last but one');
 };
 
 subtest 'connections: reading' => sub {
@@ -604,7 +632,7 @@ subtest 'batches that are left' => sub {
 };
 
 subtest 'versions' => sub {
-    runs_as(['version='], ['version 2 of 2'], 'of the header, and of the module');
+    runs_as(['version='], ['version 3 of 3'], 'of the header, and of the module');
 };
 
 subtest 'why a call failed' => sub {

@@ -62,13 +62,21 @@ sub ask {
 }
 
 subtest 'a hit costs no query' => sub {
+    # On a busy machine the first question for the version may come too late.
+    for my $client (@clients) {
+        ok(await(sub {
+            my $hits = query('value')->{cache}{hits};
+            ask($client, '/value');
+            return query('value')->{cache}{hits} > $hits;
+        }, 20, 'a hit'), 'the child of this client keeps it');
+    }
+    my $before = query('value');
     for my $client (@clients) {
         is(ask($client, '/value')->{content}, 0, 'the value') for 1 .. 5;
     }
     my $query = query('value');
-    cmp_ok($query->{count}, '<=', 4, 'run once per child');
-    cmp_ok($query->{count}, '<=', 2, 'of which there are two') if $server->mpm ne 'prefork';
-    is($query->{cache}{hits}, 20 - $query->{count}, 'all others were hits');
+    is($query->{count}, $before->{count}, 'not run again');
+    is($query->{cache}{hits}, $before->{cache}{hits} + 20, 'all were hits');
     my $etag = ask($clients[0], '/value')->{headers}{etag};
     my $same = ask($clients[0], '/value', 'If-None-Match' => $etag);
     is($same->{status}, 304, 'not modified');
@@ -170,18 +178,25 @@ subtest 'another file' => sub {
     is($stale, 0, 'no answer of the file before');
 };
 
+# Answers are kept when the version is known: after the file was replaced it may
+# not be for a second, if a busy machine made opening it take too long.
 subtest 'bounded' => sub {
-    for my $i (1 .. 200) {
-        my $answer = $server->get("/text?size=1000&i=$i");
-        is($answer->{status}, 200, 'answered') or diag($answer->{content}, $server->log);
-    }
+    my $i = 0;
     my $cache = await(
         sub {
+            for (1 .. 50) {
+                my $answer = $server->get('/text?size=1000&i=' . ++$i);
+                next if $answer->{status} == 200;
+                fail('answered');
+                diag($answer->{content}, $server->log);
+            }
             my $found = $server->status_json->{cache};
             return $found->{evictions} > 0 && $found->{bytes} > 0 && $found;
         },
-        5, 'evictions'
-    ) or return diag(explain($server->status_json->{cache}, query('text')));
+        20, 'evictions'
+    );
+    ok($cache, 'some are given up')
+        or return diag(explain($server->status_json->{cache}, query('text')));
     cmp_ok($cache->{bytes}, '<=', 8 * 64 * 1024, 'within the bound of each child');
     my $large = query('text')->{count};
     is(length $server->get('/text?size=30000')->{content}, 30_016, 'too large to be kept')
@@ -214,10 +229,17 @@ CONF
     $small->make_sqlite('main', 'CREATE TABLE t(a)');
     $small->allow_log(qr/ConnPoolMemory is reached/);
     $small->start;
-    my @bad = grep { $small->get("/text?i=$_")->{status} != 200 } 1 .. 60;
-    is_deeply(\@bad, [], 'answers are given up, not requests');
-    my $report = $small->status_json;
-    cmp_ok($report->{memory_shrunk}, '>', 0, 'by the bound');
+    my ($i, $bad) = (0, 0);
+    my $report = await(
+        sub {
+            $bad += grep { $small->get('/text?i=' . ++$i)->{status} != 200 } 1 .. 30;
+            my $found = $small->status_json;
+            return $found->{memory_shrunk} > 0 && $found;
+        },
+        20, 'by the bound'
+    );
+    ok($report, 'answers are given up');
+    is($bad, 0, 'and not requests');
     is($report->{memory_refused}, 0, 'none was refused');
     my $bytes = await(sub { $small->status_json->{cache}{bytes} }, 5);
     cmp_ok($bytes, '<', 2_000_000 * $report->{children}, 'and the rest is small');

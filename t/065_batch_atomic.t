@@ -9,6 +9,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use ConnPoolTest qw(await parallel read_until slowness);
+use IPC::Open2 qw(open2);
 use List::Util qw(min);
 use JSON::PP   ();
 use Test::More;
@@ -112,6 +113,31 @@ sub details {
     return map { $_->{error}{detail} } @_;
 }
 
+sub counts {
+    return {map { $_->{name} => $_ } @{$server->status_json->{queries}}};
+}
+
+sub query_of {
+    my ($name) = @_;
+    return counts()->{$name};
+}
+
+# What was counted for a query since then.
+sub grown {
+    my ($before, $name) = @_;
+    my ($then, $now) = ($before->{$name}, query_of($name));
+    my %failures;
+    for my $class (keys %{$now->{failures}}) {
+        my $more = $now->{failures}{$class} - ($then->{failures}{$class} // 0);
+        $failures{$class} = $more if $more;
+    }
+    return {
+        count    => $now->{count} - $then->{count},
+        errors   => $now->{errors} - $then->{errors},
+        failures => \%failures,
+    };
+}
+
 sub count_of {
     my ($where, $table) = @_;
     return $server->sqlite('shop',
@@ -210,9 +236,15 @@ subtest 'what fails at the end' => sub {
     is(count_of('1', 'debt'),    0, 'of any');
     @items = post('/all', ['late', {item => 99}], ['late', {item => 98}]);
     is(statuses(@items), '409 409', 'nor of a second try');
+    my $counts = counts();
     @items = post('/all', ['sadd', {name => 'x'}], ['spoil'], ['sadd', {name => 'y'}],
         ['slist']);
     is(statuses(@items), '503 503 503 200', 'a commit that fails');
+    is_deeply(grown($counts, 'sadd'), {count => 2, errors => 2, failures => {storage => 2}},
+        'is counted for each that it undoes');
+    ok(await(sub {
+        return query_of('sadd')->{cause} =~ /2 of 2 runs .* failed because of the database/;
+    }, 5), 'and shown as broken') or diag(query_of('sadd')->{cause});
     is($_, 'the writes of this batch are undone: the disk is full.', 'and why')
         for (details(@items))[0 .. 2];
     is_deeply($items[3]{body}, [], 'nothing was kept');
@@ -220,6 +252,20 @@ subtest 'what fails at the end' => sub {
         ['slist']);
     is(statuses(@items), '200 200 200 200', 'a driver that cannot nest');
     is(scalar @{$items[3]{body}}, 2, 'and has many statements in one');
+};
+
+subtest 'what cannot begin' => sub {
+    my $counts = counts();
+    my $pid    = open2(my $out, my $in, 'sqlite3', '-batch', $server->dir('db/shop.db'));
+    print {$in} "BEGIN IMMEDIATE;\nSELECT 'held';\n";
+    is(scalar <$out>, "held\n", 'held elsewhere');
+    my @items = post('/all', ['brief'], ['brief']);
+    is(statuses(@items), '503 503', 'none has begun') or diag(details(@items));
+    print {$in} "ROLLBACK;\n.quit\n";
+    close $in;
+    waitpid $pid, 0;
+    is_deeply(grown($counts, 'brief'), {count => 2, errors => 2, failures => {storage => 2}},
+        'each is counted');
 };
 
 subtest 'each for itself' => sub {

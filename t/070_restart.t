@@ -79,7 +79,9 @@ sub expectation {
 
 # ---------------------------------------------------------------------------
 
-my ($baseline) = sort @{holdings()};
+# Each looks at its queries first.
+my $baseline;
+await(sub { ($baseline) = reverse sort @{holdings()}; $baseline !~ m{/db/} }, 20);
 
 subtest 'restarts under load' => sub {
     my $watch  = ConnPoolLoad->watch($server);

@@ -182,7 +182,7 @@ subtest 'shape of the JSON' => sub {
                 for qw(last_1m last_10m);
         }
     }
-    has_exactly($_, "name database state cause since count errors failures rows retries slow misfits grouped cache us failed_us", "query $_->{name}")
+    has_exactly($_, "name database state cause since count errors failures rows retries slow misfits forbidden grouped cache us failed_us", "query $_->{name}")
         for @{$report->{queries}};
     has_exactly($_->{cache},
         'lookups hits misses stale coalesced stores bypassed', "cache of $_->{name}")

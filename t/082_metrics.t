@@ -464,6 +464,7 @@ sub expected_series {
         $put->('connpool_query_retries_total', $query->{retries}, @labels);
         $put->('connpool_query_slow_total', $query->{slow}, @labels);
         $put->('connpool_query_misfits_total', $query->{misfits}, @labels);
+        $put->('connpool_query_forbidden_total', $query->{forbidden}, @labels);
         $put->('connpool_query_grouped_total', $query->{grouped}, @labels);
         $put->('connpool_query_errors_total', $query->{failures}{$_}, @labels,
             class => $_)

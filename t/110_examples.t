@@ -452,6 +452,7 @@ subtest 'make run' => sub {
         like($lines->{headers}{'content-type'}, qr{^text/plain}, '... as text');
         is($get->("/common/$_")->{status}, 200, "$name: $_") for qw(page.css page.js);
         is($get->($_)->{status}, 404, "$name: not $_") for '/schema.sql', '/README.md', '/common/../notes/schema.sql';
+        cmp_ok($JSON->decode($get->('/connpool-status?format=json')->{content})->{children}, '<=', 2, "$name: two children");
         is(JSON::PP->new->decode($get->('/connpool-health')->{content})->{status}, 'ok', "$name: healthy");
         if ($name eq 'sensors') {
             my %workers = $get->('/server-status?auto')->{content} =~ /^(Busy|Idle)Workers: (\d+)/mg;
@@ -481,6 +482,10 @@ sub browse {
         my @forms = $text =~ /<form[^>]* action="/g;
         my @lines = $text =~ /<summary[^>]*>Configuration<\/summary><pre[^>]*>[^<]*ConnPoolServe/g;
         is(scalar @lines, scalar @forms, "$name: each endpoint shows its lines");
+        my ($twice) = map { "@{[sort /ConnPoolQuery (\S+)/g]}" =~ /\b(\w+) \1\b/ } $text =~ /<pre[^>]*>([^<]*ConnPoolServe)/g;
+        is($twice, undef, "$name: ... and each once");
+        my ($refused) = $text =~ /id="error">.*?role="status">([^<]*)/s;
+        like($refused, $name eq 'notes' ? qr/^$/ : $name eq 'dashboard' ? qr/^200 / : qr/^4\d\d /, "$name: ... an error is shown");
         unlike($text, qr/No answer|Uncaught|Content Security Policy/, "$name: nothing went wrong")
             or diag(grep { /CONSOLE/ } split /^/, $text);
     }

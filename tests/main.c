@@ -56,6 +56,7 @@ static const struct {
     {"fork", fork_suite},
     {"schema", schema_suite},
     {"sqlite_time", sqlite_time_suite},
+    {"log", log_suite},
     {"state", state_suite},
     {"standing", standing_suite},
     {"pg_sql", pg_sql_suite},

@@ -39,6 +39,7 @@ SUITE(standing);
 SUITE(breaker);
 SUITE(sqlite);
 SUITE(sqlite_time);
+SUITE(log);
 SUITE(http);
 SUITE(loop);
 SUITE(transfer);

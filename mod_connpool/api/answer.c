@@ -28,10 +28,9 @@ int connpool_retry_after(int status, int known)
     return known == 0 && status == HTTP_SERVICE_UNAVAILABLE ? 1 : known;
 }
 
-static const char *connpool_call_failure(connpool_call_t *call, int *pstatus,
-                                         int *pretry_after)
+const char *connpool_tell_failure(const cp_error_t *err, int *pstatus,
+                                  int *pretry_after)
 {
-    const cp_error_t *err = connpool_call_failed(call);
     int has_failed = err->cls != CP_ERR_NONE;
     int status = has_failed ? connpool_status_of(err->cls) : 0;
 
@@ -44,6 +43,13 @@ static const char *connpool_call_failure(connpool_call_t *call, int *pstatus,
                             : 0;
     }
     return has_failed ? cp_error_class_name(err->cls) : NULL;
+}
+
+static const char *connpool_call_failure(connpool_call_t *call, int *pstatus,
+                                         int *pretry_after)
+{
+    return connpool_tell_failure(connpool_call_failed(call), pstatus,
+                                 pretry_after);
 }
 
 /* --- answers --- */

@@ -39,6 +39,11 @@ void connpool_response_add(connpool_response_t *response, const char *name,
  * is none. */
 int connpool_retry_after(int status, int known);
 
+/** The word for a failure, NULL if it is none; with its status and
+ * connpool_retry_after (both may be NULL). */
+const char *connpool_tell_failure(const cp_error_t *err, int *pstatus,
+                                  int *pretry_after);
+
 /** Each file registers its own of the optional functions. */
 void connpool_call_api_register(void);
 void connpool_fetch_api_register(void);

@@ -207,6 +207,9 @@ static const char *value_of_param(connpool_call_t *call,
             *pstatus = connpool_fact_read(call->r, call->query, param, value,
                                           &reason);
         }
+        if (reason && *pstatus == HTTP_FORBIDDEN) {
+            connpool_count_forbidden(call->query);
+        }
         return bound ? "is not a parameter here" : reason;
     }
     if (!bound) {

@@ -63,6 +63,32 @@ static int is_cancelled(void *baton)
     return connpool_client_is_gone(((connpool_response_t *)baton)->r);
 }
 
+/* Of the last fetch of the request, until there is another. */
+static cp_error_t *failure_of(request_rec *r)
+{
+    static const char key[] = "connpool-fetch-failure";
+    void *err = NULL;
+
+    apr_pool_userdata_get(&err, key, r->pool);
+    if (!err) {
+        err = apr_pcalloc(r->pool, sizeof(cp_error_t));
+        apr_pool_userdata_setn(err, key, NULL, r->pool);
+    }
+    return err;
+}
+
+static const char *connpool_fetch_failure(request_rec *r, int *pstatus,
+                                          int *pretry_after,
+                                          const char **pcause)
+{
+    const cp_error_t *err = failure_of(r);
+
+    if (pcause) {
+        *pcause = err->cls != CP_ERR_NONE ? err->cause : NULL;
+    }
+    return connpool_tell_failure(err, pstatus, pretry_after);
+}
+
 static apr_status_t connpool_fetch(connpool_response_t **presponse,
                                    request_rec *r, const char *name,
                                    const char *path, const char *query,
@@ -74,10 +100,11 @@ static apr_status_t connpool_fetch(connpool_response_t **presponse,
     cp_fetch_request_t request = {
         .method = "GET", .path_info = path, .query = query};
     cp_fetch_sink_t sink = {on_head, on_body, is_cancelled, response, NULL};
-    cp_error_t err;
+    cp_error_t *err = failure_of(r);
     apr_status_t rv;
 
     *presponse = NULL;
+    cp_error_clear(err);
     if (perror) {
         *perror = up ? "" : "there is no such upstream";
     }
@@ -86,13 +113,13 @@ static apr_status_t connpool_fetch(connpool_response_t **presponse,
     }
     response->r = r;
     response->headers = apr_table_make(r->pool, 8);
-    cp_error_clear(&err);
-    rv = connpool_coalesce_fetch(r, up, &request, &sink, &err);
+    rv = connpool_coalesce_fetch(r, up, &request, &sink, err);
     if (rv == APR_SUCCESS) {
+        cp_error_clear(err);
         *presponse = response;
     }
     else if (perror) {
-        *perror = apr_pstrcat(r->pool, err.cause, ": ", err.detail, NULL);
+        *perror = apr_pstrcat(r->pool, err->cause, ": ", err->detail, NULL);
     }
     return rv;
 }
@@ -147,6 +174,7 @@ static const char *connpool_response_body(const connpool_response_t *response,
 void connpool_fetch_api_register(void)
 {
     APR_REGISTER_OPTIONAL_FN(connpool_fetch);
+    APR_REGISTER_OPTIONAL_FN(connpool_fetch_failure);
     APR_REGISTER_OPTIONAL_FN(connpool_response_status);
     APR_REGISTER_OPTIONAL_FN(connpool_response_header);
     APR_REGISTER_OPTIONAL_FN(connpool_response_body);

@@ -13,6 +13,7 @@
 #include "config/setting.h"
 #include "config/upstream.h"
 #include "database/database.h"
+#include "http/job/client.h"
 #include "http/upstream/upstream.h"
 
 #include <apr_strings.h>
@@ -68,7 +69,7 @@ static const char *complete_base(apr_pool_t *p, const connpool_upstream_t *up,
 static const char *complete_upstream(apr_pool_t *p, connpool_server_t *sc,
                                      connpool_upstream_t *up)
 {
-    const char *problem = NULL;
+    const char *problem = cp_http_too_old(p);
 
     set_default(&up->pool.max, sc->http_max);
     set_default(&up->perhost, sc->http_per_host);

@@ -261,6 +261,11 @@ static const char *read_type(cmd_parms *cmd, const char ***pwords,
         words++;
     }
     *pwords = words;
+    while (*words) {
+        if (strcasecmp(*words++, "required") == 0) {
+            return "write required in front of the keys";
+        }
+    }
     return NULL;
 }
 
@@ -294,7 +299,7 @@ const char *connpool_cmd_param(cmd_parms *cmd, void *dummy, const char *line)
     connpool_param_t *param = apr_pcalloc(cmd->pool, sizeof(*param));
     param_options_t options;
     const connpool_keys_t keys[] = {{param_options, &options}, {NULL}};
-    connpool_query_t *query;
+    connpool_query_t *query = NULL;
     const char **words;
     const char *error = connpool_read_words(
         cmd, line, 2, "ConnPoolParam QUERY PARAM [TYPE] ...", &words);

@@ -55,6 +55,14 @@ static int is_known(apr_hash_t *names, const char *name)
     return apr_hash_get(names, name, APR_HASH_KEY_STRING) != NULL;
 }
 
+/* Those of pages are declared when all lines are read. */
+static int has_param(const connpool_query_t *query, const char *name)
+{
+    return connpool_find_param(query, name) >= 0
+           || (query->paged_by
+               && (strcmp(name, "limit") == 0 || strcmp(name, "after") == 0));
+}
+
 /* NULL, or what is wrong with what is described. */
 static const char *check_subject(cmd_parms *cmd,
                                  const connpool_description_t *d)
@@ -75,7 +83,7 @@ static const char *check_subject(cmd_parms *cmd,
     if (!query && !is_known(sc->all_upstreams, d->name)) {
         return "no such query or upstream is defined above in this server";
     }
-    if (d->param && (!query || connpool_find_param(query, d->param) < 0)) {
+    if (d->param && (!query || !has_param(query, d->param))) {
         return apr_psprintf(cmd->pool, "no parameter %s is declared above",
                             d->param);
     }

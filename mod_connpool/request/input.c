@@ -5,11 +5,14 @@
 
 #include "glue.h"
 #include "base/bytes/utf8.h"
+#include "child/child.h"
 #include "config/query.h"
 #include "database/value.h"
 #include "request/account.h"
 #include "request/param/fact.h"
 #include "request/param/nested.h"
+#include "stats/cell.h"
+#include "stats/stats.h"
 
 #include <jansson.h>
 
@@ -36,7 +39,13 @@ typedef struct input_t {
     apr_array_header_t *raws;   /* connpool_raw_t */
     apr_array_header_t *errors; /* connpool_input_error_t */
     const char *detail;
+    int is_forbidden; /* a fact that the query requires is missing */
 } input_t;
+
+void connpool_count_forbidden(const connpool_query_t *query)
+{
+    cp_stats_add(&connpool_query_stats(query)->forbidden, 1);
+}
 
 static void add_error_of(input_t *in, const char *param, const char *reason,
                          int status)
@@ -362,6 +371,9 @@ static void fill_fact(input_t *in, const connpool_param_t *param,
     const char *reason;
     int status = connpool_fact_read(in->r, in->query, param, value, &reason);
 
+    if (status == HTTP_FORBIDDEN) {
+        in->is_forbidden = 1;
+    }
     if (status != OK) {
         add_error_of(in, param->spec.name, reason, status);
     }
@@ -407,6 +419,9 @@ static cp_value_t *values_of(input_t *in)
         convert(in, &APR_ARRAY_IDX(in->raws, i, connpool_raw_t), values, seen);
     }
     fill_absent(in, values, seen);
+    if (in->is_forbidden) {
+        connpool_count_forbidden(in->query);
+    }
     if (in->query->has_facts) {
         connpool_state(in->r)->is_private = 1;
     }

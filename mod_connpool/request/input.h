@@ -74,4 +74,8 @@ int connpool_has_body(request_rec *r);
 /** Is that what the header's value says, whatever its parameters? */
 int connpool_is_media_type(const char *header, const char *type);
 
+/** Count a request that lacks a fact which the query requires; once for all
+ * that it lacks. */
+void connpool_count_forbidden(const struct connpool_query_t *query);
+
 #endif

@@ -118,10 +118,11 @@ typedef struct cp_query_stats_t {
     uint64_t retries; /**< begun anew: nothing had happened yet */
     uint64_t slow;    /**< took longer than ConnPoolSlowLog */
     uint64_t failures[CP_ERR_CLASSES]; /**< errors by their cause */
-    uint64_t broken;  /**< those of storage in the run itself: it had a
-                         connection and was prepared */
-    uint64_t misfits; /**< values that are not what json= or types= says */
-    uint64_t grouped; /**< writes committed together with those of others */
+    uint64_t broken;    /**< those of storage in the run itself: it had a
+                           connection and was prepared */
+    uint64_t misfits;   /**< values that are not what json= or types= says */
+    uint64_t forbidden; /**< requests that lack a fact which it requires: 403 */
+    uint64_t grouped;   /**< writes committed together with those of others */
     /** Requests for answers that may be kept: lookups == hits + misses + stale
      * + those of coalesced that looked, at rest. */
     uint64_t lookups;

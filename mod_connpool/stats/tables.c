@@ -154,6 +154,10 @@ static const cp_metric_t query_rows[] = {
     ROW(query, misfits, COUNTER, .json = "misfits",
         .family = "connpool_query_misfits",
         .help = "Values that are not what json= or types= says of them."),
+    ROW(query, forbidden, COUNTER, .json = "forbidden",
+        .family = "connpool_query_forbidden",
+        .help = "Requests refused because they lack a fact (from=) that the "
+                "query requires."),
     ROW(query, grouped, COUNTER, .flow = CP_FLOW_PART, .json = "grouped",
         .family = "connpool_query_grouped",
         .help = "Writes that were committed together with those of others."),

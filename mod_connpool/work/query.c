@@ -297,6 +297,27 @@ static void note_fitness(cp_query_stats_t *stats, apr_status_t rv,
     }
 }
 
+static void count_failure(const connpool_run_t *run, cp_query_stats_t *stats,
+                          const cp_error_t *err)
+{
+    cp_stats_add(&stats->errors, 1);
+    cp_stats_add(&stats->failures[err->cls], 1);
+    cp_stats_add(&stats->broken, run->is_run && err->cls == CP_ERR_STORAGE);
+}
+
+void connpool_run_count_failed(const connpool_run_t *run,
+                               const connpool_query_t *query, int is_counted,
+                               const cp_error_t *err)
+{
+    cp_query_stats_t *stats = connpool_query_stats(query);
+
+    if (!is_counted) {
+        cp_stats_add(&stats->count, 1);
+        cp_histogram_record(&stats->failed_us, cp_clock_now() - run->asked);
+    }
+    count_failure(run, stats, err);
+}
+
 static void count_run(connpool_run_t *run, apr_status_t rv,
                       const cp_error_t *err)
 {
@@ -307,9 +328,7 @@ static void count_run(connpool_run_t *run, apr_status_t rv,
     cp_stats_add(&stats->count, 1);
     cp_stats_add(&stats->rows, run->rows);
     if (!is_success(rv)) {
-        cp_stats_add(&stats->errors, 1);
-        cp_stats_add(&stats->failures[err->cls], 1);
-        cp_stats_add(&stats->broken, run->is_run && err->cls == CP_ERR_STORAGE);
+        count_failure(run, stats, err);
     }
     note_fitness(stats, rv, err);
     if (is_success(rv)) {

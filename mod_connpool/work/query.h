@@ -80,4 +80,10 @@ apr_status_t connpool_run_begin_write(connpool_run_t *run, void *conn,
 apr_status_t connpool_run_end_write(connpool_run_t *run, apr_status_t rv,
                                     cp_error_t *err);
 
+/** Count the failure of such a run for one of the queries that it is of.
+ * is_counted: that one has run, and was counted as one that has. */
+void connpool_run_count_failed(const connpool_run_t *run,
+                               const struct connpool_query_t *query,
+                               int is_counted, const cp_error_t *err);
+
 #endif

@@ -13,7 +13,7 @@
  *   fetch=UPSTREAM:PATH:QUERY
  *   batch=PARALLEL  addcall=a  addfetch=UPSTREAM:PATH:QUERY
  *   waitall=MS (-1: no limit)  waitnext=MS  result=INDEX  endbatch=
- *   itemfailure=INDEX
+ *   itemfailure=INDEX  fetchfailure=
  *   heap=BYTES (of all SQLite, 0: no limit)
  *   sub=/URI  redirect=/URI  status=404  touch=FILE  await=FILE
  *
@@ -82,7 +82,8 @@ extern module AP_MODULE_DECLARE_DATA cptest_module
     F(api_version)                                                             \
     F(call_failure)                                                            \
     F(call_answer)                                                             \
-    F(batch_failure)
+    F(batch_failure)                                                           \
+    F(fetch_failure)
 #else
 #define EACH_NEW_FUNCTION(F)
 #endif
@@ -620,6 +621,16 @@ static void do_answer(script_t *s, const char *arg)
     print_response(s, "response", response);
 }
 
+static void do_fetchfailure(script_t *s, const char *arg)
+{
+    int status, retry;
+    const char *cause;
+    const char *word = cp_fetch_failure(s->r, &status, &retry, &cause);
+
+    ap_rprintf(s->r, "fetchfailure %s %d %d %s\n", word ? word : "none", status,
+               retry, cause ? cause : "-");
+}
+
 static void do_itemfailure(script_t *s, const char *arg)
 {
     int status, retry;
@@ -726,6 +737,7 @@ static const struct {
     {"failure", do_failure},
     {"answer", do_answer},
     {"itemfailure", do_itemfailure},
+    {"fetchfailure", do_fetchfailure},
 #endif
 };
 

@@ -32,6 +32,14 @@ sub ca {
     return "$_[0]{dir}/ca.pem";
 }
 
+# Newer versions refuse a number of days that is negative, older ones cannot be
+# told the days themselves.
+sub _validity {
+    my ($days) = @_;
+    return ('-days', $days) if $days >= 0 || `openssl x509 -help 2>&1` !~ /-not_after/;
+    return ('-not_before', '20200101000000Z', '-not_after', '20200201000000Z');
+}
+
 # Issue a certificate for these subjectAltNames; (certificate, key) files.
 # Option days: its validity; negative makes one that has expired.
 sub issue {
@@ -48,7 +56,7 @@ sub issue {
     $self->_openssl(
         qw(x509 -req -in), "$base.csr", '-CA', $self->ca, '-CAkey',
         "$self->{dir}/ca.key", '-set_serial', $self->{serial}++, '-extfile',
-        "$base.ext", '-out', "$base.pem", '-days', $days
+        "$base.ext", '-out', "$base.pem", _validity($days)
     );
     # A client's key is read by children that run as another user.
     chmod 0644, "$base.key";

@@ -79,6 +79,32 @@ apt_install() {
 package=$(ls "$debs"/libapache2-mod-connpool_*.deb)
 : >"$BUILD/deb-apt.log"
 
+step 'the README, from top to bottom'
+# Its commands, and what it says to the first curl. Only init and
+# the port are others here.
+rm -rf "$root/var/lib/app" "$root/tmp/readme"
+mkdir -p "$root/tmp/readme/build/deb"
+cp "$package" "$root/tmp/readme/build/deb/"
+# shellcheck disable=SC2016 # backticks of Markdown
+sed -n '/^## Use it/,/^## /p' README.md | sed '1,/^The rest in a root shell/d' |
+    sed -n '/^```sh$/,/^```$/p' >"$BUILD/deb/readme.md"
+# shellcheck disable=SC2016 # backticks of Markdown
+sed '1d; /^```$/,$d; s/systemctl restart apache2/{ service apache2 restart || service apache2 start; }/' \
+    "$BUILD/deb/readme.md" >"$root/tmp/readme/commands.sh"
+inside sh -eu -c 'cd /tmp/readme && . ./commands.sh' >>"$BUILD/deb-apt.log" 2>&1 || {
+    tail -n 20 "$BUILD/deb-apt.log" >&2
+    fail 'a command of the README'
+}
+asked=$(sed -n "s,^\\$ curl 'http://localhost\\(.*\\)'\$,\\1,p" "$BUILD/deb/readme.md" | head -n 1)
+shown=$(grep -A 1 '^\$ curl' "$BUILD/deb/readme.md" | sed -n 2p)
+answered=$(curl -sS --retry 20 --retry-connrefused --retry-delay 1 "$url$asked")
+if [ -z "$asked" ] || [ "$answered" != "$shown" ]; then
+    fail "the README shows $shown, answered was $answered"
+fi
+inside a2disconf -q app
+rm "$root/etc/apache2/conf-available/app.conf"
+inside apt-get purge -y -q libapache2-mod-connpool >/dev/null 2>&1
+
 step install
 apt_install "$package"
 inside a2query -q -m connpool || fail 'the module is not enabled'
@@ -87,6 +113,8 @@ inside env PORT="$port" /tmp/serve-a-query || fail 'no query is served'
 inside a2enconf -q connpool-small
 inside apache2ctl configtest || fail 'connpool-small.conf'
 inside a2disconf -q connpool-small
+
+[ -s "$root/usr/share/mod_connpool/schema/status.schema.json" ] || fail 'no schemas'
 
 step 'upgrade under load'
 echo '# edited' >>"$root/etc/apache2/mods-available/connpool.conf"
@@ -153,12 +181,14 @@ done
 step 'make install, make uninstall'
 make -s --no-print-directory install DESTDIR="$root" BUILD="$BUILD"
 inside a2enmod -q connpool
+inside a2enconf -q connpool-small
 inside apache2ctl configtest || fail 'after make install'
 echo '# edited' >>"$root/etc/apache2/mods-available/connpool.conf"
+echo 'ConnPoolDBMax 3' >>"$root/etc/apache2/conf-available/connpool-small.conf"
 make -s --no-print-directory install DESTDIR="$root" BUILD="$BUILD" | grep 'kept.*connpool.conf' || fail 'an edited file is replaced'
 make -s --no-print-directory uninstall DESTDIR="$root" BUILD="$BUILD" | grep 'kept.*connpool.conf' || fail 'an edited file is removed'
 inside apache2ctl configtest || fail 'after make uninstall'
-rm "$root/etc/apache2/mods-available/connpool.conf"
-! find "$root/etc/apache2" "$root/usr/lib/apache2" "$root/usr/include" "$root/usr/share/pkgconfig" -name '*connpool*' ! -name 'connpool-test*' 2>/dev/null | grep . ||
+rm "$root/etc/apache2/mods-available/connpool.conf" "$root/etc/apache2/conf-available/connpool-small.conf"
+! find "$root/etc/apache2" "$root/usr/lib/apache2" "$root/usr/include" "$root/usr/share/pkgconfig" "$root/usr/share/mod_connpool" -name '*connpool*' ! -name 'connpool-test*' 2>/dev/null | grep . ||
     fail 'make uninstall leaves files'
 echo 'check-deb: all good'

@@ -3,10 +3,12 @@
  * is taken has the declared types. The first byte says which of the three.
  * httpd is played by some functions below. */
 #include "base/bytes/utf8.h"
+#include "child/child.h"
 #include "child/memory.h"
 #include "request/account.h"
 #include "request/input.h"
 #include "request/param/fact.h"
+#include "stats/stats.h"
 
 #include "fuzz.h"
 
@@ -108,6 +110,13 @@ int connpool_fact_read(request_rec *r, const connpool_query_t *query,
     (void)preason;
     MUST(!"a parameter has a source");
     return OK;
+}
+
+cp_query_stats_t *connpool_query_stats(const connpool_query_t *query)
+{
+    static cp_query_stats_t stats;
+
+    return &stats;
 }
 
 connpool_state_t *connpool_state(request_rec *r)

@@ -9,6 +9,7 @@
 //   data-json="rows"             of a form: the field is the body, as it is
 //   data-then="ID"               of a form: sent after this one
 //   data-wait                    of a form: not sent when the page loads
+//   data-now                     ... sent then, though it is a POST: it changes nothing
 'use strict';
 
 function element(name, className, text) {
@@ -51,9 +52,24 @@ function textOf(request) {
 
 // --- the lines of the configuration ----------------------------------------
 
-// Continued lines are one directive.
-function readConfiguration(text) {
-    return text.match(/(?:.*\\\n)*.*\n/g) ?? [];
+// Continued lines are one directive. What stands in <IfDefine NAME> is shown when
+// the server says that the name is defined, what stands in <IfDefine !NAME> otherwise.
+function readConfiguration(text, defined) {
+    const lines = text.match(/(?:.*\\\n)*.*\n/g) ?? [];
+    let within = null;
+    return lines.flatMap((line) => {
+        const [, not, name] = /^<IfDefine (!?)(\w+)>/.exec(line) ?? [];
+        if (name) {
+            within = defined.includes(name) === (not === '');
+        } else if (line.startsWith('</IfDefine>')) {
+            within = null;
+        } else if (within === null) {
+            return [line];
+        } else if (within) {
+            return [line.replace(/^ {4}/gm, '')];
+        }
+        return [];
+    });
 }
 
 // The section with the longest path that this one begins with, as text.
@@ -182,12 +198,14 @@ function prepare(form, lines) {
 // One after the other, so that each time is that of one request.
 async function start() {
     const response = await fetch('/httpd.conf');
-    const lines = response.ok ? readConfiguration(await response.text()) : [];
+    const defined = (response.headers.get('Demo-Defined') ?? '').split(' ');
+    const lines = response.ok ? readConfiguration(await response.text(), defined) : [];
     const forms = [...document.querySelectorAll('main form[action]')].map(
         (form) => [form, prepare(form, lines)]);
     for (const [form, send] of forms) {
         const method = form.dataset.method ?? form.method;
-        if (method.toLowerCase() === 'get' && !('wait' in form.dataset)) {
+        const isRead = method.toLowerCase() === 'get' && !('wait' in form.dataset);
+        if (isRead || 'now' in form.dataset) {
             await send();
         }
     }

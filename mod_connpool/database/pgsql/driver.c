@@ -19,9 +19,19 @@
 #include <string.h>
 
 #include <apr_strings.h>
+#include <libpq-fe.h>
+#include <pg_config.h>
 
 #define WRITERS       2 /* of max=, with read=standby */
 #define SENTINEL_IDLE apr_time_from_sec(60)
+
+/* The first one with pipelines. */
+#define OLDEST      140000
+#define OLDEST_NAME "14"
+
+#if PG_VERSION_NUM < OLDEST
+#error "mod_connpool_pgsql needs libpq 14 or newer"
+#endif
 
 /* What a connection takes, with what libpq has of it. */
 #define CONNECTION_BYTES (sizeof(cp_connection_t) + (size_t)48 * 1024)
@@ -35,6 +45,17 @@ static const char *const writes[] = {"INSERT", "UPDATE", "DELETE",
 static const cp_page_dialect_t page_dialect = {'"', 0};
 
 /* --- what is configured --- */
+
+/* Not the one that this was built with. */
+static const char *check(apr_pool_t *p, const void *config)
+{
+    return PQlibVersion() < OLDEST
+               ? apr_psprintf(p,
+                              "libpq %d is installed, and " OLDEST_NAME
+                              " or newer is needed",
+                              PQlibVersion() / 10000)
+               : cp_pg_check_address(p, config);
+}
 
 static void describe(const void *data, cp_database_facts_t *facts)
 {
@@ -196,7 +217,7 @@ const cp_database_driver_t cp_pg_driver = {
     .read_verbs = reads,
     .write_verbs = writes,
     .address = cp_pg_take_address,
-    .check = cp_pg_check_address,
+    .check = check,
     .describe = describe,
     .scan = cp_pg_scan,
     .is_volatile = cp_pg_is_volatile,

@@ -17,26 +17,6 @@
 
 #define JOURNAL_SIZE_LIMIT (64 * 1024 * 1024)
 
-static cp_sqlite_identity_t identity_of(const struct stat *st)
-{
-    return (cp_sqlite_identity_t){1, st->st_dev, st->st_ino};
-}
-
-cp_sqlite_identity_t cp_sqlite_identify(const char *path)
-{
-    cp_sqlite_identity_t nothing = {0};
-    struct stat st;
-
-    return stat(path, &st) == 0 ? identity_of(&st) : nothing;
-}
-
-int cp_sqlite_is_same(const cp_sqlite_identity_t *a,
-                      const cp_sqlite_identity_t *b)
-{
-    return a->is_there && b->is_there && a->device == b->device
-           && a->inode == b->inode;
-}
-
 int cp_sqlite_exec(cp_sqlite_conn_t *conn, const char *sql)
 {
     cp_guard_scope_t outer = cp_guard_enter(&conn->guard);
@@ -119,7 +99,7 @@ static int look_at_file(cp_sqlite_conn_t *conn)
         conn->system_error = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
         return SQLITE_CANTOPEN;
     }
-    conn->file = identity_of(&st);
+    conn->file = cp_sqlite_identity_of(&st);
     __atomic_store_n(&conn->db->opened, st.st_ino, __ATOMIC_RELAXED);
     return st.st_size == 0 ? SQLITE_NOTADB : SQLITE_OK;
 }
@@ -161,6 +141,19 @@ static int open_handle(cp_sqlite_conn_t *conn)
                 : SQLITE_CANTOPEN;
 }
 
+/* SQLite may read the schema for it. */
+static int add_functions(cp_sqlite_conn_t *conn)
+{
+    cp_guard_scope_t outer = cp_guard_enter(&conn->guard);
+    int rc;
+
+    conn->is_internal = 1;
+    rc = cp_guard_add_functions(conn->handle);
+    conn->is_internal = 0;
+    cp_guard_leave(outer);
+    return rc;
+}
+
 static int conn_connect(cp_sqlite_conn_t *conn)
 {
     int rc = look_at_file(conn);
@@ -172,9 +165,7 @@ static int conn_connect(cp_sqlite_conn_t *conn)
         conn->guard.handle = conn->handle;
         cp_guard_watch(&conn->guard);
         cp_sqlite_harden(conn);
-        conn->is_internal = 1;
-        rc = cp_guard_add_functions(conn->handle);
-        conn->is_internal = 0;
+        rc = add_functions(conn);
     }
     if (rc == SQLITE_OK) {
         sqlite3_wal_hook(conn->handle, on_wal_commit, conn);
@@ -198,6 +189,16 @@ static void weigh_if_due(void *owner, cp_clock_t now)
     }
 }
 
+apr_status_t cp_sqlite_log_lost(const cp_sqlite_t *db, cp_error_t *err)
+{
+    return cp_error_set(err, CP_ERR_STORAGE, APR_EGENERAL, CP_SQLITE_LOG_LOST,
+                        "database '%s': %s, or its index, was removed by "
+                        "another program",
+                        db->config.name, db->log_path);
+}
+
+/* While an index is used that others do not find, another connection would get
+ * it, too, and write what they overwrite. */
 apr_status_t cp_sqlite_open(cp_sqlite_t *db, int is_writer, cp_clock_t deadline,
                             cp_sqlite_conn_t **pconn, cp_error_t *err)
 {
@@ -219,6 +220,11 @@ apr_status_t cp_sqlite_open(cp_sqlite_t *db, int is_writer, cp_clock_t deadline,
     cp_guard_set_deadline(&conn->guard, deadline);
     if (__atomic_fetch_add(&db->connections, 1, __ATOMIC_RELAXED) == 0) {
         __atomic_store_n(&db->was_unused, 1, __ATOMIC_RELAXED);
+        __atomic_store_n(&db->is_draining, 0, __ATOMIC_RELAXED);
+    }
+    if (__atomic_load_n(&db->is_draining, __ATOMIC_RELAXED)) {
+        cp_sqlite_close(conn);
+        return cp_sqlite_log_lost(db, err);
     }
     rc = conn_connect(conn);
     if (rc == SQLITE_INTERRUPT && !cp_sqlite_is_stopping(db)) {

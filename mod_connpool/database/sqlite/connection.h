@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "database/database.h"
 #include "database/sqlite/guard/guard.h"
+#include "database/sqlite/guard/identity.h"
 #include "database/sqlite/sqlite.h"
 
 #define CP_SQLITE_STATEMENTS 64 /* cached per connection */
@@ -26,26 +27,22 @@
 
 typedef struct cp_connection_t cp_sqlite_conn_t;
 
-/* Which file stands at a path. */
-typedef struct cp_sqlite_identity_t {
-    int is_there;
-    dev_t device;
-    ino_t inode;
-} cp_sqlite_identity_t;
-
 struct cp_database_t {
     cp_sqlite_config_t config;
     pthread_mutex_t lock;  /* guards the next two; held while preparing */
     int is_prepared;       /* the file is in WAL mode, or may stay as it is */
     cp_clock_t prepare_at; /* when to try again; 0: no try has failed */
     cp_sqlite_identity_t file, log; /* last seen; maintenance thread only */
-    ino_t opened;         /* atomic: file of the last connection, 0: none */
-    int connections;      /* atomic: open ones */
-    int was_unused;       /* atomic: there were none since the last look */
-    cp_guarded_t guarded; /* what its connections must know */
-    const char *log_path; /* of the write-ahead log */
-    struct stat last_log; /* at the last tidying; maintenance thread only */
-    int tidy_pause;       /* rounds to wait after a vain try; likewise */
+    ino_t opened;           /* atomic: file of the last connection, 0: none */
+    int connections;        /* atomic: open ones */
+    int was_unused;         /* atomic: there were none since the last look */
+    int is_draining;        /* atomic: none is opened until all are closed */
+    cp_guarded_t guarded;   /* what its connections must know */
+    const char *log_path;   /* of the write-ahead log */
+    cp_sqlite_conn_t *kept; /* guarded by lock: has a log open that was removed,
+                               and that nobody could copy yet; or NULL */
+    struct stat last_log;   /* at the last tidying; maintenance thread only */
+    int tidy_pause;         /* rounds to wait after a vain try; likewise */
     cp_log_limit_t prepare_limit;
     cp_sentinel_t *sentinel; /* NULL: nobody asks for versions */
 };
@@ -82,7 +79,6 @@ struct cp_connection_t {
     cp_sqlite_t *db;
     sqlite3 *handle;
     cp_sqlite_identity_t file; /* what it has open */
-    cp_sqlite_identity_t log;  /* likewise, of a writer that has begun */
     cp_guard_t guard;
     int is_writer;
     int locks;        /* how often the server-wide lock is entered */
@@ -94,11 +90,12 @@ struct cp_connection_t {
     int is_heavier;          /* statements were compiled since it was weighed */
     apr_size_t fixed_weight; /* bytes of its schema and its statements */
     apr_size_t weight;       /* bytes that the process's sum holds of it */
-    int is_broken;           /* damaged file, I/O error: do not reuse */
-    int is_internal;         /* our own statements pass the authorizer */
-    int is_compiling;        /* a statement of cp_statement_prepare */
-    int was_denied; /* the authorizer refused something since it was 0 */
-    int is_exposed; /* somebody has its handle, and statements of his own */
+    int has_left_log; /* which was removed; what it had is where it can be */
+    int is_broken;    /* damaged file, I/O error: do not reuse */
+    int is_internal;  /* our own statements pass the authorizer */
+    int is_compiling; /* a statement of cp_statement_prepare */
+    int was_denied;   /* the authorizer refused something since it was 0 */
+    int is_exposed;   /* somebody has its handle, and statements of his own */
     const char *volatile_call; /* seen by the authorizer since it was NULL */
     int statements_out;
     int wal_pages;     /* length of the log after the last commit */
@@ -141,7 +138,8 @@ void cp_sqlite_weigh_nothing(cp_sqlite_conn_t *conn);
 
 /* Try again to put the file into WAL mode, if it is time and may succeed. */
 void cp_sqlite_prepare_repaired(cp_sqlite_t *db);
-#define CP_SQLITE_LOG_CUT "the database's log was cut by another program"
+#define CP_SQLITE_LOG_CUT  "the database's log was cut by another program"
+#define CP_SQLITE_LOG_LOST "the database's log was removed by another program"
 
 /* The failure came behind the deadline, so that is what err says. */
 int cp_sqlite_is_late(cp_sqlite_conn_t *conn, int rc, cp_error_t *err);
@@ -166,14 +164,18 @@ apr_status_t cp_sqlite_open(cp_sqlite_t *db, int is_writer, cp_clock_t deadline,
 
 void cp_sqlite_close(cp_sqlite_conn_t *conn);
 
-cp_sqlite_identity_t cp_sqlite_identify(const char *path);
+/* The failure of who needs a log that is not to be found. */
+apr_status_t cp_sqlite_log_lost(const cp_sqlite_t *db, cp_error_t *err);
 
-/* The same file; two that are not there are none. */
-int cp_sqlite_is_same(const cp_sqlite_identity_t *a,
-                      const cp_sqlite_identity_t *b);
+/* Close it. If its log was removed, what only this has is copied into the
+ * database first; if that cannot be yet, it is kept open. */
+void cp_sqlite_close_writer(cp_sqlite_conn_t *conn);
 
-/* Before it is closed: the log may end with it. */
-void cp_sqlite_leave_log(cp_sqlite_conn_t *conn);
+/* Try again to copy what the one has that was kept. */
+void cp_sqlite_retry_kept(cp_sqlite_t *db);
+
+/* For the last time: the process ends. */
+void cp_sqlite_end_kept(cp_sqlite_t *db);
 
 const cp_sqlite_config_t *cp_sqlite_config(const cp_sqlite_t *db);
 

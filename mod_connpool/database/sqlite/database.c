@@ -8,6 +8,7 @@
 #include "database/sqlite/sqlite.h"
 #include "pool/driver.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
@@ -213,8 +214,12 @@ static void driver_close(void *ctx, void *connection)
 
     reset_statements(conn);
     abandon_writes(conn);
-    cp_sqlite_leave_log(conn);
-    cp_sqlite_close(conn);
+    if (conn->is_writer) {
+        cp_sqlite_close_writer(conn);
+    }
+    else {
+        cp_sqlite_close(conn);
+    }
 }
 
 const cp_driver_t cp_sqlite_reader = {
@@ -264,9 +269,20 @@ void cp_sqlite_prepare_repaired(cp_sqlite_t *db)
 
 static apr_status_t db_cleanup(void *data)
 {
+    cp_sqlite_end_kept(data);
     pthread_mutex_destroy(&((cp_sqlite_t *)data)->lock);
     cp_guard_end();
     return APR_SUCCESS;
+}
+
+/* Beside the file itself, not beside a link to it. */
+static const char *log_path_of(const char *path, apr_pool_t *p)
+{
+    char *real = realpath(path, NULL);
+    const char *log_path = apr_pstrcat(p, real ? real : path, "-wal", NULL);
+
+    free(real);
+    return log_path;
 }
 
 apr_status_t cp_sqlite_create(cp_sqlite_t **pdb,
@@ -275,7 +291,7 @@ apr_status_t cp_sqlite_create(cp_sqlite_t **pdb,
     cp_sqlite_t *db = apr_pcalloc(p, sizeof(*db));
 
     db->config = *config;
-    db->log_path = apr_pstrcat(p, config->path, "-wal", NULL);
+    db->log_path = log_path_of(config->path, p);
     db->guarded.name = config->name;
     db->guarded.log_path = db->log_path;
     db->guarded.busy = config->busy;

@@ -26,6 +26,14 @@
 
 #define SENTINEL_IDLE apr_time_from_sec(60)
 
+/* The first one with RETURNING, and the oldest that is tried. */
+#define OLDEST      3035000
+#define OLDEST_NAME "3.35"
+
+#if SQLITE_VERSION_NUMBER < OLDEST
+#error "mod_connpool needs SQLite 3.35 or newer"
+#endif
+
 /* --- what is configured --- */
 
 static const char *const reads[] = {"SELECT", "VALUES", NULL};
@@ -46,6 +54,12 @@ static const char *check(apr_pool_t *p, const void *data)
 {
     const cp_sqlite_config_t *config = data;
 
+    /* Not the one that this was built with. */
+    if (sqlite3_libversion_number() < OLDEST) {
+        return apr_psprintf(
+            p, "SQLite %s is installed, and " OLDEST_NAME " or newer is needed",
+            sqlite3_libversion());
+    }
     return strcmp(config->path, ":memory:") == 0
                ? "sqlite::memory: cannot be pooled: each connection of each "
                  "child would be another, empty database"
@@ -120,7 +134,12 @@ const char *cp_sqlite_version(void)
 
 static const char *library(apr_pool_t *p)
 {
-    return apr_pstrcat(p, "SQLite ", cp_sqlite_version(), NULL);
+    return apr_pstrcat(p, "SQLite ", cp_sqlite_version(),
+                       sqlite3_libversion_number() < SQLITE_VERSION_NUMBER
+                           ? " (older than " SQLITE_VERSION
+                             ", with which this was built)"
+                           : "",
+                       NULL);
 }
 
 const char *cp_sqlite_version_risk(apr_pool_t *p)
@@ -164,9 +183,13 @@ static int look(cp_database_t *db)
 
 static void tend(cp_database_t *db)
 {
+    cp_sqlite_retry_kept(db);
     cp_sqlite_prepare_repaired(db);
     cp_sqlite_tidy(db);
-    cp_sentinel_rest(db->sentinel, SENTINEL_IDLE);
+    cp_sentinel_rest(db->sentinel,
+                     __atomic_load_n(&db->is_draining, __ATOMIC_RELAXED)
+                         ? 0
+                         : SENTINEL_IDLE);
 }
 
 #define HELD                                                                   \

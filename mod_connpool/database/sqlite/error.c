@@ -145,8 +145,10 @@ static const violation_t violations[] = {
      VIOLATES "a value is missing", "NOT NULL constraint failed: "},
     {SQLITE_CONSTRAINT_CHECK, CP_ERR_INPUT, "check",
      VIOLATES "a value is not allowed", "CHECK constraint failed: "},
+#ifdef SQLITE_CONSTRAINT_DATATYPE /* 3.37 */
     {SQLITE_CONSTRAINT_DATATYPE, CP_ERR_INPUT, "datatype",
      VIOLATES "a value has the wrong type", " column "},
+#endif
     {SQLITE_CONSTRAINT_TRIGGER, CP_ERR_INPUT, "trigger",
      "the values violate a constraint of the database", NULL},
 };
@@ -468,6 +470,9 @@ static apr_status_t fail(cp_sqlite_conn_t *conn, int rc, const char *doing,
     if ((rc & 0xff) == SQLITE_IOERR && conn->db->guarded.is_log_cut) {
         outcome.cause = CP_SQLITE_LOG_CUT;
         outcome.is_broken = 0;
+    }
+    else if ((rc & 0xff) == SQLITE_IOERR && conn->db->guarded.is_log_lost) {
+        outcome.cause = CP_SQLITE_LOG_LOST;
     }
     conn->is_broken |= outcome.is_broken || conn->guard.is_spoilt;
     if ((rc & 0xff) == SQLITE_NOMEM) {

@@ -24,10 +24,13 @@ static int is_replaced(cp_sqlite_identity_t *last, const char *path)
 int cp_sqlite_file_changed(cp_sqlite_t *db)
 {
     ino_t opened = __atomic_exchange_n(&db->opened, 0, __ATOMIC_RELAXED);
+    ino_t opened_log = __atomic_exchange_n(&db->guarded.opened_log, 0,
+                                           __ATOMIC_RELAXED);
     /* A file may have come, been opened, and gone between two looks. */
     int is_file_other = is_replaced(&db->file, db->config.path)
                         || (opened != 0 && opened != db->file.inode);
-    int is_log_other = is_replaced(&db->log, db->log_path);
+    int is_log_other = is_replaced(&db->log, db->log_path)
+                       || (opened_log != 0 && opened_log != db->log.inode);
     /* A log that nobody has open is removed by the next program to close the
      * database: that is as it should be. */
     int was_unused = __atomic_exchange_n(&db->was_unused, 0, __ATOMIC_RELAXED)
@@ -36,7 +39,7 @@ int cp_sqlite_file_changed(cp_sqlite_t *db)
     if (is_log_other && !is_file_other && !was_unused) {
         cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
                "database '%s': the log %s was removed by another program; "
-               "if it was in use, what was only in it is lost",
+               "whoever has it open copies it into the database",
                db->config.name, db->log_path);
     }
     if (is_file_other) {
@@ -47,8 +50,10 @@ int cp_sqlite_file_changed(cp_sqlite_t *db)
     }
     if (is_file_other || is_log_other) {
         __atomic_store_n(&db->guarded.is_log_cut, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&db->guarded.is_log_lost, 0, __ATOMIC_RELAXED);
     }
-    return is_file_other || is_log_other;
+    return is_file_other || is_log_other
+           || __atomic_load_n(&db->is_draining, __ATOMIC_RELAXED);
 }
 
 apr_off_t cp_sqlite_wal_bytes(cp_sqlite_t *db)

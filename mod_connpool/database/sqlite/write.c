@@ -13,6 +13,7 @@
 #include "database/sqlite/sqlite.h"
 
 #define TRUNCATE_PAGES 16000 /* the log outgrew passive checkpoints */
+#define LAST_PATIENCE  apr_time_from_sec(2) /* of a process that ends */
 #define LOCK_SLICE_MIN apr_time_from_msec(5)
 #define LOCK_SLICE_MAX apr_time_from_sec(1)
 
@@ -75,8 +76,7 @@ int cp_sqlite_checkpoint(cp_sqlite_conn_t *conn, int mode, int *pin_log,
     cp_guard_scope_t outer;
     int rc;
 
-    if (cp_guard_log_is_cut(&conn->guard)) {
-        cp_guard_note_cut(&conn->db->guarded);
+    if (cp_guard_log_is_lacking(&conn->guard)) {
         return SQLITE_BUSY;
     }
     cp_guard_set_deadline(&conn->guard, CP_CLOCK_NEVER);
@@ -135,94 +135,148 @@ void cp_sqlite_unlock(cp_connection_t *connection)
 /* --- a log that another program has removed --- */
 
 typedef enum saving_t {
-    SAVED,    /* all that was committed is in the database itself */
-    NOT_NOW,  /* somebody reads */
-    HOPELESS, /* there is a new log, and the index speaks of that; or nobody
-                 reads this database any more */
+    SAVED,   /* all that was committed is in the database itself */
+    NOT_NOW, /* somebody reads what was before */
+    HOPELESS /* the database itself is another one, or others are at work with
+                a log and an index that we do not see */
 } saving_t;
 
 /* Who has the log open goes on with a file that nobody else finds, and that
- * ends with the last of them: what it holds must come into the database.
- * Emptied, it misleads none of them. */
+ * ends with the last of them: what it holds must come into the database. New
+ * connections find an empty log meanwhile, and wait: they have the same
+ * index, which speaks of this one. Emptied, it misleads none of those that
+ * have it open; else their reads find it out (cp_log_read). */
 static saving_t save_log(cp_sqlite_conn_t *conn)
 {
     cp_sqlite_identity_t file = cp_sqlite_identify(conn->db->config.path);
-    int rc;
+    int in_log = -1, done = -2, rc;
 
-    if (cp_sqlite_identify(conn->db->log_path).is_there
-        || !cp_sqlite_is_same(&conn->file, &file)) {
+    if (!cp_sqlite_is_same(&conn->file, &file)) {
         return HOPELESS;
     }
-    rc = cp_sqlite_checkpoint(conn, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
-    return rc == SQLITE_OK ? SAVED : NOT_NOW;
+    switch (cp_guard_log_need(&conn->guard)) {
+    case CP_LOG_NOT_NEEDED:
+        return SAVED;
+    case CP_LOG_UNKNOWN:
+        return HOPELESS;
+    case CP_LOG_NEEDED:
+        break;
+    }
+    conn->guard.is_saving = 1;
+    rc = cp_sqlite_checkpoint(conn, SQLITE_CHECKPOINT_TRUNCATE, &in_log, &done);
+    conn->guard.is_saving = 0;
+    return rc == SQLITE_OK || (rc == SQLITE_BUSY && in_log == done) ? SAVED
+                                                                    : NOT_NOW;
 }
 
-/* Under the lock: is the log that this connection has open the one that others
- * find? If not, *psaving says what became of its contents. */
-static int has_log(cp_sqlite_conn_t *conn, saving_t *psaving)
+/* Under the lock, with a log that others do not find. */
+static saving_t leave_log(cp_sqlite_conn_t *conn)
 {
-    cp_sqlite_identity_t now = cp_sqlite_identify(conn->db->log_path);
+    saving_t saving = save_log(conn);
 
-    if (!conn->log.is_there) {
-        conn->log = now;
-        return 1;
-    }
-    if (cp_sqlite_is_same(&conn->log, &now)) {
-        return 1;
-    }
-    *psaving = save_log(conn);
-    if (*psaving != NOT_NOW) {
+    if (saving != NOT_NOW && !conn->has_left_log) {
         conn->is_broken = 1;
+        conn->has_left_log = 1;
         cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
                "database '%s': the log %s was removed by another program while "
                "it was in use; what was %s",
                conn->db->config.name, conn->db->log_path,
-               *psaving == SAVED ? "in it is in the database now"
-                                 : "only in it is lost");
+               saving == SAVED ? "in it is in the database now"
+                               : "only in it is lost");
     }
-    return 0;
+    return saving;
 }
 
-static apr_status_t log_lost(cp_sqlite_conn_t *conn, cp_error_t *err)
+/* True when it may be closed. */
+static int may_close(cp_sqlite_conn_t *conn, cp_clock_t patience)
 {
-    return cp_error_set(err, CP_ERR_STORAGE, APR_EGENERAL,
-                        "the database's log was removed",
-                        "database '%s': %s was removed by another program",
-                        conn->db->config.name, conn->db->log_path);
-}
-
-void cp_sqlite_leave_log(cp_sqlite_conn_t *conn)
-{
-    cp_sqlite_identity_t now;
-    saving_t saving;
+    saving_t saving = NOT_NOW;
     cp_error_t err;
 
-    if (!conn->log.is_there || conn->is_broken) {
-        return;
+    if (conn->has_left_log || !cp_guard_log_is_removed(&conn->guard)) {
+        return 1;
     }
-    now = cp_sqlite_identify(conn->db->log_path);
-    if (!cp_sqlite_is_same(&conn->log, &now)
-        && cp_sqlite_lock(conn, cp_clock_after(CP_SQLITE_TRUNCATE_PATIENCE),
-                          &err)
-               == APR_SUCCESS) {
-        has_log(conn, &saving);
+    if (cp_sqlite_lock(conn, patience, &err) == APR_SUCCESS) {
+        saving = leave_log(conn);
         cp_sqlite_unlock(conn);
+    }
+    return saving != NOT_NOW;
+}
+
+void cp_sqlite_close_writer(cp_sqlite_conn_t *conn)
+{
+    cp_sqlite_t *db = conn->db;
+
+    if (!may_close(conn, cp_clock_after(CP_SQLITE_TRUNCATE_PATIENCE))) {
+        pthread_mutex_lock(&db->lock);
+        if (!db->kept) {
+            db->kept = conn;
+            conn = NULL;
+        }
+        pthread_mutex_unlock(&db->lock);
+    }
+    if (conn) {
+        cp_sqlite_close(conn);
+    }
+}
+
+void cp_sqlite_retry_kept(cp_sqlite_t *db)
+{
+    cp_sqlite_conn_t *conn;
+
+    pthread_mutex_lock(&db->lock);
+    conn = db->kept;
+    db->kept = NULL;
+    pthread_mutex_unlock(&db->lock);
+    if (conn) {
+        cp_sqlite_close_writer(conn);
+    }
+}
+
+void cp_sqlite_end_kept(cp_sqlite_t *db)
+{
+    cp_clock_t deadline = cp_clock_after(LAST_PATIENCE);
+
+    while (db->kept && cp_clock_left(deadline) > 0) {
+        cp_sqlite_retry_kept(db);
+    }
+    if (db->kept) {
+        cp_log(CP_LOG_MARK, CP_LOG_ERROR, 0,
+               "database '%s': the log %s was removed by another program, and "
+               "cannot be copied into the database before this process ends, "
+               "for somebody reads: if no other has it open, what was only in "
+               "it is lost",
+               db->config.name, db->log_path);
+        cp_sqlite_close(db->kept);
+        db->kept = NULL;
     }
 }
 
 /* --- transactions --- */
 
-/* What was committed, and is not in the log any more, would be overwritten by
- * what is committed now. */
-static apr_status_t refuse_cut_log(cp_sqlite_conn_t *conn, cp_error_t *err)
+/* Nobody else writes now: is what was committed in the log, and will others
+ * find there what is committed now? */
+static apr_status_t refuse_bad_log(cp_sqlite_conn_t *conn, cp_error_t *err)
 {
-    if (cp_guard_log_is_cut(&conn->guard)) {
-        cp_guard_note_cut(&conn->db->guarded);
-    }
-    if (!conn->db->guarded.is_log_cut) {
+    cp_guarded_t *guarded = &conn->db->guarded;
+    int is_removed = cp_guard_log_is_removed(&conn->guard);
+
+    if (!is_removed && !cp_guard_log_is_lacking(&conn->guard)
+        && !guarded->is_log_cut) {
+        __atomic_store_n(&guarded->is_log_lost, 0, __ATOMIC_RELAXED);
         return APR_SUCCESS;
     }
-    cp_sqlite_rollback(conn);
+    cp_sqlite_exec(conn, "ROLLBACK");
+    if (is_removed) {
+        leave_log(conn);
+        if (cp_guard_index_is_removed(&conn->guard)) {
+            __atomic_store_n(&conn->db->is_draining, 1, __ATOMIC_RELAXED);
+        }
+    }
+    cp_sqlite_unlock(conn);
+    if (is_removed || !guarded->is_log_cut) {
+        return cp_sqlite_log_lost(conn->db, err);
+    }
     return cp_error_set(err, CP_ERR_STORAGE, APR_EGENERAL, CP_SQLITE_LOG_CUT,
                         "database '%s': %s is shorter than its index says",
                         conn->db->config.name, conn->db->log_path);
@@ -233,7 +287,6 @@ apr_status_t cp_sqlite_begin(cp_connection_t *connection, cp_clock_t deadline,
 {
     cp_sqlite_conn_t *conn = connection;
     apr_status_t rv;
-    saving_t saving;
     int rc;
 
     if (!conn->is_writer || !sqlite3_get_autocommit(conn->handle)) {
@@ -247,17 +300,13 @@ apr_status_t cp_sqlite_begin(cp_connection_t *connection, cp_clock_t deadline,
         return rv;
     }
     cp_guard_set_deadline(&conn->guard, deadline);
-    if (!has_log(conn, &saving)) {
-        cp_sqlite_unlock(conn);
-        return log_lost(conn, err);
-    }
     rc = cp_sqlite_exec(conn, "BEGIN IMMEDIATE");
     if (rc != SQLITE_OK) {
         rv = cp_sqlite_fail_late(conn, rc, "begin to write", err);
         cp_sqlite_unlock(conn);
     }
     else {
-        rv = refuse_cut_log(conn, err);
+        rv = refuse_bad_log(conn, err);
     }
     /* The row that the last borrower inserted is nobody else's business. */
     sqlite3_set_last_insert_rowid(conn->handle, 0);
@@ -268,7 +317,6 @@ apr_status_t cp_sqlite_commit(cp_connection_t *connection, cp_error_t *err)
 {
     cp_sqlite_conn_t *conn = connection;
     apr_status_t rv;
-    saving_t saving;
     int rc;
 
     if (sqlite3_get_autocommit(conn->handle)) {
@@ -286,8 +334,9 @@ apr_status_t cp_sqlite_commit(cp_connection_t *connection, cp_error_t *err)
         cp_sqlite_rollback(conn);
         return rv;
     }
-    rv = has_log(conn, &saving) || saving == SAVED ? APR_SUCCESS
-                                                   : log_lost(conn, err);
+    rv = !cp_guard_log_is_removed(&conn->guard) || leave_log(conn) == SAVED
+             ? APR_SUCCESS
+             : cp_sqlite_log_lost(conn->db, err);
     cp_sqlite_unlock(conn);
     return rv;
 }

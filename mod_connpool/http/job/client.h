@@ -14,6 +14,10 @@ apr_status_t cp_http_global_init(void);
 /** "libcurl 7.88.1, OpenSSL/3.0.x, threaded resolver": for the start-up log. */
 const char *cp_http_version(apr_pool_t *p);
 
+/** @return NULL, or a sentence: this libcurl would ignore what keeps fetches
+ * safe */
+const char *cp_http_too_old(apr_pool_t *p);
+
 /** Driver of pools of easy handles; its ctx is a cp_upstream_t. */
 extern const cp_driver_t cp_http_driver;
 

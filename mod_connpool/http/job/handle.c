@@ -23,6 +23,15 @@
 /* How long a parsed CA file is kept: a replaced one takes effect after it. */
 #define CA_CACHE_SECONDS 3600L
 
+/* The first one that does not wait for the lookup of a name when a transfer is
+ * cancelled. */
+#define OLDEST      0x075700
+#define OLDEST_NAME "7.87"
+
+#if LIBCURL_VERSION_NUM < OLDEST
+#error "mod_connpool needs libcurl 7.87 or newer"
+#endif
+
 apr_status_t cp_http_global_init(void)
 {
     /* Counted by curl, and never undone: other modules use it as well. */
@@ -34,10 +43,27 @@ const char *cp_http_version(apr_pool_t *p)
 {
     const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
 
-    return apr_psprintf(p, "libcurl %s, %s, %s resolver", info->version,
-                        info->ssl_version ? info->ssl_version : "no TLS",
-                        info->features & CURL_VERSION_ASYNCHDNS ? "threaded"
-                                                                : "blocking");
+    return apr_psprintf(
+        p, "libcurl %s%s, %s, %s resolver", info->version,
+        info->version_num < LIBCURL_VERSION_NUM
+            ? " (older than " LIBCURL_VERSION ", with which this was built)"
+            : "",
+        info->ssl_version ? info->ssl_version : "no TLS",
+        info->features & CURL_VERSION_ASYNCHDNS ? "threaded" : "blocking");
+}
+
+/* Not the one that this was built with: an option that it does not know is an
+ * error of curl_easy_setopt, at which nobody looks. */
+const char *cp_http_too_old(apr_pool_t *p)
+{
+    const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
+
+    return info->version_num < OLDEST
+               ? apr_psprintf(p,
+                              "libcurl %s is installed, and " OLDEST_NAME
+                              " or newer is needed",
+                              info->version)
+               : NULL;
 }
 
 static void configure_tls(CURL *easy, const cp_upstream_config_t *config)

@@ -134,6 +134,29 @@ void connpool_status_write_pool_details(cp_buffer_t *buf,
     connpool_html_end_details(buf);
 }
 
+/* What has no column of its own, for it should not be. */
+static const char *oddities(apr_pool_t *p, const cp_query_stats_t *sum)
+{
+    const struct {
+        uint64_t count;
+        const char *what;
+    } all[] = {
+        {sum->misfits, "values that are not what json= or types= says"},
+        {sum->forbidden, "requests without a fact that is required"},
+        {sum->retries, "begun anew"},
+    };
+    const char *text = "";
+
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        if (all[i].count > 0) {
+            text = apr_pstrcat(p, text, "; ",
+                               connpool_number_text(p, all[i].count), " ",
+                               all[i].what, NULL);
+        }
+    }
+    return text;
+}
+
 void connpool_status_write_query_details(cp_buffer_t *buf,
                                          const connpool_status_t *report,
                                          const connpool_query_line_t *line,
@@ -143,7 +166,8 @@ void connpool_status_write_query_details(cp_buffer_t *buf,
 
     connpool_html_begin_details(buf, columns,
                                 name_at(p, line->name, line->server),
-                                "Settings and parameters");
+                                apr_pstrcat(p, "Settings and parameters",
+                                            oddities(p, line->sum), NULL));
     write_settings(buf, p, connpool_status_query_settings(p, line));
     connpool_html_end_details(buf);
 }

@@ -111,6 +111,7 @@ static void fail_all(transaction_t *t, const char *what, const cp_error_t *err)
         connpool_item_t *item = connpool_batch_item(t->batch, i);
 
         if (is_ours(t, item)) {
+            connpool_run_count_failed(&t->run, item->query, item->is_done, err);
             end_item(item, connpool_status_of(err->cls), detail);
             item->retry_after = err->retry_after;
             item->violation.constraint = err->constraint;
@@ -166,6 +167,7 @@ static apr_status_t begin(transaction_t *t, cp_clock_t deadline,
                               .meanwhile = meanwhile.fn,
                               .baton = meanwhile.baton};
     conn = connpool_hold_connection(run->hold);
+    run->is_run = 1;
     run->driver->limit(conn, &run->limit);
     rv = connpool_run_begin_write(run, conn, err);
     if (rv == APR_SUCCESS) {
@@ -257,6 +259,7 @@ static void run_with(connpool_item_t *first, cp_clock_t deadline)
         .database = first->query->database,
         .run = {.r = connpool_batch_request(first->batch),
                 .query = first->query,
+                .asked = cp_clock_now(),
                 .driver = first->query->database->driver},
     };
 

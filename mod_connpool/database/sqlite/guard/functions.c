@@ -5,6 +5,7 @@
  * instructions of its virtual machine only. */
 #include "database/sqlite/guard/functions.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #define SHORT 256 /* bytes in which a plain search is the fastest */
@@ -182,6 +183,26 @@ static void replace_all(sqlite3_context *context, bytes_t in, bytes_t what,
     sqlite3_result_text(context, out, (int)(to - out), sqlite3_free);
 }
 
+/* What replace() gives for 1 when there is nothing to look for: 1, or, in newer
+ * versions, '1'. */
+static int keeps_type;
+
+static void decide(void)
+{
+    sqlite3 *handle = NULL;
+    sqlite3_stmt *stmt = NULL;
+
+    if (sqlite3_open(":memory:", &handle) == SQLITE_OK
+        && sqlite3_prepare_v2(handle, "SELECT replace(1, '', '')", -1, &stmt,
+                              NULL)
+               == SQLITE_OK
+        && sqlite3_step(stmt) == SQLITE_ROW) {
+        keeps_type = sqlite3_column_type(stmt, 0) == SQLITE_INTEGER;
+    }
+    sqlite3_finalize(stmt);
+    sqlite3_close(handle);
+}
+
 static void run_replace(sqlite3_context *context, int count,
                         sqlite3_value **values)
 {
@@ -195,7 +216,13 @@ static void run_replace(sqlite3_context *context, int count,
         return;
     }
     if (what.data[0] == 0) {
-        sqlite3_result_value(context, values[0]);
+        if (keeps_type) {
+            sqlite3_result_value(context, values[0]);
+        }
+        else {
+            sqlite3_result_text(context, (const char *)in.data, (int)in.size,
+                                SQLITE_TRANSIENT);
+        }
         return;
     }
     with = text_of(values[2]);
@@ -324,8 +351,10 @@ static const function_t functions[] = {
 
 int cp_guard_add_functions(sqlite3 *handle)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     int rc = SQLITE_OK;
 
+    pthread_once(&once, decide);
     for (size_t i = 0;
          i < sizeof(functions) / sizeof(functions[0]) && rc == SQLITE_OK; i++) {
         rc = cp_function_add(handle, functions[i].name, functions[i].count,

@@ -43,8 +43,9 @@ cp_guard_t *cp_guard_current(void)
 
 int cp_guard_is_over(const cp_guard_t *guard, cp_clock_t now)
 {
-    return now >= guard->deadline || guard->is_abandoned
-           || cp_guard_is_stopping(guard);
+    return !guard->is_saving
+           && (now >= guard->deadline || guard->is_abandoned
+               || cp_guard_is_stopping(guard));
 }
 
 void cp_guard_set_gone(cp_guard_t *guard, int (*is_gone)(void *baton),
@@ -145,5 +146,18 @@ void cp_guard_note_cut(cp_guarded_t *common)
            "in use: what was only in it is lost. Nothing is written any more: "
            "stop the server, put back a good copy of the database, and start "
            "it",
+           common->name, common->log_path);
+}
+
+void cp_guard_note_lost(cp_guarded_t *common)
+{
+    if (__atomic_exchange_n(&common->is_log_lost, 1, __ATOMIC_RELAXED)) {
+        return;
+    }
+    cp_log(CP_LOG_MARK, CP_LOG_WARNING, 0,
+           "database '%s': another program has removed or emptied the log %s "
+           "while it was in use. Whoever has it open copies it into the "
+           "database; if nobody has, what was only in it is lost: stop the "
+           "server then, and start it",
            common->name, common->log_path);
 }

@@ -4,6 +4,8 @@
 #ifndef CP_SQLITE_GUARD_H
 #define CP_SQLITE_GUARD_H
 
+#include <sys/types.h>
+
 #include <apr_ring.h>
 #include <apr_time.h>
 #include <sqlite3.h>
@@ -18,6 +20,8 @@ typedef struct cp_guarded_t {
     apr_interval_time_t busy; /* patience with locks of other programs */
     int is_stopping;          /* atomic: interrupt whatever runs */
     int is_log_cut;           /* atomic: see cp_guard_note_cut */
+    int is_log_lost;          /* atomic: see cp_guard_note_lost */
+    ino_t opened_log;         /* atomic: the last that was opened, 0: none */
 } cp_guarded_t;
 
 /* Of one connection. One thread at a time works with it, so nothing here needs
@@ -40,6 +44,7 @@ struct cp_guard_t {
     int is_abandoned;  /* for nobody */
     int is_writer;
     int is_checkpointing;
+    int is_saving; /* what cannot be done later: it takes its time */
     int is_ending; /* what runs was told that its time is over */
     int is_spoilt; /* its pages may not be what the file needs: write none */
 };
@@ -87,6 +92,10 @@ void cp_guard_install(cp_guard_t *guard);
 /* Somebody has cut the log: no more writes until it was put right. */
 void cp_guard_note_cut(cp_guarded_t *common);
 
+/* What the index speaks of is in a log that somebody has taken away. Until
+ * whoever has it open has saved it nothing can be written, nor all be read. */
+void cp_guard_note_lost(cp_guarded_t *common);
+
 /* --- interrupts (watcher.c) --- */
 
 /* What runs, and what will run, ends then. */
@@ -108,9 +117,27 @@ void cp_guard_forget(void);
 /* Of the VFS to open with; NULL: the default. */
 const char *cp_guard_vfs(void);
 
+/* --- the log (log.c) --- */
+
 /* Is the log not all that its index speaks of? Nothing may be written to it
- * then, or from it to the database. */
-int cp_guard_log_is_cut(const cp_guard_t *guard);
+ * then, or from it to the database. Noted if so. */
+int cp_guard_log_is_lacking(const cp_guard_t *guard);
+
+/* Do others find another log, or another index of it, than this connection has
+ * open, or none? */
+int cp_guard_log_is_removed(const cp_guard_t *guard);
+
+/* Is it the index? All connections of this process have the same. */
+int cp_guard_index_is_removed(const cp_guard_t *guard);
+
+typedef enum cp_log_need_t {
+    CP_LOG_NOT_NEEDED, /* the database has all of it */
+    CP_LOG_NEEDED,     /* not yet, and this connection has it open */
+    CP_LOG_UNKNOWN     /* others have an index of their own, of another log */
+} cp_log_need_t;
+
+/* Of the log that this connection has open, under the server-wide lock. */
+cp_log_need_t cp_guard_log_need(const cp_guard_t *guard);
 
 /* --- functions (functions.c) --- */
 

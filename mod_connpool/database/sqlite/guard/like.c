@@ -221,7 +221,8 @@ static int add_marked(sqlite3 *handle)
         rc = cp_function_add(handle, "like", 3, &like_wildcards, run_match);
     }
     if (rc == SQLITE_OK) {
-        rc = sqlite3_prepare_v2(handle, "VALUES (1), (2)", -1, &stmt, NULL);
+        /* Not VALUES (1), (2): from 3.46 on it reads the schema. */
+        rc = sqlite3_prepare_v2(handle, "SELECT 1", -1, &stmt, NULL);
     }
     if (rc == SQLITE_OK && sqlite3_step(stmt) == SQLITE_ROW) {
         rc = sqlite3_exec(handle, "PRAGMA case_sensitive_like=OFF", NULL, NULL,

@@ -7,46 +7,19 @@
  * the files that it opened. */
 #include "base/clock.h"
 #include "base/meanwhile.h"
+#include "database/sqlite/guard/file.h"
 #include "database/sqlite/guard/guard.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define VFS_NAME     "connpool"
-#define FRAME_HEADER 24 /* bytes before each page in the log */
-#define LOG_HEADER   32
-#define LOG_SALT     16
-#define FRAME_SALT   8 /* in the header of a frame */
-#define SALT_SIZE    8
-#define WRITE_LOCK   0                      /* among the locks of the index */
-#define GRACE        apr_time_from_msec(60) /* for a rollback to begin */
-
-/* What the index of the log says, https://sqlite.org/walformat.html */
-#define INDEX_IS_INIT  12 /* a byte */
-#define INDEX_PAGE     14 /* 16 bits; 1 stands for 64K */
-#define INDEX_FRAMES   16 /* 32 bits, in the byte order of this machine */
-#define INDEX_COPY     48 /* where all of it stands again */
-#define INDEX_SIZE     100
-#define INDEX_SALT     32
-#define INDEX_BACKFILL 96 /* likewise: how many of them are in the database */
-
-typedef struct file_t {
-    sqlite3_file base;
-    int flags;                  /* it was opened with */
-    struct file_t *database;    /* of a log: whose it is */
-    volatile const char *index; /* of a database: of its log; NULL: not known */
-    sqlite3_file *real;         /* behind this struct */
-} file_t;
+#define WRITE_LOCK 0                      /* among the locks of the index */
+#define GRACE      apr_time_from_msec(60) /* for a rollback to begin */
 
 static sqlite3_vfs *real_vfs;
 static sqlite3_vfs *our_vfs; /* these are set once */
 static int is_registered;
-
-static sqlite3_file *real_of(sqlite3_file *file)
-{
-    return ((file_t *)file)->real;
-}
 
 /* --- the clock --- */
 
@@ -119,149 +92,28 @@ static int on_sleep(sqlite3_vfs *vfs, int us)
     return us;
 }
 
-/* --- a log that was cut --- */
-
-/* The index as it is now. */
-typedef struct index_t {
-    char bytes[INDEX_SIZE];
-} index_t;
-
-static uint32_t number_at(const index_t *index, int offset)
-{
-    uint32_t number;
-
-    memcpy(&number, index->bytes + offset, sizeof(number));
-    return number;
-}
-
-static uint32_t page_size(const index_t *index)
-{
-    uint16_t page;
-
-    memcpy(&page, index->bytes + INDEX_PAGE, sizeof(page));
-    return (page & 0xfe00U) + ((page & 1U) << 16);
-}
-
-/* 0 when there is none, or somebody is writing it: what is told twice differs
- * then. */
-static int read_index(const file_t *database, index_t *index)
-{
-    volatile const char *from = database->index;
-
-    for (int i = 0; from && i < INDEX_SIZE; i++) {
-        index->bytes[i] = from[i];
-    }
-    return from && index->bytes[INDEX_IS_INIT]
-           && memcmp(index->bytes, index->bytes + INDEX_COPY, INDEX_COPY) == 0;
-}
-
-/* Bytes that the log must have, 0 when nothing in it is needed. */
-static sqlite3_int64 size_of_log(const index_t *index)
-{
-    uint32_t frames = number_at(index, INDEX_FRAMES);
-
-    return frames == number_at(index, INDEX_BACKFILL)
-               ? 0
-               : LOG_HEADER
-                     + (sqlite3_int64)frames
-                           * (page_size(index) + FRAME_HEADER);
-}
-
-static void note_cut(void)
-{
-    cp_guard_t *guard = cp_guard_current();
-
-    if (guard) {
-        cp_guard_note_cut(guard->common);
-    }
-}
-
-/* Pages are always written to the log right behind those that are there. */
-static int is_hole(file_t *file, sqlite3_int64 offset)
-{
-    sqlite3_int64 size;
-
-    if (file->real->pMethods->xFileSize(file->real, &size) != SQLITE_OK
-        || offset <= size) {
-        return 0;
-    }
-    note_cut();
-    return 1;
-}
-
-static int is_ours(const sqlite3_file *file);
-
-/* Eight bytes of the log that tell its generation from all others. */
-static int has_salt(sqlite3_file *log, sqlite3_int64 at, const index_t *index)
-{
-    char found[SALT_SIZE];
-
-    return real_of(log)->pMethods->xRead(real_of(log), found, SALT_SIZE, at)
-               == SQLITE_OK
-           && memcmp(found, index->bytes + INDEX_SALT, SALT_SIZE) == 0;
-}
-
-/* Is what the index speaks of there, at its beginning and its end? Somebody may
- * have made the log longer again, or another of it. */
-static int is_whole(const index_t *index, sqlite3_file *log)
-{
-    sqlite3_int64 needed = size_of_log(index), size;
-
-    if (needed == 0) {
-        return 1;
-    }
-    return log->pMethods->xFileSize(log, &size) == SQLITE_OK && size >= needed
-           && has_salt(log, LOG_SALT, index)
-           && has_salt(log,
-                       needed - FRAME_HEADER - page_size(index) + FRAME_SALT,
-                       index);
-}
-
-/* Not if the index was another one while we looked. */
-static int is_cut(const file_t *database, sqlite3_file *log)
-{
-    index_t before, after;
-
-    return read_index(database, &before) && !is_whole(&before, log)
-           && read_index(database, &after)
-           && memcmp(&before, &after, INDEX_COPY) == 0;
-}
-
-int cp_guard_log_is_cut(const cp_guard_t *guard)
-{
-    sqlite3_file *file = NULL, *log = NULL;
-
-    sqlite3_file_control(guard->handle, "main", SQLITE_FCNTL_FILE_POINTER,
-                         &file);
-    sqlite3_file_control(guard->handle, "main", SQLITE_FCNTL_JOURNAL_POINTER,
-                         &log);
-    return file && log && is_ours(file) && is_ours(log)
-           && (((file_t *)log)->flags & SQLITE_OPEN_WAL)
-           && is_cut((file_t *)file, log);
-}
-
 /* --- files --- */
 
 static int on_close(sqlite3_file *file)
 {
+    file_t *mine = (file_t *)file;
+
+    if (mine->database && mine->database->log == mine) {
+        mine->database->log = NULL;
+    }
     return real_of(file)->pMethods->xClose(real_of(file));
 }
 
 static int on_read(sqlite3_file *file, void *data, int size, sqlite3_int64 at)
 {
     file_t *mine = (file_t *)file;
-    index_t index;
     int rc;
 
     if (is_late(mine)) {
         return SQLITE_INTERRUPT;
     }
     rc = mine->real->pMethods->xRead(mine->real, data, size, at);
-    if (rc == SQLITE_IOERR_SHORT_READ && mine->database
-        && read_index(mine->database, &index) && at < size_of_log(&index)) {
-        note_cut();
-    }
-    return rc;
+    return mine->database ? cp_log_read(mine, rc, size, at) : rc;
 }
 
 static int on_write(sqlite3_file *file, const void *data, int size,
@@ -269,19 +121,24 @@ static int on_write(sqlite3_file *file, const void *data, int size,
 {
     file_t *mine = (file_t *)file;
     cp_guard_t *guard = cp_guard_current();
+    int rc;
 
     if (mine->flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL)) {
         if (guard && guard->is_spoilt) {
             return SQLITE_IOERR_WRITE;
         }
-        if ((mine->flags & SQLITE_OPEN_WAL) && is_hole(mine, at)) {
+        if ((mine->flags & SQLITE_OPEN_WAL) && cp_log_has_hole(mine, at)) {
             return SQLITE_IOERR_WRITE;
         }
     }
     else if (is_late(mine)) {
         return SQLITE_INTERRUPT;
     }
-    return mine->real->pMethods->xWrite(mine->real, data, size, at);
+    rc = mine->real->pMethods->xWrite(mine->real, data, size, at);
+    if (rc == SQLITE_OK && mine->database) {
+        cp_log_written(mine, data, size, at);
+    }
+    return rc;
 }
 
 static int on_truncate(sqlite3_file *file, sqlite3_int64 size)
@@ -392,12 +249,6 @@ static const sqlite3_io_methods methods_without_index = {
     on_control, on_sector_size, on_device, NULL,      NULL,
     NULL,       NULL,           NULL,      NULL};
 
-static int is_ours(const sqlite3_file *file)
-{
-    return file->pMethods == &methods_without_index
-           || (file->pMethods >= methods && file->pMethods < methods + 3);
-}
-
 static const sqlite3_io_methods *methods_for(const sqlite3_io_methods *real)
 {
     if (real->iVersion < 2 || !real->xShmMap) {
@@ -410,21 +261,26 @@ static int on_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file,
                    int flags, int *pflags)
 {
     file_t *mine = (file_t *)file;
-    sqlite3_file *database = NULL;
+    cp_sqlite_identity_t before = {0};
+    int is_log = name && (flags & SQLITE_OPEN_WAL);
     int rc;
 
     memset(mine, 0, sizeof(*mine));
     mine->flags = flags;
     mine->real = (sqlite3_file *)(mine + 1);
+    if (is_log) {
+        mine->name = name;
+        before = cp_sqlite_identify(name);
+    }
     rc = real_vfs->xOpen(real_vfs, name, mine->real, flags, pflags);
     if (mine->real->pMethods) {
         mine->base.pMethods = methods_for(mine->real->pMethods);
     }
-    if (rc == SQLITE_OK && name && (flags & SQLITE_OPEN_WAL)) {
-        database = sqlite3_database_file_object(name);
-    }
-    if (database && is_ours(database)) {
-        mine->database = (file_t *)database;
+    if (rc == SQLITE_OK && is_log) {
+        /* Of a database that was opened here, too. */
+        mine->database = (file_t *)sqlite3_database_file_object(name);
+        mine->database->log = mine;
+        cp_log_opened(mine, &before);
     }
     return rc;
 }
@@ -497,7 +353,7 @@ static int on_current_time_int64(sqlite3_vfs *vfs, sqlite3_int64 *ptime)
 static void register_vfs(void)
 {
     real_vfs = sqlite3_vfs_find(NULL);
-    our_vfs = real_vfs ? malloc(sizeof(*our_vfs) + sizeof(VFS_NAME)) : NULL;
+    our_vfs = real_vfs ? malloc(sizeof(*our_vfs) + sizeof(CP_VFS_NAME)) : NULL;
     if (!our_vfs) {
         return;
     }
@@ -505,7 +361,7 @@ static void register_vfs(void)
         .iVersion = real_vfs->iVersion < 2 ? 1 : 2,
         .szOsFile = (int)sizeof(file_t) + real_vfs->szOsFile,
         .mxPathname = real_vfs->mxPathname,
-        .zName = strcpy((char *)(our_vfs + 1), VFS_NAME),
+        .zName = strcpy((char *)(our_vfs + 1), CP_VFS_NAME),
         .xOpen = on_open,
         .xDelete = on_delete,
         .xAccess = on_access,
@@ -528,5 +384,5 @@ const char *cp_guard_vfs(void)
     static pthread_once_t once = PTHREAD_ONCE_INIT;
 
     pthread_once(&once, register_vfs);
-    return is_registered ? VFS_NAME : NULL;
+    return is_registered ? CP_VFS_NAME : NULL;
 }
