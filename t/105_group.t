@@ -508,6 +508,27 @@ subtest 'who does not take part' => sub {
     is(query('single')->{grouped}, 0, '... none in a group');
 };
 
+subtest 'a request that has the writer' => sub {
+    my ($here, $go, $title) = ($server->dir('run/here'), $server->dir('run/go'), title());
+    my $holding = ask(sub {
+        $server->get("/api?acquire=a:notes:write&touch=$here&await=$go&named=b:own"
+                . "&bind=b:title:t:$title&answer=b&release=a", timeout => 60);
+    });
+    await(sub { -e $here }, 20, 'it has the writer');
+    my $leader = ask(write_of('own', title => title()));
+    await_waiting(1);
+    my $behind = ask(write_of('own', title => title()));
+    await_waiting(2);
+    my $begin = time;
+    $server->write_file('run/go', '');
+    my $held = answer_of($holding);
+    like($held->{content}, qr/"changes":1/, 'it writes');
+    # Who leads waits for what it has: it must not wait behind him.
+    cmp_ok(time - $begin, '<', 5 * slowness(), 'at once');
+    is_deeply(statuses(answer_of($leader), answer_of($behind)), [200, 200], 'then the others');
+    is(is_there('own', $title), 1, 'and it is there');
+};
+
 subtest 'writes of a batch, each by itself' => sub {
     my ($one, $two) = (title(), title());
     my $before = query('own')->{grouped};
