@@ -94,7 +94,8 @@ APR_DECLARE_OPTIONAL_FN(void, connpool_bind_blob,
  * @return APR_SUCCESS, APR_TIMEUP or APR_ENOSPC (no connection is free),
  * APR_EINVAL, APR_NOTFOUND (no such parameter), APR_EACCES (SQL that may not run
  * here, or not in this mode), APR_EOF (the server is stopping), APR_EBUSY (it
- * runs already), or APR_EGENERAL: see connpool_call_error */
+ * runs already), APR_ENOTIMPL (another call of r reads its rows there, more than
+ * the 4 MB that are kept of PostgreSQL), or APR_EGENERAL: see connpool_call_error */
 APR_DECLARE_OPTIONAL_FN(apr_status_t, connpool_call_run, (connpool_call_t *call));
 
 /** The next row. APR_EOF: there are no more. */

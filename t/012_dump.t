@@ -143,7 +143,7 @@ subtest 'all is well' => sub {
     unlike($by_id, qr/warning/, 'no warning');
     like($out, qr/^  parameter id at \S+:\d+\n    type +integer +\[\S+:\d+\]\n    required +on +\[\S+:\d+\]\n    max +99 +\[\S+:\d+\]$/m, 'parameter');
     like($out, qr/^  parameter text at \S+:\d+\n    type +text +\[default\]\n    required +off +\[default\]\n    maxlen +10 +\[\S+\]$/m, 'by default');
-    like(section($out, 'query add'), qr/^  methods +POST,PUT,DELETE,PATCH +\[default\]$/m, 'methods');
+    like(section($out, 'query add'), qr/^  methods +POST,PUT,PATCH,DELETE +\[default\]$/m, 'methods');
     like(section($out, 'query add'), qr/^  served +nowhere$/m, 'served nowhere');
     my $up = section($out, 'upstream up');
     like($up, qr/^  read +3s +\[\S+:\d+\]$/m, 'a key that is written');

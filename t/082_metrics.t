@@ -527,7 +527,7 @@ sub expected_series {
     $put->('connpool_loop_lag_seconds', sprintf '%.6f', $loop->{lag_us} / 1e6);
     my $batch = $report->{batch};
     $put->("connpool_batch_${_}_total", $batch->{$_})
-        for qw(requests items transactions undone overlapped sequential);
+        for qw(requests items transactions undone overlapped sequential pipelined);
     $put->('connpool_batch_item_errors_total', $batch->{errors});
     my $cache = $report->{cache};
     $put->("connpool_cache_${_}_total", $cache->{$_})

@@ -165,7 +165,7 @@ subtest 'settings in effect' => sub {
     is($query->{':id'}, 'integer, required', 'with its parameter');
     my $add = details('queries', 'add')->{settings};
     is("@$add{qw(write timeout :a)}", 'on 5s text, has a default', 'of another one');
-    is($add->{answers}, 'POST, PUT, DELETE', 'and its methods');
+    is($add->{answers}, 'POST, PUT, PATCH, DELETE', 'and its methods');
     unlike(page(), qr/secret|SELECT|127\.0\.0\.1:$shut|\/db\//i, 'no path, SQL, URL, header');
 };
 

@@ -9,6 +9,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use ConnPoolTest qw(await free_port parallel slowness timed);
+use ConnPoolFaults qw(fault_row);
 use IO::Socket::INET;
 use PostgresTest qw(pgsql_module);
 use Test::More;
@@ -44,6 +45,8 @@ my %DSN = (
     tls   => "host=127.0.0.1 port=@{[$pg->port]} dbname=postgres user=postgres\"",
     noone => 'host=no.such.host.invalid dbname=x user=x sslmode=disable" acquire=1s',
     pair  => "$both\" max=6 read=standby check=1h",
+    still => "host=127.0.0.1 port=@{[$standby->port]} dbname=postgres user=postgres sslmode=disable"
+        . ' target_session_attrs=any"',
 );
 my $conf = "<Location \"/health\">\nSetHandler connpool-health\n</Location>\n";
 for my $name (sort keys %DSN) {
@@ -60,6 +63,7 @@ ConnPoolQuery write pair "INSERT INTO note(t) VALUES (:t) RETURNING pg_is_in_rec
 ConnPoolParam write t text
 CONF
 
+$conf .= "ConnPoolQuery set still \"INSERT INTO note(t) VALUES ('x')\" write=on timeout=3s\n" . location('set');
 my $server = ConnPoolTest->new(conf => $conf, threads => 25, load => {pgsql_module()});
 $server->allow_log(qr/pool '(?:\w+)'|database '\w+'|query '\w+'/,
     qr/the database cannot be opened|takes no more connections/);
@@ -153,6 +157,17 @@ subtest 'a server that is stopped' => sub {
     kill 'CONT', $pg->pid, @pids;
     cmp_ok($_, '<', 4 + 0.5 * slowness(), 'ends in time') for @took;
     ok(await(sub { $server->get('/app')->{status} == 200 }, 10), 'and goes on');
+    fault_row('F38', fault => 'the server is stopped, backends and all', how => 'SIGSTOP',
+        expected => '504 or 503 in time', seen => 'in time',
+        figure => sprintf '%.2f s at the most', (sort { $b <=> $a } @took)[0]);
+};
+
+subtest 'a write that a standby gets' => sub {
+    is($server->get('/still')->{content}, 'true', 'it may be read');
+    my ($answer, $took) = timed(sub { $server->post('/set') });
+    is($answer->{status}, 503, 'and not be written');
+    like($answer->{content}, qr/cannot be written/, 'as is said');
+    within($took, 1, 'at once');
 };
 
 subtest 'a failover' => sub {
@@ -161,14 +176,39 @@ subtest 'a failover' => sub {
     ok(await(sub { $standby->sql('SELECT count(*) FROM note') >= 1 }, 10), 'replicated');
     my $pool = $server->pool('pair');
     is($pool->{max}, 6, 'both of one pool');
-    $pg->stop('immediate');
-    $standby->promote;
-    my $began = time;
-    ok(await(sub { $server->post('/write', content => {t => 'b'})->{status} == 200 }, 10),
-        'writes find the new primary');
-    my $took = time - $began;
+    # Four that write all the time: [kept before, refused, kept after, refused after].
+    my @writers = parallel(5, sub {
+        my ($i) = @_;
+        if ($i == 0) {
+            sleep 0.5;
+            $pg->stop('immediate');
+            $standby->promote;
+            my $began = time;
+            my $is_found = await(sub { $server->post('/write', content => {t => 'b'})->{status} == 200 }, 10);
+            return [$is_found, time - $began];
+        }
+        my @seen = (0, 0, 0, 0);
+        my $end  = time + 20 * slowness();
+        for (my $n = 0; $seen[2] < 30 && time < $end; $n++) {
+            my $is_kept = $server->post('/write', content => {t => "w$i-$n"})->{status} == 200;
+            my $is_after = $seen[2] > 0 || ($seen[1] > 0 && $is_kept);
+            $seen[($is_after ? 2 : 0) + ($is_kept ? 0 : 1)]++;
+            sleep 0.01;
+        }
+        return \@seen;
+    });
+    my ($is_found, $took) = @{shift @writers};
+    # Another process has stopped it.
+    delete $pg->{pid};
+    ok($is_found, 'writes find the new primary');
     within($took, 2, 'soon');
     diag(sprintf 'failover: a write after %.2f s', $took);
+    for my $seen (@writers) {
+        cmp_ok($seen->[0], '>', 0, 'writes before');
+        is($seen->[3], 0, "once one is kept none is refused ($seen->[1] before)");
+        is($seen->[2], 30, 'writes behind');
+    }
+    is($standby->sql(q{SELECT count(*) FROM note WHERE t LIKE 'w%'}) >= 4 * 30 ? 'all' : 'not all', 'all', 'all are there');
     my @statuses = map { $server->post('/write', content => {t => "c$_"})->{status} } 1 .. 10;
     is_deeply(\@statuses, [(200) x 10], 'and stay there');
     is($server->get('/pair')->{content}, 'false', 'reads come from there');

@@ -91,6 +91,9 @@ subtest 'a storm of kills' => sub {
         return "$answered $wrong";
     });
     my $kills = shift @found;
+    my $answers = 0;
+    $answers += (split / /)[0] for @found;
+    note("$kills children killed, $answers requests answered");
     cmp_ok($kills, '>=', 10, 'children were killed');
     cmp_ok((split / /)[0], '>', 0, 'clients were answered all the same') for @found;
     is(scalar(grep { (split / /)[1] } @found), 0, 'and nobody was refused');
@@ -102,6 +105,62 @@ subtest 'a storm of kills' => sub {
     my $pool = $server->status_json->{pools}[0];
     cmp_ok($pool->{open}, '<=', $LIMIT, 'as the report says');
 };
+
+subtest 'restarts under load' => sub {
+    my @found = parallel(9, sub {
+        my ($i) = @_;
+        if ($i == 0) {
+            for (1 .. 4) {
+                $server->graceful;
+                sleep 1;
+            }
+            return 0;
+        }
+        my $end = time + 6 * slowness();
+        my ($most, $bad) = (0, 0);
+        while (time < $end) {
+            if ($i == 1) {
+                my $now = $pg->backends;
+                $most = $now if $now > $most;
+            }
+            else {
+                $bad++ if $server->get('/nap', timeout => 30 * slowness())->{status} != 200;
+            }
+        }
+        return $i == 1 ? $most : $bad;
+    });
+    cmp_ok($found[1], '<=', $LIMIT, "old and new children together: at most $found[1]");
+    is_deeply([@found[2 .. 8]], [(0) x 7], 'all are answered');
+};
+
+# Nothing of it is anywhere but in the memory of the processes.
+subtest 'all are killed' => sub {
+    my $count = sub {
+        open(my $in, '<', '/proc/sysvipc/shm') or return 0;
+        my @lines = <$in>;
+        return @lines + (() = glob '/dev/shm/*');
+    };
+    my $other = ConnPoolTest->new(children => 2, load => {pgsql_module()}, conf =>
+        "ConnPoolDatabase app \"postgresql:@{[$pg->dsn]}\" max=4 server-max=2\nConnPoolQuery one app \"SELECT 1\" format=value\n"
+        . "<Location \"/one\">\nSetHandler connpool-query\nConnPoolServe one\n</Location>\n");
+    my $before = $count->();
+    $other->start;
+    is($other->get('/one')->{content}, '1', 'a request');
+    my @pids = ($other->pid, $other->children);
+    kill 'STOP', $other->pid;
+    kill 'KILL', @pids;
+    ok(await(sub { !grep { -e "/proc/$_" && !is_zombie($_) } @pids }, 10), 'the parent, and all children');
+    is($count->(), $before, 'nothing is left of them');
+    waitpid($pids[0], 0);
+    delete $other->{pid};
+    $other->dismiss;
+};
+
+sub is_zombie {
+    my ($pid) = @_;
+    open(my $in, '<', "/proc/$pid/stat") or return 1;
+    return scalar <$in> =~ /\) Z /;
+}
 
 $server->done;
 done_testing;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Whole answers of calls for other modules, and what they are told of failures:
- * as connpool-query would answer. */
+ * Whole answers of calls for other modules: as connpool-query would answer. */
 #include "glue.h"
 #include "answers/answer.h"
 #include "answers/etag.h"
@@ -21,28 +20,6 @@
 static int connpool_api_version(void)
 {
     return CONNPOOL_API_VERSION;
-}
-
-int connpool_retry_after(int status, int known)
-{
-    return known == 0 && status == HTTP_SERVICE_UNAVAILABLE ? 1 : known;
-}
-
-const char *connpool_tell_failure(const cp_error_t *err, int *pstatus,
-                                  int *pretry_after)
-{
-    int has_failed = err->cls != CP_ERR_NONE;
-    int status = has_failed ? connpool_status_of(err->cls) : 0;
-
-    if (pstatus) {
-        *pstatus = status;
-    }
-    if (pretry_after) {
-        *pretry_after = has_failed
-                            ? connpool_retry_after(status, err->retry_after)
-                            : 0;
-    }
-    return has_failed ? cp_error_class_name(err->cls) : NULL;
 }
 
 static const char *connpool_call_failure(connpool_call_t *call, int *pstatus,

@@ -10,6 +10,7 @@
 #include "database/value.h"
 #include "mod_connpool.h"
 #include "work/batch/batch.h"
+#include "work/batch/queries.h"
 
 #include <apr_hash.h>
 #include <apr_optional.h>
@@ -19,7 +20,8 @@ static apr_status_t connpool_batch_create(connpool_batch_t **pbatch,
                                           request_rec *r, int parallel)
 {
     *pbatch = connpool_batch_make(
-        r, parallel > 0 ? parallel : connpool_batch_limits(r).parallel);
+        r, parallel > 0 ? parallel : connpool_batch_limits(r).parallel,
+        connpool_queries_run);
     return APR_SUCCESS;
 }
 

@@ -18,6 +18,7 @@ apr_status_t cp_error_set(cp_error_t *err, cp_error_class_t cls,
     err->retry_after = 0;
     err->cause = cause;
     err->constraint = NULL;
+    err->state[0] = '\0';
     err->subject[0] = '\0';
     err->message[0] = '\0';
     va_start(args, format);
@@ -41,6 +42,7 @@ void cp_error_clear(cp_error_t *err)
     err->retry_after = 0;
     err->cause = "";
     err->constraint = NULL;
+    err->state[0] = '\0';
     err->subject[0] = '\0';
     err->message[0] = '\0';
     err->detail[0] = '\0';

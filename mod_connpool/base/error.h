@@ -34,6 +34,7 @@ typedef struct cp_error_t {
     const char *cause; /**< static; safe to show to clients */
     const char *constraint; /**< static: the kind that was violated, "unique",
                                  "foreign_key", ...; NULL: it is none */
+    char state[6];          /**< the SQLSTATE, "": it has none */
     char subject[192];      /**< of the constraint, "" if not known: a name, or
                                  "table.column, table.column" */
     char message[256]; /**< instead of the cause: what the database's author

@@ -9,6 +9,7 @@
 #include "config/config.h"
 #include "config/database.h"
 #include "config/line/option.h"
+#include "config/method/method.h"
 #include "config/setting.h"
 #include "database/database.h"
 
@@ -70,28 +71,16 @@ int connpool_query_bound(const connpool_query_t *query)
 static const char *read_methods(cmd_parms *cmd, connpool_query_t *query,
                                 const char *list)
 {
-    static const char *const allowed[] = {"GET",   "POST",   "PUT",
-                                          "PATCH", "DELETE", NULL};
-    char *names, *name, *state;
+    const char *error;
 
     if (!list) {
         list = query->is_write ? "POST,PUT,PATCH,DELETE" : "GET";
     }
-    names = apr_pstrdup(cmd->pool, list);
-    for (name = apr_strtok(names, ",", &state); name;
-         name = apr_strtok(NULL, ",", &state)) {
-        int place;
-        const char *error = cp_params_choice(cmd->pool, name, allowed, &place);
-
-        if (error) {
-            return error;
-        }
-        if (place == 0 && query->is_write) {
-            return "a query that writes cannot answer GET";
-        }
-        query->methods |= AP_METHOD_BIT << ap_method_number_of(allowed[place]);
-    }
-    return query->methods ? NULL : "no method is named";
+    error = connpool_methods_read(cmd->pool, list, 0, &query->methods);
+    return !error && query->is_write
+                   && (query->methods & (AP_METHOD_BIT << M_GET))
+               ? "a query that writes cannot answer GET"
+               : error;
 }
 
 /* "INSERT, UPDATE or DELETE" */

@@ -6,6 +6,7 @@
 #include "base/option.h"
 #include "config/config.h"
 #include "config/line/option.h"
+#include "config/method/method.h"
 #include "config/outgoing/outgoing.h"
 #include "config/setting.h"
 #include "http/upstream/upstream.h"
@@ -190,8 +191,8 @@ static const char *read_header_lists(cmd_parms *cmd, upstream_options_t *target)
 static const char *read_asking(cmd_parms *cmd, upstream_options_t *target)
 {
     connpool_upstream_t *up = &target->up;
-    const char *error = connpool_read_methods(cmd->pool, target->methods,
-                                              &up->methods);
+    const char *error = connpool_methods_read(
+        cmd->pool, target->methods ? target->methods : "GET", 1, &up->methods);
 
     if (error) {
         return connpool_complaint(cmd, up->name, "methods", error);

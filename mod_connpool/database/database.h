@@ -129,7 +129,7 @@ typedef struct cp_database_driver_t {
 
     /** "SQLite 3.40.1": what is told at the start. */
     const char *(*library)(apr_pool_t *p);
-    /** NULL, or a warning to who writes to one. May be left out. */
+    /** NULL, or a warning to who writes to such a database. May be left out. */
     const char *(*risk)(apr_pool_t *p);
 
     /* --- a database in a child --- */
@@ -182,9 +182,8 @@ typedef struct cp_database_driver_t {
                          cp_error_t *err);
     /** Its end: leave it to the outer transaction, or undo it alone. */
     apr_status_t (*unnest)(cp_connection_t *conn, int is_kept, cp_error_t *err);
-    /** With CP_CAN_NEST, between writes of strangers in one transaction: the
-     * next one sees nothing of those before but the data. NULL: they get none.
-     * @return 0: a commit would fail now, for what the last one deferred */
+    /** Between strangers' writes in one transaction, of which the next sees the
+     * data alone. @return 0: a commit would fail, for what the last deferred */
     int (*settle)(cp_connection_t *conn);
     /** Enter the lock without beginning: its borrower writes as he likes, until
      * as many leave_write, or the release. The driver bounds the wait, too. */
@@ -218,6 +217,7 @@ typedef struct cp_database_driver_t {
     /** Of a write, once its last step has said APR_EOF. */
     void (*result)(cp_statement_t *st, cp_result_t *result);
     void (*finish)(cp_statement_t *st);
+    const struct cp_ahead_t *ahead; /**< several in one go; NULL: it cannot */
 
     /* --- versions: with CP_CAN_VERSION --- */
 

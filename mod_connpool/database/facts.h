@@ -28,6 +28,7 @@ typedef struct cp_database_facts_t {
                               what the driver can do decides */
     int is_grouped;      /**< with `settle`: writes of strangers may be one
                               transaction */
+    int one_by_one;      /**< no statement may be sent ahead of an answer */
     const char *no_version; /**< with CP_CAN_VERSION: NULL, or why no answer can
                                  be kept until the data change */
     const char *file;       /**< NULL, or a file that nobody must download */

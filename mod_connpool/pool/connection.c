@@ -94,11 +94,22 @@ static void show_down(cp_pool_t *pool, int is_down)
                      (uint64_t)is_down, __ATOMIC_RELAXED);
 }
 
+/* Another one has to be opened instead. */
+static void count_reconnect(cp_pool_t *pool, const char *state)
+{
+    if (state) {
+        cp_stats_add(&pool->stats->reconnects[cp_sqlstate_class(state)], 1);
+    }
+}
+
 static void note_open_failure(cp_pool_t *pool, const cp_error_t *err)
 {
     uint64_t suppressed;
     char tail[64], more[sizeof(err->detail) + 2];
 
+    if (pool->driver->fault) {
+        count_reconnect(pool, err->state);
+    }
     cp_stats_add(&pool->stats->create_failures, 1);
     cp_stats_add(&pool->stats->failures[err->cls], 1);
     remember_error(pool, err);
@@ -151,7 +162,9 @@ apr_status_t cp_connection_open(cp_pool_t *pool, cp_connection_t *conn,
 
     conn->handle = NULL;
     began = cp_clock_now();
+    cp_stats_add(&pool->stats->opening, 1);
     rv = pool->driver->open(pool->driver_ctx, deadline, &conn->handle, err);
+    cp_stats_add(&pool->stats->opening, -1);
     cp_histogram_record(&pool->stats->create_us, cp_clock_now() - began);
     if (rv != APR_SUCCESS) {
         cp_connection_let_go(pool, conn);
@@ -177,6 +190,11 @@ apr_status_t cp_connection_open(cp_pool_t *pool, cp_connection_t *conn,
 void cp_connection_close(cp_pool_t *pool, cp_connection_t *conn,
                          cp_close_reason_t reason)
 {
+    if (pool->driver->fault
+        && (reason == CP_CLOSE_DEAD || reason == CP_CLOSE_DISCARDED)) {
+        count_reconnect(pool,
+                        pool->driver->fault(pool->driver_ctx, conn->handle));
+    }
     pool->driver->close(pool->driver_ctx, conn->handle);
     conn->handle = NULL;
     cp_stats_add(&pool->stats->closed[reason], 1);

@@ -29,6 +29,10 @@ typedef struct cp_driver_t {
      * APR_SUCCESS gets the connection closed. NULL: nothing to do. */
     apr_status_t (*reset)(void *ctx, void *conn);
 
+    /** What it was lost by: an SQLSTATE, "" without one, NULL: it is not lost.
+     * NULL: there is no such thing in connections of this kind. */
+    const char *(*fault)(void *ctx, void *conn);
+
     /** Close and free. Must not block for longer than about a second. */
     void (*close)(void *ctx, void *conn);
 } cp_driver_t;

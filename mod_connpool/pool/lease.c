@@ -522,6 +522,16 @@ static cp_close_reason_t why_not_keep(cp_pool_t *pool, const cp_slot_t *slot,
     return CP_CLOSE_DISCARDED;
 }
 
+void cp_lease_transact(cp_lease_t *lease, int is_open)
+{
+    cp_slot_t *slot = lease->slot;
+
+    if (slot && slot->in_transaction != is_open) {
+        slot->in_transaction = is_open;
+        cp_stats_add(&lease->pool->stats->in_transaction, is_open ? 1 : -1);
+    }
+}
+
 static void give_back(cp_lease_t *lease, const char *why_broken)
 {
     cp_pool_t *pool = lease->pool;
@@ -529,6 +539,7 @@ static void give_back(cp_lease_t *lease, const char *why_broken)
     cp_connection_t conn = slot->conn;
     cp_close_reason_t reason;
 
+    cp_lease_transact(lease, 0);
     lease->slot = NULL;
     conn.last_used = cp_clock_now();
     cp_histogram_record(&pool->stats->hold_us,

@@ -97,6 +97,9 @@ apr_status_t cp_pool_try_acquire_until(cp_pool_t *pool, cp_lease_t *lease,
                                        const char *holder, cp_clock_t deadline,
                                        cp_error_t *err);
 
+/** For reports: a transaction has begun, or (0) ended. Its release ends it. */
+void cp_lease_transact(cp_lease_t *lease, int is_open);
+
 /** For which request it is held, for who asks who holds what; both copied. */
 void cp_lease_tell(cp_lease_t *lease, const char *method, const char *path);
 

@@ -44,6 +44,7 @@ struct cp_slot_t {
     cp_connection_t conn; /* lock while idle; the borrower's alone while busy */
     int is_busy;          /* lock */
     int is_overflow;      /* constant */
+    int in_transaction;   /* the borrower's */
     int leak_reported;    /* lock */
     int is_shown;         /* lock: among stats->holders */
     cp_clock_t busy_since;        /* lock */

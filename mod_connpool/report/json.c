@@ -12,9 +12,11 @@
 #include "config/database.h"
 #include "config/setting.h"
 #include "http/upstream/breaker.h"
+#include "report/lines/backends.h"
 #include "report/lines/gather.h"
 #include "report/lines/judge.h"
 #include "report/lines/lately.h"
+#include "stats/cell.h"
 #include "stats/histogram.h"
 #include "stats/metric.h"
 #include "stats/recent/recent.h"
@@ -218,6 +220,62 @@ static void json_gauges(cp_buffer_t *buf, const connpool_status_t *report,
     }
 }
 
+/* What is known of sessions with a server. */
+static void json_backends(cp_buffer_t *buf, const connpool_pool_line_t *line)
+{
+    const char *separator = "";
+
+    if (!connpool_has_backends(line)) {
+        return;
+    }
+    connpool_json_key(buf, ",", "backends");
+    connpool_json_put(buf, "{");
+    for (connpool_backend_state_t i = 0; i < CONNPOOL_BACKEND_STATES; i++) {
+        connpool_json_number(buf, separator, connpool_backend_state_name(i),
+                             connpool_backends_in(line, i));
+        separator = ",";
+    }
+    connpool_json_put(buf, "}");
+    connpool_json_key(buf, ",", "reconnects");
+    connpool_json_put(buf, "{");
+    for (int i = 0; i < CP_SQLSTATES; i++) {
+        connpool_json_number(buf, i > 0 ? "," : "", cp_sqlstate_name(i),
+                             cp_stats_get(&line->sum->reconnects[i]));
+    }
+    connpool_json_put(buf, "}");
+}
+
+/* server-max=, who holds of it, and who waits. */
+static void json_permits(cp_buffer_t *buf, apr_pool_t *p,
+                         const connpool_pool_line_t *line)
+{
+    cp_permits_state_t state = {0};
+    uint64_t now = (uint64_t)cp_clock_now();
+    int is_capped = connpool_server_permits(line, &state);
+    const apr_array_header_t *holders = connpool_permit_holders(p, line);
+
+    connpool_json_number(buf, ",", "server_max", (uint64_t)state.max);
+    if (!is_capped) {
+        return;
+    }
+    connpool_json_number(buf, ",", "server_held", (uint64_t)state.held);
+    connpool_json_number(buf, ",", "server_waiting", (uint64_t)state.waiting);
+    connpool_json_key(buf, ",", "server_children");
+    connpool_json_put(buf, "[");
+    EACH_LINE(holders, cp_permits_holder_t, holder)
+    {
+        connpool_json_put(buf, IS_FIRST(holders, holder) ? "{" : ",{");
+        connpool_json_number(buf, "", "child", (uint64_t)holder->pid);
+        connpool_json_number(buf, ",", "held", (uint64_t)holder->held);
+        connpool_json_number(buf, ",", "waits_us",
+                             holder->since && now > (uint64_t)holder->since
+                                 ? now - (uint64_t)holder->since
+                                 : 0);
+        connpool_json_put(buf, "}");
+    }
+    connpool_json_put(buf, "]");
+}
+
 static void json_pools(cp_buffer_t *buf, const connpool_status_t *report)
 {
     connpool_json_key(buf, ",\n", "pools");
@@ -233,9 +291,7 @@ static void json_pools(cp_buffer_t *buf, const connpool_status_t *report)
         json_verdict(buf, connpool_status_word(line), &line->verdict,
                      report->p);
         connpool_json_number(buf, ",", "max", (uint64_t)line->max);
-        connpool_json_number(
-            buf, ",", "server_max",
-            line->database ? (uint64_t)line->database->pool.server_max : 0);
+        json_permits(buf, report->p, line);
         connpool_json_number(buf, ",", "reachable", line->reachable);
         connpool_json_number(buf, ",", "busy_percent",
                              line->tight_busy * 100 / line->tight_limit);
@@ -243,6 +299,7 @@ static void json_pools(cp_buffer_t *buf, const connpool_status_t *report)
                    offsetof(cp_pool_stats_t, waiting_since));
         connpool_json_number(buf, ",", "oldest_wait_us", line->oldest_wait_us);
         json_gauges(buf, report, line);
+        json_backends(buf, line);
         json_until(buf, ",", &members, ALL);
         json_holders(buf, "leaks", 1, line->holders);
         json_holders(buf, "holders", 0, line->holders);

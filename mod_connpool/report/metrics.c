@@ -9,6 +9,8 @@
 #include "base/bytes/buffer.h"
 #include "base/gauge.h"
 #include "http/upstream/breaker.h"
+#include "pool/wait/permits.h"
+#include "report/lines/backends.h"
 #include "report/lines/gather.h"
 #include "report/openmetrics.h"
 #include "stats/metric.h"
@@ -193,6 +195,108 @@ static void put_pool_limits(writer_t *w, const connpool_status_t *report,
     }
 }
 
+/* Of those pools alone that have them. */
+static void put_backends(writer_t *w, const connpool_status_t *report,
+                         const connpool_subject_t *pools)
+{
+    cp_metric_t family = {
+        .type = CP_METRIC_GAUGE,
+        .family = "connpool_backends",
+        .help = "Sessions with a database server by state, as its pool sees "
+                "them.",
+        .label = "state"};
+    const connpool_pool_line_t *lines = (const void *)report->pools->elts;
+    int is_begun = 0;
+
+    for (int k = 0; k < report->pools->nelts; k++) {
+        if (!connpool_has_backends(&lines[k])) {
+            continue;
+        }
+        if (!is_begun++) {
+            connpool_metrics_family(w, &family);
+        }
+        for (connpool_backend_state_t i = 0; i < CONNPOOL_BACKEND_STATES; i++) {
+            family.value = connpool_backend_state_name(i);
+            connpool_metrics_sample(w, &family, &pools[k],
+                                    connpool_backends_in(&lines[k], i));
+        }
+    }
+}
+
+static void put_reconnects(writer_t *w, const connpool_status_t *report,
+                           const connpool_subject_t *pools)
+{
+    cp_metric_t family = {
+        .type = CP_METRIC_COUNTER,
+        .family = "connpool_reconnects",
+        .help = "Sessions with a database server that were lost, or could not "
+                "be opened, by class of SQLSTATE.",
+        .label = "sqlstate"};
+    const connpool_pool_line_t *lines = (const void *)report->pools->elts;
+    int is_begun = 0;
+
+    for (int k = 0; k < report->pools->nelts; k++) {
+        if (!connpool_has_backends(&lines[k])) {
+            continue;
+        }
+        if (!is_begun++) {
+            connpool_metrics_family(w, &family);
+        }
+        for (int i = 0; i < CP_SQLSTATES; i++) {
+            family.value = cp_sqlstate_name(i);
+            connpool_metrics_sample(w, &family, &pools[k],
+                                    lines[k].sum->reconnects[i]);
+        }
+    }
+}
+
+/* Of those pools that have server-max=: one number of its state, which lies at
+ * that offset. */
+static void put_permits(writer_t *w, const connpool_status_t *report,
+                        const connpool_subject_t *pools,
+                        const cp_metric_t *family)
+{
+    const connpool_pool_line_t *lines = (const void *)report->pools->elts;
+    int is_begun = 0;
+
+    for (int k = 0; k < report->pools->nelts; k++) {
+        cp_permits_state_t state;
+
+        if (connpool_server_permits(&lines[k], &state)) {
+            if (!is_begun++) {
+                connpool_metrics_family(w, family);
+            }
+            connpool_metrics_sample(
+                w, family, &pools[k],
+                (uint64_t)
+                    * (const int *)(const void *)((const char *)&state
+                                                  + family->offset));
+        }
+    }
+}
+
+static void put_server_max(writer_t *w, const connpool_status_t *report,
+                           const connpool_subject_t *pools)
+{
+    static const cp_metric_t families[] = {
+        {.type = CP_METRIC_GAUGE,
+         .offset = offsetof(cp_permits_state_t, max),
+         .family = "connpool_server_max",
+         .help = "Connections that all children may have open together."},
+        {.type = CP_METRIC_GAUGE,
+         .offset = offsetof(cp_permits_state_t, held),
+         .family = "connpool_server_held",
+         .help = "Permits of server-max= that children hold."},
+        {.type = CP_METRIC_GAUGE,
+         .offset = offsetof(cp_permits_state_t, waiting),
+         .family = "connpool_server_waiters",
+         .help = "Children that wait for a permit of server-max=."}};
+
+    for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
+        put_permits(w, report, pools, &families[i]);
+    }
+}
+
 static void put_pools(writer_t *w, const connpool_status_t *report)
 {
     connpool_families_t pools = pool_families(report);
@@ -202,6 +306,9 @@ static void put_pools(writer_t *w, const connpool_status_t *report)
     connpool_metrics_until(w, &pools, offsetof(cp_pool_stats_t, closed));
     put_gauges(w, report, pools.subjects);
     put_pool_limits(w, report, pools.subjects);
+    put_backends(w, report, pools.subjects);
+    put_reconnects(w, report, pools.subjects);
+    put_server_max(w, report, pools.subjects);
     connpool_metrics_until(w, &pools, ALL);
 }
 

@@ -278,6 +278,11 @@ int connpool_hold_is_inherited(const connpool_hold_t *hold)
     return is_inherited(hold);
 }
 
+void connpool_hold_transacts(connpool_hold_t *hold, int is_open)
+{
+    cp_lease_transact(&hold->lease, is_open);
+}
+
 void connpool_hold_release(connpool_hold_t *hold)
 {
     if (is_inherited(hold)) {

@@ -51,6 +51,9 @@ int connpool_holds_database(request_rec *r,
 void connpool_transaction_set(request_rec *r, const connpool_hold_t *hold);
 int connpool_transaction_has(request_rec *r, const connpool_hold_t *hold);
 
+/** For reports: its transaction has begun, or (0) ended. */
+void connpool_hold_transacts(connpool_hold_t *hold, int is_open);
+
 /** Give back; releasing twice is logged and harmless. */
 void connpool_hold_release(connpool_hold_t *hold);
 /** Give back broken: it is closed once nobody shares it any more. */

@@ -6,6 +6,7 @@
 #include "base/bytes/buffer.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "config/method/method.h"
 #include "request/account.h"
 #include "request/input.h"
 #include "request/output.h"
@@ -219,22 +220,6 @@ int connpool_problem_of(request_rec *r, const char *what, const cp_error_t *err,
 
 /* --- methods --- */
 
-/* "GET, HEAD, POST" */
-static const char *list_methods(apr_pool_t *p, apr_int64_t methods)
-{
-    static const char *const names[] = {"GET", "POST", "PUT", "PATCH",
-                                        "DELETE"};
-    const char *list = "";
-
-    for (int i = 0; i < 5; i++) {
-        if (methods & (AP_METHOD_BIT << ap_method_number_of(names[i]))) {
-            list = apr_pstrcat(p, list, *list ? ", " : "", names[i],
-                               i == 0 ? ", HEAD" : "", NULL);
-        }
-    }
-    return list;
-}
-
 int connpool_answer_method(request_rec *r, apr_int64_t methods)
 {
     const char *list;
@@ -242,7 +227,7 @@ int connpool_answer_method(request_rec *r, apr_int64_t methods)
     if (methods & (AP_METHOD_BIT << r->method_number)) {
         return 0;
     }
-    list = list_methods(r->pool, methods);
+    list = connpool_methods_allowed(r->pool, methods);
     apr_table_setn(r->headers_out, "Allow",
                    apr_pstrcat(r->pool, list, ", OPTIONS", NULL));
     if (connpool_origin_is_preflight(r)) {

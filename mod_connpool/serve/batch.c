@@ -11,6 +11,7 @@
 #include "request/output.h"
 #include "serve/serve.h"
 #include "work/batch/batch.h"
+#include "work/batch/queries.h"
 #include "work/batch/transaction.h"
 
 #include <apr_hash.h>
@@ -133,7 +134,8 @@ int connpool_batch_handler(request_rec *r)
     if (r->method_number != M_GET && connpool_answer_method(r, methods_of(r))) {
         return OK;
     }
-    batch = connpool_batch_make(r, connpool_batch_limits(r).parallel);
+    batch = connpool_batch_make(r, connpool_batch_limits(r).parallel,
+                                connpool_queries_run);
     if (connpool_batch_limits(r).is_atomic) {
         connpool_batch_begin_with(batch, connpool_transactions_run);
     }

@@ -94,3 +94,25 @@ const char *cp_status_class_name(int i)
 
     return names[i];
 }
+
+/* The end of a session, or of its server; too many; not allowed; not there. */
+static const char *const sqlstates[CP_SQLSTATES] = {
+    "none", "08", "25", "28", "3D", "40", "53", "57", "58", "XX", "other"};
+
+int cp_sqlstate_class(const char *state)
+{
+    int i = 1;
+
+    if (!state || !*state) {
+        return 0;
+    }
+    while (i < CP_SQLSTATES - 1 && strncmp(state, sqlstates[i], 2) != 0) {
+        i++;
+    }
+    return i;
+}
+
+const char *cp_sqlstate_name(int i)
+{
+    return sqlstates[i];
+}

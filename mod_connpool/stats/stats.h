@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/gauge.h"
+#include "stats/groups.h"
 #include "stats/histogram.h"
 
 /** Why a connection was closed. */
@@ -33,6 +34,16 @@ typedef enum cp_close_reason_t {
 /** "idle", "lifetime", ...: words of the log and of the status. */
 const char *cp_close_reason_name(cp_close_reason_t reason);
 
+/** Classes of SQLSTATE that connections fail with, the last one for all others;
+ * the first: without any. */
+#define CP_SQLSTATES 11
+
+/** Of five characters, "" or NULL. */
+int cp_sqlstate_class(const char *state);
+
+/** "none", "08", ... "other". */
+const char *cp_sqlstate_name(int i);
+
 /** A database is shown as one pool and is up to four: readers and the writer,
  * and both once more for servers where pooling is off. What is not split has
  * the readers' parts. */
@@ -43,16 +54,6 @@ typedef enum cp_pool_part_t {
     CP_PART_DIRECT_WRITER,
     CP_POOL_PARTS
 } cp_pool_part_t;
-
-/** Where somebody may wait: at each part, and for who leads a group. */
-enum {
-    CP_WAIT_GROUP = CP_POOL_PARTS,
-    CP_WAITS
-};
-
-/** Groups of writes by how many they were: "2", "4", ... "64" at the most. */
-#define CP_GROUP_SIZES 6
-const char *cp_group_size_name(int i);
 
 /** Who holds connections, the oldest of each part: all that maintenance has
  * seen out, and those that are suspected leaks. */
@@ -106,7 +107,12 @@ typedef struct cp_pool_stats_t {
     uint64_t busy_writers; /**< those of busy that are the writer, where one is
                                 set aside */
     uint64_t down[CP_POOL_PARTS]; /**< 0 or 1: the last open failed; by part */
-    uint64_t is_known; /**< 0 or 1: this child has tried to open one */
+    uint64_t is_known;       /**< 0 or 1: this child has tried to open one */
+    uint64_t opening;        /**< connections that are being opened */
+    uint64_t in_transaction; /**< those of busy and one_shots that are */
+    /** Of those whose failures have an SQLSTATE: that were lost or not opened,
+     * and closed for that; by its class. */
+    uint64_t reconnects[CP_SQLSTATES];
     uint64_t groups[CP_GROUP_SIZES]; /**< writes committed together, by size */
     cp_holder_t holders[CP_POOL_PARTS][CP_HOLDERS_LISTED]; /**< not in sums */
 } cp_pool_stats_t;
@@ -228,6 +234,7 @@ typedef struct cp_batch_stats_t {
     uint64_t overlapped; /**< batches that had several fetches at once */
     uint64_t sequential; /**< batches whose fetches, two at least, ran one after
                             another because there is no loop */
+    uint64_t pipelined;  /**< queries that were sent with others, in one go */
     uint64_t transactions; /**< of batches whose writes are one, that were
                               committed */
     uint64_t undone;       /**< ... that were not */

@@ -60,6 +60,9 @@ apr_status_t connpool_run_begin_write(connpool_run_t *run, void *conn,
     rv = run->is_nested ? driver->nest(conn, run->limit.deadline, err)
                         : driver->begin(conn, run->limit.deadline, err);
     run->in_transaction = rv == APR_SUCCESS;
+    if (run->in_transaction && !run->is_nested) {
+        connpool_hold_transacts(run->hold, 1);
+    }
     return rv;
 }
 
@@ -70,6 +73,11 @@ static apr_status_t begin_run(connpool_run_t *run, const cp_value_t *values,
     apr_status_t rv = APR_SUCCESS;
 
     run->driver->limit(conn, &run->limit);
+    if (run->sent) {
+        run->statement = run->sent;
+        run->is_run = 1;
+        return APR_SUCCESS;
+    }
     if (run->query->is_write) {
         run->is_run = 1;
         rv = connpool_transaction_has(run->r, run->hold)
@@ -232,11 +240,15 @@ apr_status_t connpool_run_end_write(connpool_run_t *run, apr_status_t rv,
         }
         else {
             driver->rollback(conn);
+            connpool_hold_transacts(run->hold, 0);
         }
         return rv;
     }
     committed = run->is_nested ? driver->unnest(conn, 1, err)
                                : driver->commit(conn, err);
+    if (!run->is_nested) {
+        connpool_hold_transacts(run->hold, 0);
+    }
     return committed == APR_SUCCESS ? rv : committed;
 }
 

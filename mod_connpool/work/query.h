@@ -27,6 +27,8 @@ typedef struct connpool_run_t {
     cp_clock_t started;              /* with the connection */
     cp_clock_t latest;               /* 0, or when it must be done at last */
     cp_clock_t due;                  /* its deadline, whatever limit says */
+    struct cp_statement_t *sent; /* ahead, on the connection that the request
+                                    holds; NULL: it is to be prepared */
     cp_limit_t limit;
     int is_run; /* the database could be opened, and the query be prepared */
     int in_transaction;
@@ -37,8 +39,9 @@ typedef struct connpool_run_t {
     cp_result_t result; /* likewise, of a write */
 } connpool_run_t;
 
-/** Acquire, prepare, bind; begin a transaction for a write. values has one
- * entry per declared parameter. On failure everything is given back. */
+/** Acquire, prepare, bind; begin a transaction for a write; or take what was
+ * sent. values has one entry per declared parameter. On failure everything is
+ * given back. */
 apr_status_t connpool_run_open(connpool_run_t *run, request_rec *r,
                                struct connpool_query_t *query,
                                const struct cp_value_t *values,

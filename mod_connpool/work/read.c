@@ -26,8 +26,8 @@ static int may_begin_anew(connpool_rows_t *rows, int tries)
     apr_interval_time_t pause;
     cp_clock_t until;
 
-    if (!rows->err.is_transient || rows->passed > 0 || tries >= TRIES
-        || !connpool_transaction_has(rows->r, NULL)) {
+    if (!rows->err.is_transient || rows->run.sent || rows->passed > 0
+        || tries >= TRIES || !connpool_transaction_has(rows->r, NULL)) {
         return 0; /* one of several writes goes down with the others */
     }
     pause = pauses[tries - 1] / 2;
@@ -93,41 +93,68 @@ static int add_header(void *answer, const char *name, const char *value)
     return 1;
 }
 
+/* What is set of rows->run stays. */
+static apr_status_t collect(connpool_rows_t *rows, request_rec *r,
+                            connpool_query_t *query, const cp_value_t *values,
+                            cp_answer_t **panswer)
+{
+    apr_time_t began = apr_time_now();
+    cp_answer_t *answer = make_answer();
+    apr_status_t rv;
+
+    if (!answer) {
+        return cp_error_memory(&rows->err, "the answer");
+    }
+    rv = connpool_rows_read(rows, r, query, values);
+    if (rv != APR_SUCCESS) {
+        cp_answer_unref(answer);
+        return rv;
+    }
+    answer->status = rows->status;
+    answer->made_at = began;
+    cp_answer_add(answer, "Content-Type", rows->content_type);
+    if (rows->truncated) {
+        cp_answer_add(answer, "ConnPool-Truncated", rows->truncated);
+    }
+    if (rows->headers) {
+        apr_table_do(add_header, answer, rows->headers, NULL);
+    }
+    if (rows->next) {
+        cp_answer_add(answer, CONNPOOL_NEXT, rows->next);
+    }
+    answer->body = cp_buffer_take(&rows->buf);
+    cp_answer_terminate(answer);
+    connpool_rows_free(rows);
+    *panswer = answer;
+    return APR_SUCCESS;
+}
+
 apr_status_t connpool_collect_lasting(request_rec *r, connpool_query_t *query,
                                       const cp_value_t *values,
                                       cp_answer_t **panswer, int *pis_lasting,
                                       cp_error_t *err)
 {
     connpool_rows_t rows = {0};
-    apr_time_t began = apr_time_now();
-    cp_answer_t *answer = make_answer();
-    apr_status_t rv;
+    apr_status_t rv = collect(&rows, r, query, values, panswer);
 
-    if (!answer) {
-        return cp_error_memory(err, "the answer");
-    }
-    rv = connpool_rows_read(&rows, r, query, values);
     if (rv != APR_SUCCESS) {
-        cp_answer_unref(answer);
         *err = rows.err;
         return rv;
     }
     *pis_lasting = rows.run.is_lasting;
-    answer->status = rows.status;
-    answer->made_at = began;
-    cp_answer_add(answer, "Content-Type", rows.content_type);
-    if (rows.truncated) {
-        cp_answer_add(answer, "ConnPool-Truncated", rows.truncated);
+    return rv;
+}
+
+apr_status_t connpool_collect_sent(request_rec *r, connpool_query_t *query,
+                                   const cp_value_t *values,
+                                   cp_statement_t *sent, cp_answer_t **panswer,
+                                   cp_error_t *err)
+{
+    connpool_rows_t rows = {.run.sent = sent};
+    apr_status_t rv = collect(&rows, r, query, values, panswer);
+
+    if (rv != APR_SUCCESS) {
+        *err = rows.err;
     }
-    if (rows.headers) {
-        apr_table_do(add_header, answer, rows.headers, NULL);
-    }
-    if (rows.next) {
-        cp_answer_add(answer, CONNPOOL_NEXT, rows.next);
-    }
-    answer->body = cp_buffer_take(&rows.buf);
-    cp_answer_terminate(answer);
-    connpool_rows_free(&rows);
-    *panswer = answer;
-    return APR_SUCCESS;
+    return rv;
 }

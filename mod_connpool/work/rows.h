@@ -78,6 +78,12 @@ apr_status_t connpool_collect_query(request_rec *r,
                                     struct cp_answer_t **panswer,
                                     cp_error_t *err);
 
+/** The same of a statement that was sent ahead, with `values`. Who gets an
+ * error that is_transient may run it anew. */
+apr_status_t connpool_collect_sent(
+    request_rec *r, struct connpool_query_t *query, const cp_value_t *values,
+    struct cp_statement_t *sent, struct cp_answer_t **panswer, cp_error_t *err);
+
 /** The same, and whether the answer, of a query with ttl=data, is good as long
  * as the version that was read before: it is of the file's latest state, and
  * nothing but the data decides it. */

@@ -130,6 +130,8 @@ static const char *outcome(apr_status_t rv)
         return "eacces";
     case APR_EBUSY:
         return "ebusy";
+    case APR_ENOTIMPL:
+        return "enotimpl";
     case APR_EAGAIN:
         return "eagain";
     case APR_EOF:

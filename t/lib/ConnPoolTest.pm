@@ -281,6 +281,7 @@ sub new {
         modules  => $arg{modules} // [],
         load     => $arg{load} // {},
         plain    => $arg{plain},
+        debug    => $arg{debug},    # httpd -X: one process
         status   => $arg{status} // 1,
         env      => $arg{env} // {},
         vars     => $arg{vars} // {},
@@ -579,7 +580,7 @@ sub try_start {
     die "already started\n" if $self->{pid};
     my $file = $self->_write_conf('httpd.conf', $self->{conf});
     my %env  = $self->_environment;
-    my @argv = (httpd(), '-DFOREGROUND', '-d', $self->{dir}, '-f', $file);
+    my @argv = (httpd(), $self->{debug} ? '-X' : '-DFOREGROUND', '-d', $self->{dir}, '-f', $file);
     # If this process is killed, the server still ends.
     unshift @argv, qw(setpriv --pdeathsig TERM) if -x '/usr/bin/setpriv';
     my $pid = fork // die "fork: $!";
@@ -597,7 +598,7 @@ sub try_start {
     my $is_up = await(sub { $self->_is_answering || $self->{failure} }, 10);
     $self->{failure} //= 'no answer within 10 s' if !$is_up;
     return if $self->{failure};
-    if (!await(sub { $self->children >= $self->{children} }, 10)) {
+    if (!$self->{debug} && !await(sub { $self->children >= $self->{children} }, 10)) {
         $self->{failure} = 'children are missing';
         return;
     }

@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # What a request costs that asks PostgreSQL, in processor time of the httpd child,
 # for one row by key and for fifty rows: with pooled connections, through
-# PgBouncer, with a connection for each request, with mod_dbd; beside libpq alone
-# (pgbench). Interleaved, medians of the rounds. Prints tables in Markdown.
+# PgBouncer, with a connection for each request, with mod_dbd, and in PHP with
+# persistent PDO where Debian's libapache2-mod-php and php-pgsql are (or, unpacked,
+# below $PHP_ROOT); beside libpq alone (pgbench). Interleaved, medians of the rounds.
+# Prints tables in Markdown.
 use strict;
 use warnings;
 
@@ -52,19 +54,58 @@ sub server {
 my $pooled = server('On', pooled => $pg->dsn . '" max=10',
     $bouncer ? (bouncer => $bouncer->dsn . '" max=10 pooler=transaction') : ());
 my $direct = server('Off', direct => $pg->dsn . '" max=10');
+
+# PHP under prefork, as Debian has it: one child keeps one connection.
+sub php_server {
+    my $root = $ENV{PHP_ROOT} // '';
+    my ($module) = glob "$root/usr/lib/apache2/modules/libphp*.so";
+    my ($pdo)    = glob "$root/usr/lib/php/*/pdo_pgsql.so";
+    if (!$module || !$pdo) {
+        print "PHP is not measured: there is no libapache2-mod-php or php-pgsql\n\n";
+        return;
+    }
+    my $dir = File::Temp->newdir;
+    chmod 0755, "$dir";
+    for my $shape (keys %SQL) {
+        my $sql = $SQL{$shape}[1] =~ s/%d/?/gr;
+        my $get = join ', ', map { "(int)\$_GET['$_']" } $SQL{$shape}[0] =~ /:(\w+)/g;
+        open(my $out, '>', "$dir/$shape.php") || die "$dir: $!\n";
+        print {$out} "<?php\n\$db = new PDO('pgsql:host=@{[$pg->dir]};port=@{[$pg->port]};dbname=postgres',"
+            . " 'postgres', '', [PDO::ATTR_PERSISTENT => true, PDO::ATTR_ERRMODE => PDO::ERRMODE_EXCEPTION]);\n"
+            . "\$rows = \$db->prepare('$sql');\n\$rows->execute([$get]);\n"
+            . "header('Content-Type: application/json');\necho json_encode(\$rows->fetchAll(PDO::FETCH_ASSOC));\n";
+        close $out;
+    }
+    my $extensions = $pdo =~ s{/[^/]+$}{}r;
+    open(my $ini, '>', "$dir/php.ini") || die "$dir: $!\n";
+    print {$ini} "extension=$extensions/pdo.so\nextension=$pdo\nzend_extension=$extensions/opcache.so\nopcache.enable=1\n";
+    close $ini;
+    my $server = ConnPoolTest->new(mpm => 'prefork', children => 1, status => 0, modules => ['mime'],
+        load => {php_module => $module}, env => {MALLOC_PERTURB_ => 0},
+        conf => "PHPINIDir $dir\n" . join '', map { "AliasMatch ^/php/$_\$ $dir/$_.php\n<Location /php/$_>\n"
+            . "SetHandler application/x-httpd-php\nRequire all granted\n</Location>\n" } keys %SQL);
+    $server->{php_files} = $dir;
+    return $server->start;
+}
+my $php = php_server();
 my @SUBJECTS = (
     ['pooled', 'connpool, pooled', $pooled],
     $bouncer ? ['bouncer', 'connpool, through PgBouncer', $pooled] : (),
     ['direct', 'connpool, a connection per request', $direct],
     ['dbd', 'mod_dbd and apr_dbd_pgsql', $pooled],
+    $php ? ['php', 'PHP with persistent PDO (prefork)', $php] : (),
 );
 
-# Of a process and the children that it has waited for, in microseconds.
+# Of a server's children, in microseconds: prefork may have more than one.
 sub cpu {
-    my ($pid) = @_;
-    open(my $in, '<', "/proc/$pid/stat") or return 0;
-    my @field = split ' ', (<$in> =~ s/^.*\) //sr);
-    return ($field[11] + $field[12]) * 1e6 / POSIX::sysconf(POSIX::_SC_CLK_TCK());
+    my ($server) = @_;
+    my $ticks = 0;
+    for my $pid ($server->children) {
+        open(my $in, '<', "/proc/$pid/stat") or next;
+        my @field = split ' ', (<$in> =~ s/^.*\) //sr);
+        $ticks += $field[11] + $field[12];
+    }
+    return $ticks * 1e6 / POSIX::sysconf(POSIX::_SC_CLK_TCK());
 }
 
 sub median {
@@ -77,16 +118,15 @@ for my $round (0 .. $ROUNDS) {
     for my $shape (qw(one many)) {
         for my $subject (@SUBJECTS) {
             my ($path, undef, $server) = @$subject;
-            my ($pid)  = $server->children;
             my $count  = $path eq 'direct' ? $REQUESTS / 8 : $REQUESTS;
             my $client = HTTP::Tiny->new(keep_alive => 1);
-            my ($before, $began) = (cpu($pid), time);
+            my ($before, $began) = (cpu($server), time);
             for (1 .. $count) {
                 my $answer = $client->get($server->url("/$path/$shape?$PATH{$shape}"));
                 die "$path: $answer->{status} $answer->{content}\n" if !$answer->{success};
             }
             next if !$round;    # the first warms up
-            push @{$figures{$shape}{$path}{cpu}}, (cpu($pid) - $before) / $count;
+            push @{$figures{$shape}{$path}{cpu}}, (cpu($server) - $before) / $count;
             push @{$figures{$shape}{$path}{wall}}, (time - $began) * 1e6 / $count;
         }
         my $script = File::Temp->new;
@@ -127,4 +167,4 @@ my $before = $many->rss($pid);
 parallel(40, sub { $many->get('/nap', timeout => 60)->{status} });
 my $opened = $pg->backends('idle');
 printf "\nMemory of the child: %.0f KB for each of %d connections\n", ($many->rss($pid) - $before) / 1024 / $opened, $opened;
-$_->dismiss for $many, $pooled, $direct;
+$_->dismiss for $many, $pooled, $direct, $php ? $php : ();

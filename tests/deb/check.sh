@@ -29,11 +29,18 @@ inside() {
     chroot "$root" env DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"
 }
 
+stop_postgresql() {
+    for cluster in "$root"/etc/postgresql/*/connpool; do
+        [ ! -e "$cluster" ] || inside pg_dropcluster --stop "$(basename "$(dirname "$cluster")")" connpool || :
+    done
+}
+
 finish() {
     [ -z "$load" ] || kill "$load" 2>/dev/null || :
     if [ -x "$root/usr/sbin/apache2" ]; then
         inside service apache2 stop >/dev/null 2>&1 || :
     fi
+    stop_postgresql
     ! mountpoint -q "$root/proc" || umount "$root/proc"
 }
 trap finish EXIT
@@ -115,6 +122,27 @@ inside apache2ctl configtest || fail 'connpool-small.conf'
 inside a2disconf -q connpool-small
 
 [ -s "$root/usr/share/mod_connpool/schema/status.schema.json" ] || fail 'no schemas'
+
+step 'the driver for PostgreSQL'
+mkdir -p "$root/etc/postgresql-common"
+# No cluster, and no port, that the test does not make.
+echo 'create_main_cluster = false' >"$root/etc/postgresql-common/createcluster.conf"
+inside apt-get install -y -q --no-install-recommends -o Dpkg::Options::=--force-confold postgresql \
+    >>"$BUILD/deb-apt.log" 2>&1 || {
+    tail -n 20 "$BUILD/deb-apt.log" >&2
+    fail 'apt-get install postgresql'
+}
+apt_install "$(ls "$debs"/libapache2-mod-connpool-pgsql_*.deb)"
+inside a2query -q -m connpool_pgsql || fail 'the driver is not enabled'
+cp debian/tests/serve-from-postgresql "$root/tmp/serve-from-postgresql"
+inside env PORT="$port" /tmp/serve-from-postgresql || fail 'no query of PostgreSQL is served'
+curl -sS "$url/rooms" | grep -q Blue || fail 'SQLite is served no more'
+inside apt-get purge -y -q libapache2-mod-connpool-pgsql >/dev/null
+! inside a2query -q -m connpool_pgsql 2>/dev/null || fail 'the driver is still enabled'
+inside apache2ctl configtest || fail 'Apache does not start without the driver'
+! find "$root/etc/apache2" -name 'connpool_pgsql*' | grep . || fail 'files of the driver are left'
+stop_postgresql
+inside a2disconf -q connpool-test-pgsql
 
 step 'upgrade under load'
 echo '# edited' >>"$root/etc/apache2/mods-available/connpool.conf"

@@ -18,7 +18,7 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 
 inside() {
-    chroot "$root" env DEBIAN_FRONTEND=noninteractive LANG=C.UTF-8 CI=true \
+    chroot "$root" env -i HOME=/root DEBIAN_FRONTEND=noninteractive LANG=C.UTF-8 CI=true \
         PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"
 }
 

@@ -35,5 +35,7 @@ curl_version_info_data *curl_version_info(CURLversion age)
     info.age = age;
     info.version = "of the lab";
     info.version_num = (unsigned)version("LAB_CURL", LIBCURL_VERSION_NUM);
+    info.features = CURL_VERSION_ASYNCHDNS;
+    info.ares = getenv("LAB_ARES");
     return &info;
 }

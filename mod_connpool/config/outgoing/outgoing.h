@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What an upstream is asked with: methods, fixed headers, a socket. */
+ * What an upstream is asked with: fixed headers, a socket. */
 #ifndef CONNPOOL_OUTGOING_H
 #define CONNPOOL_OUTGOING_H
 
@@ -11,10 +11,6 @@ int connpool_is_last_reading(void);
 
 /* All that follow return NULL, or a sentence that names the value and what is
  * allowed. */
-
-/** "GET,POST": bits of httpd's numbers. GET brings HEAD. NULL: GET alone. */
-const char *connpool_read_methods(apr_pool_t *p, const char *list,
-                                  apr_int64_t *pmethods);
 
 /** Is the header about the connection, or ours to set? Then nobody may name it.
  */

@@ -12,6 +12,9 @@
 
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include <apr_strings.h>
 
 #define CLEAN_PATIENCE apr_time_from_msec(500)
 
@@ -20,6 +23,21 @@ static int connections; /* atomic */
 int cp_pg_connections(void)
 {
     return __atomic_load_n(&connections, __ATOMIC_RELAXED);
+}
+
+/* A session that lies idle hears of its end so. */
+static void on_notice(void *data, const PGresult *result)
+{
+    cp_connection_t *conn = data;
+    const char *severity = PQresultErrorField(result,
+                                              PG_DIAG_SEVERITY_NONLOCALIZED);
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    if (severity && state
+        && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0)) {
+        apr_cpystrn(conn->state, state, sizeof(conn->state));
+    }
+    cp_pg_on_notice(conn->db, result);
 }
 
 static apr_status_t open_any(cp_database_t *db, int is_writer,
@@ -41,6 +59,7 @@ static apr_status_t open_any(cp_database_t *db, int is_writer,
         free(conn);
         return rv;
     }
+    PQsetNoticeReceiver(conn->pg, on_notice, conn);
     __atomic_add_fetch(&connections, 1, __ATOMIC_RELAXED);
     *pconn = conn;
     return APR_SUCCESS;
@@ -71,10 +90,12 @@ static apr_status_t glance(void *ctx, void *connection)
     if (poll(&fd, 1, 0) == 0) {
         return APR_SUCCESS;
     }
-    return PQconsumeInput(conn->pg) && PQconsumeInput(conn->pg)
-                   && PQstatus(conn->pg) == CONNECTION_OK
-               ? APR_SUCCESS
-               : APR_ECONNRESET;
+    if (PQconsumeInput(conn->pg) && PQconsumeInput(conn->pg)
+        && PQstatus(conn->pg) == CONNECTION_OK) {
+        return APR_SUCCESS;
+    }
+    PQisBusy(conn->pg); /* reads what was taken in: why it ended */
+    return APR_ECONNRESET;
 }
 
 static apr_status_t check(void *ctx, void *connection, cp_clock_t deadline)
@@ -113,6 +134,9 @@ static apr_status_t reset(void *ctx, void *connection)
 {
     cp_connection_t *conn = connection;
 
+    if (conn->queued > 0) {
+        conn->is_broken = 1; /* nobody waits for what is under way */
+    }
     cp_pg_finish_all(conn);
     cp_pg_rollback(conn);
     conn->entered = 0;
@@ -126,6 +150,15 @@ static apr_status_t reset(void *ctx, void *connection)
                    || PQtransactionStatus(conn->pg) != PQTRANS_IDLE
                ? APR_EGENERAL
                : APR_SUCCESS;
+}
+
+static const char *fault(void *ctx, void *connection)
+{
+    const cp_connection_t *conn = connection;
+    int is_lost = conn->is_broken || *conn->state
+                  || PQstatus(conn->pg) != CONNECTION_OK;
+
+    return is_lost ? conn->state : NULL;
 }
 
 static void close_any(void *ctx, void *connection)
@@ -150,6 +183,7 @@ const cp_driver_t cp_pg_reader = {
     .check = check,
     .glance = glance,
     .reset = reset,
+    .fault = fault,
     .close = close_any,
 };
 
@@ -159,5 +193,6 @@ const cp_driver_t cp_pg_writer = {
     .check = check,
     .glance = glance,
     .reset = reset,
+    .fault = fault,
     .close = close_any,
 };

@@ -10,6 +10,7 @@
 #include "database/pgsql/depends.h"
 #include "database/pgsql/inspect.h"
 #include "database/pgsql/sentinel.h"
+#include "database/pgsql/statement/pipeline.h"
 #include "database/pgsql/session/pgsql.h"
 #include "database/pgsql/statement/statement.h"
 #include "database/pgsql/statement/types.h"
@@ -64,6 +65,9 @@ static void describe(const void *data, cp_database_facts_t *facts)
     *facts = (cp_database_facts_t){.address = config->shown,
                                    .is_readonly = config->is_readonly};
     if (config->pooler != CP_PG_POOLER_NONE) {
+        /* Some give the server away at the first mark, and who ends one query
+         * there may end another one. */
+        facts->one_by_one = 1;
         facts->no_version = "pooler=transaction changes servers between two "
                             "statements";
     }
@@ -259,6 +263,7 @@ const cp_database_driver_t cp_pg_driver = {
     .writes = cp_pg_is_writing,
     .result = cp_pg_result,
     .finish = cp_pg_finish,
+    .ahead = &cp_pg_ahead,
 
     .version = cp_pg_version,
     .is_current = cp_pg_is_current,

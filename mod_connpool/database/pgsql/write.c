@@ -6,6 +6,7 @@
 #include "database/pgsql/session/error.h"
 #include "database/pgsql/session/pgsql.h"
 #include "database/pgsql/session/wait.h"
+#include "database/pgsql/statement/aside.h"
 
 #include <string.h>
 
@@ -108,9 +109,9 @@ void cp_pg_rollback(cp_connection_t *conn)
 apr_status_t cp_pg_nest(cp_connection_t *conn, cp_clock_t deadline,
                         cp_error_t *err)
 {
-    apr_status_t rv = APR_SUCCESS;
+    apr_status_t rv = cp_pg_clear_way(conn, NULL, err);
 
-    if (conn->transaction == CP_PG_BEGINS) {
+    if (rv == APR_SUCCESS && conn->transaction == CP_PG_BEGINS) {
         rv = cp_pg_command(conn, "BEGIN READ WRITE", err);
         if (rv == APR_SUCCESS) {
             conn->transaction = CP_PG_OPEN;

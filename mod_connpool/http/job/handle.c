@@ -39,6 +39,14 @@ apr_status_t cp_http_global_init(void)
                                                          : APR_EGENERAL;
 }
 
+/* c-ares asks DNS alone: neither nsswitch.conf nor mDNS. */
+static const char *resolver(const curl_version_info_data *info)
+{
+    return info->age >= CURLVERSION_SECOND && info->ares ? "c-ares"
+           : info->features & CURL_VERSION_ASYNCHDNS     ? "threaded"
+                                                         : "blocking";
+}
+
 const char *cp_http_version(apr_pool_t *p)
 {
     const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
@@ -48,8 +56,7 @@ const char *cp_http_version(apr_pool_t *p)
         info->version_num < LIBCURL_VERSION_NUM
             ? " (older than " LIBCURL_VERSION ", with which this was built)"
             : "",
-        info->ssl_version ? info->ssl_version : "no TLS",
-        info->features & CURL_VERSION_ASYNCHDNS ? "threaded" : "blocking");
+        info->ssl_version ? info->ssl_version : "no TLS", resolver(info));
 }
 
 /* Not the one that this was built with: an option that it does not know is an

@@ -288,3 +288,20 @@ cp_permits_state_t cp_permits_state(cp_permits_t *permits)
     unlock(permits);
     return state;
 }
+
+int cp_permits_list(cp_permits_t *permits, cp_permits_holder_t *list, int most)
+{
+    int count = 0;
+
+    lock(permits);
+    for (int i = 0; i < permits->cells_count && count < most; i++) {
+        const cell_t *cell = &permits->cells[i];
+
+        if (cell->pid && (cell->held > 0 || cell->ticket)) {
+            list[count++] = (cp_permits_holder_t){
+                cell->pid, cell->held, cell->ticket ? cell->since : 0};
+        }
+    }
+    unlock(permits);
+    return count;
+}

@@ -78,4 +78,15 @@ typedef struct cp_permits_state_t {
 
 cp_permits_state_t cp_permits_state(cp_permits_t *permits);
 
+/** A process that holds some, or waits. */
+typedef struct cp_permits_holder_t {
+    pid_t pid;
+    int held;
+    cp_clock_t since; /**< when its wait began, 0: it does not wait */
+} cp_permits_holder_t;
+
+/** The first `most` of them.
+ * @return how many are in the list */
+int cp_permits_list(cp_permits_t *permits, cp_permits_holder_t *list, int most);
+
 #endif

@@ -4,6 +4,7 @@
 
 #include "base/option.h"
 #include "config/database.h"
+#include "config/method/method.h"
 #include "config/query.h"
 #include "config/setting.h"
 #include "config/upstream.h"
@@ -61,21 +62,6 @@ apr_array_header_t *connpool_status_pool_settings(
     return list;
 }
 
-/* Those that methods= may name. HEAD has no number of its own. */
-static const char *methods_text(apr_pool_t *p, apr_int64_t methods)
-{
-    static const char *const names[] = {"GET", "POST", "PUT", "DELETE", NULL};
-    const char *text = NULL;
-
-    for (const char *const *name = names; *name; name++) {
-        if (methods & (AP_METHOD_BIT << ap_method_number_of(*name))) {
-            text = apr_pstrcat(p, text ? text : "", text ? ", " : "", *name,
-                               NULL);
-        }
-    }
-    return text ? text : "none";
-}
-
 static void add_params(apr_array_header_t *list, const connpool_query_t *query)
 {
     for (int i = 0; i < query->params->nelts; i++) {
@@ -97,7 +83,7 @@ apr_array_header_t *connpool_status_query_settings(
     apr_array_header_t *list = make_list(p);
     const connpool_query_t *query = line->query;
 
-    add(list, "answers", methods_text(p, query->methods));
+    add(list, "answers", connpool_methods_text(p, query->methods, ", "));
     add_keys(list, connpool_query_keys(), query);
     add_params(list, query);
     return list;

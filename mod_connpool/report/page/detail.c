@@ -3,6 +3,9 @@
 #include "report/page/detail.h"
 
 #include "base/bytes/buffer.h"
+#include "base/clock.h"
+#include "pool/wait/permits.h"
+#include "report/lines/backends.h"
 #include "report/lines/gather.h"
 #include "report/lines/settings.h"
 #include "report/page/html.h"
@@ -98,6 +101,75 @@ static void write_waiters(cp_buffer_t *buf, apr_pool_t *p,
                                        text, ".</p>\n", NULL));
 }
 
+/* --- the server's side --- */
+
+static void write_backends(cp_buffer_t *buf, apr_pool_t *p,
+                           const connpool_pool_line_t *line)
+{
+    const char *text = "", *lost = "";
+
+    if (!connpool_has_backends(line)) {
+        return;
+    }
+    for (connpool_backend_state_t i = 0; i < CONNPOOL_BACKEND_STATES; i++) {
+        text = apr_pstrcat(
+            p, text, *text ? ", " : "",
+            connpool_number_text(p, connpool_backends_in(line, i)),
+            i == CONNPOOL_BACKEND_IN_TRANSACTION
+                ? " in a transaction"
+                : apr_pstrcat(p, " ", connpool_backend_state_name(i), NULL),
+            NULL);
+    }
+    for (int i = 0; i < CP_SQLSTATES; i++) {
+        if (line->sum->reconnects[i] > 0) {
+            lost = apr_pstrcat(
+                p, lost, *lost ? ", " : "", cp_sqlstate_name(i), " ",
+                connpool_number_text(p, line->sum->reconnects[i]), NULL);
+        }
+    }
+    connpool_html_put(buf,
+                      apr_pstrcat(p, "<h3>Sessions with the server</h3>\n<p>",
+                                  text, ". Lost or refused, by SQLSTATE: ",
+                                  *lost ? lost : "none", ".</p>\n", NULL));
+}
+
+static const char *permit_text(apr_pool_t *p, const cp_permits_holder_t *it)
+{
+    const char *wait = it->since ? apr_pstrcat(
+                           p, ", waits for ",
+                           connpool_duration_text(
+                               p, (uint64_t)(cp_clock_now() - it->since)),
+                           NULL)
+                                 : "";
+
+    return apr_psprintf(p, "<li>child %d holds %d%s</li>\n", (int)it->pid,
+                        it->held, wait);
+}
+
+static void write_permits(cp_buffer_t *buf, apr_pool_t *p,
+                          const connpool_pool_line_t *line)
+{
+    const apr_array_header_t *holders;
+    cp_permits_state_t state;
+
+    if (!connpool_server_permits(line, &state)) {
+        return;
+    }
+    connpool_html_put(
+        buf,
+        apr_psprintf(p,
+                     "<h3>Connections of all children (server-max)</h3>\n"
+                     "<p>%d of %d held; %d %s.</p>\n<ul>\n",
+                     state.held, state.max, state.waiting,
+                     state.waiting == 1 ? "child waits" : "children wait"));
+    holders = connpool_permit_holders(p, line);
+    EACH_LINE(holders, cp_permits_holder_t, holder)
+    {
+        connpool_html_put(buf, permit_text(p, holder));
+    }
+    connpool_html_put(buf, "</ul>\n");
+}
+
 /* --- settings --- */
 
 static void write_settings(cp_buffer_t *buf, apr_pool_t *p,
@@ -130,6 +202,8 @@ void connpool_status_write_pool_details(cp_buffer_t *buf,
                     NULL));
     write_holders(buf, p, line);
     write_waiters(buf, p, line);
+    write_backends(buf, p, line);
+    write_permits(buf, p, line);
     write_settings(buf, p, connpool_status_pool_settings(p, line));
     connpool_html_end_details(buf);
 }

@@ -54,9 +54,14 @@ static void html_loop(cp_buffer_t *buf, const connpool_status_t *report)
 
 static void html_batch(cp_buffer_t *buf, const connpool_status_t *report)
 {
-    static const char *const columns[] = {
-        "Batches",         "Requests",           "Items", "Item errors",
-        "Fetches at once", "Fetches one by one", NULL};
+    static const char *const columns[] = {"Batches",
+                                          "Requests",
+                                          "Items",
+                                          "Item errors",
+                                          "Queries at once",
+                                          "Fetches at once",
+                                          "Fetches one by one",
+                                          NULL};
     const cp_batch_stats_t *batch = &report->batch;
 
     connpool_html_begin_table(
@@ -67,6 +72,7 @@ static void html_batch(cp_buffer_t *buf, const connpool_status_t *report)
     connpool_html_number(buf, "Requests", batch->requests);
     connpool_html_number(buf, "Items", batch->items);
     connpool_html_number(buf, "Item errors", batch->errors);
+    connpool_html_number(buf, "Queries at once", batch->pipelined);
     connpool_html_number(buf, "Fetches at once", batch->overlapped);
     connpool_html_number(buf, "Fetches one by one", batch->sequential);
     connpool_html_end_row(buf);

@@ -14,13 +14,11 @@
 #include "config/upstream.h"
 #include "http/job/bell.h"
 #include "http/job/fetch.h"
-#include "request/account.h"
 #include "request/hold.h"
 #include "request/output.h"
 #include "stats/cell.h"
 #include "stats/segment.h"
 #include "stats/stats.h"
-#include "work/cache.h"
 #include "work/fetch.h"
 #include "work/reply.h"
 
@@ -34,6 +32,7 @@ struct connpool_batch_t {
     apr_array_header_t *items; /* connpool_item_t * */
     int parallel;              /* fetches at once */
     cp_clock_t deadline;
+    cp_clock_t until;  /* no query begins later; 0: one is enough */
     cp_clock_t ask_at; /* next look at the client */
     cp_bell_t *bell;   /* rings for all fetches; NULL: none has begun */
     apr_size_t bytes;  /* of the answers so far */
@@ -42,6 +41,7 @@ struct connpool_batch_t {
     int most_under_way;
     int has_run;
     int is_dropped;
+    connpool_queries_fn run_query;
     connpool_writes_fn run_writes; /* NULL: they were, or each is by itself */
     int forks;                     /* connpool_child.forks of whose it is */
 };
@@ -58,7 +58,8 @@ static apr_status_t drop_cleanup(void *data)
     return APR_SUCCESS;
 }
 
-connpool_batch_t *connpool_batch_make(request_rec *r, int parallel)
+connpool_batch_t *connpool_batch_make(request_rec *r, int parallel,
+                                      connpool_queries_fn run_query)
 {
     connpool_batch_t *batch = apr_pcalloc(r->pool, sizeof(*batch));
 
@@ -67,6 +68,7 @@ connpool_batch_t *connpool_batch_make(request_rec *r, int parallel)
     batch->items = apr_array_make(r->pool, 16, sizeof(connpool_item_t *));
     batch->parallel = connpool_child.loop ? parallel : 1;
     batch->deadline = CP_CLOCK_NEVER;
+    batch->run_query = run_query;
     /* Before the cleanups of the connections in use, whoever came first. */
     apr_pool_pre_cleanup_register(r->pool, batch, drop_cleanup);
     return batch;
@@ -415,24 +417,13 @@ static void tend_fetches(void *baton)
     start_free(batch);
 }
 
-void connpool_item_run(connpool_item_t *item, cp_clock_t deadline)
+void connpool_item_end(connpool_item_t *item, apr_status_t rv, cp_error_t *err)
 {
-    connpool_batch_t *batch = item->batch;
-    connpool_account_t *account = connpool_account(batch->r);
-    cp_error_t err;
-    apr_status_t rv;
-
-    item->began = cp_clock_now();
-    cp_error_clear(&err);
-    account->query_deadline = deadline;
-    rv = connpool_answer_query(batch->r, item->query, item->values,
-                               &item->answer, &err);
-    account->query_deadline = 0;
     if (rv == APR_SUCCESS) {
-        rv = connpool_reply_decode(item->query, &item->answer, &err);
+        rv = connpool_reply_decode(item->query, &item->answer, err);
     }
     if (rv != APR_SUCCESS) {
-        fail(item, &err);
+        fail(item, err);
     }
     else if (!has_room(item)) {
         fail_large(item);
@@ -443,7 +434,7 @@ void connpool_item_run(connpool_item_t *item, cp_clock_t deadline)
     }
 }
 
-static void run_query(connpool_item_t *item)
+static void run_query(connpool_item_t *item, cp_clock_t until)
 {
     connpool_batch_t *batch = item->batch;
     connpool_writes_fn run_writes = batch->run_writes;
@@ -455,7 +446,7 @@ static void run_query(connpool_item_t *item)
         run_writes(batch, batch->deadline);
     }
     else {
-        connpool_item_run(item, batch->deadline);
+        batch->run_query(item, batch->deadline, until);
     }
     cp_meanwhile_set(before);
 }
@@ -508,7 +499,7 @@ static void work(connpool_batch_t *batch, cp_clock_t until)
     /* Without the loop a fetch works only while this thread looks at it: what
      * is quick comes first. */
     if (query && !connpool_child.loop) {
-        run_query(query);
+        run_query(query, batch->until);
         return;
     }
     start_fetches(batch);
@@ -517,7 +508,7 @@ static void work(connpool_batch_t *batch, cp_clock_t until)
         return; /* there is room for the next fetch */
     }
     if (query) {
-        run_query(query);
+        run_query(query, batch->until);
     }
     else if (batch->under_way > 0 && cp_clock_left(until) > 0) {
         cp_bell_wait(batch->bell, until);
@@ -536,6 +527,7 @@ apr_status_t connpool_batch_run(connpool_batch_t *batch, cp_clock_t until,
         return APR_ENOMEM;
     }
     batch->has_run = 1;
+    batch->until = is_first ? 0 : until;
     while (batch->done < enough && batch->done < batch->items->nelts) {
         cp_clock_t now = cp_clock_now();
         cp_clock_t next = until;

@@ -38,6 +38,8 @@ typedef struct connpool_item_t {
     apr_array_header_t *errors; /**< connpool_input_error_t; NULL: none */
     connpool_violation_t violation;
     cp_clock_t began;       /**< 0: not yet */
+    cp_clock_t latest;      /**< of a query that has had a try; 0: none */
+    int is_alone;           /**< the query is not to be sent with others */
     apr_interval_time_t us; /**< until it was done */
 
     apr_size_t counted; /**< of the answer's body, in the child's figures */
@@ -50,8 +52,13 @@ typedef struct connpool_item_t {
 
 typedef struct connpool_batch_t connpool_batch_t;
 
+/** Runs a query that is next, and others if it is better so (queries.h). */
+typedef void (*connpool_queries_fn)(connpool_item_t *first, cp_clock_t deadline,
+                                    cp_clock_t until);
+
 /** Made in the request's pool, and dropped with it at the latest. */
-connpool_batch_t *connpool_batch_make(request_rec *r, int parallel);
+connpool_batch_t *connpool_batch_make(request_rec *r, int parallel,
+                                      connpool_queries_fn run_query);
 
 /** Append an item, to be filled in by the caller before the next run. */
 connpool_item_t *connpool_batch_push(connpool_batch_t *batch);
@@ -76,8 +83,8 @@ void connpool_batch_limit(connpool_batch_t *batch, cp_clock_t deadline);
 void connpool_item_refuse(connpool_item_t *item, int status, apr_status_t rv,
                           const char *detail, apr_array_header_t *errors);
 
-/** Run the item's query, which ends by the deadline. */
-void connpool_item_run(connpool_item_t *item, cp_clock_t deadline);
+/** The item's query has been run: its answer, or what it failed with. */
+void connpool_item_end(connpool_item_t *item, apr_status_t rv, cp_error_t *err);
 
 /** Does nobody wait for the answer any more? Asks now and then. */
 int connpool_batch_is_abandoned(connpool_batch_t *batch, cp_clock_t now);

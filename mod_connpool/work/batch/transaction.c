@@ -22,6 +22,7 @@
 #include "stats/segment.h"
 #include "stats/stats.h"
 #include "work/batch/batch.h"
+#include "work/batch/queries.h"
 #include "work/query.h"
 
 #include <apr_strings.h>

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A write-ahead log that another program removes while it is in use: what was
  * acknowledged is there afterwards, for everybody. */
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,10 +11,11 @@
 #include <sqlite3.h>
 
 #include "database/sqlite/sqlite.h"
+#include "scratch.h"
 #include "suites.h"
 
 static apr_pool_t *pool;
-static char dir[256];
+static char dir[SCRATCH_SIZE];
 static const char *path, *log_path, *index_path;
 static cp_sqlite_config_t config;
 static cp_database_t *db;
@@ -153,24 +153,14 @@ static int count(void *conn)
 
 static void set_up(void)
 {
-    const char *base = getenv("TMPDIR");
     sqlite3 *raw;
 
     apr_pool_create(&pool, NULL);
-    snprintf(dir, sizeof(dir), "%s/connpool-log-XXXXXX", base ? base : "/tmp");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
+    scratch_make(dir);
     path = apr_pstrcat(pool, dir, "/x.db", NULL);
     log_path = apr_pstrcat(pool, path, "-wal", NULL);
     index_path = apr_pstrcat(pool, path, "-shm", NULL);
-    config = (cp_sqlite_config_t){
-        .name = "test",
-        .path = path,
-        .busy = apr_time_from_msec(300),
-        .cache = 64 * 1024,
-        .synchronous = "normal",
-        .length = 1000000,
-        .like = 50,
-    };
+    config = scratch_config(path);
     raw = raw_open();
     raw_exec(raw, "PRAGMA journal_mode=WAL; CREATE TABLE t(a)");
     sqlite3_close(raw);
@@ -180,21 +170,8 @@ static void set_up(void)
 
 static void tear_down(void)
 {
-    DIR *listing;
-    struct dirent *entry;
-
     apr_pool_destroy(pool);
-    listing = opendir(dir);
-    while (listing && (entry = readdir(listing)) != NULL) {
-        char name[512];
-
-        snprintf(name, sizeof(name), "%s/%s", dir, entry->d_name);
-        if (entry->d_name[0] != '.') {
-            unlink(name);
-        }
-    }
-    closedir(listing);
-    rmdir(dir);
+    scratch_remove(dir);
 }
 
 /* The child ends. */

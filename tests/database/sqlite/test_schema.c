@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What a schema may do: those of ordinary applications all they need, hostile
  * ones no harm. And whose fault a failure is. */
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,10 +15,11 @@
 #include "base/error.h"
 #include "database/sqlite/sqlite.h"
 #include "database/sqlite/text/scan.h"
+#include "scratch.h"
 #include "suites.h"
 
 static apr_pool_t *pool;
-static char dir[256];
+static char dir[SCRATCH_SIZE];
 static const char *path;
 static cp_sqlite_config_t config;
 
@@ -116,38 +116,18 @@ static int register_harm(sqlite3 *db, char **error, const void *api)
 
 static void set_up(void)
 {
-    const char *base = getenv("TMPDIR");
-
     apr_pool_create(&pool, NULL);
-    snprintf(dir, sizeof(dir), "%s/connpool-schema-XXXXXX",
-             base ? base : "/tmp");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
+    scratch_make(dir);
     path = apr_pstrcat(pool, dir, "/x.db", NULL);
-    memset(&config, 0, sizeof(config));
-    config.name = "test";
-    config.path = path;
-    config.busy = apr_time_from_msec(300);
-    config.cache = 512 * 1024;
-    config.synchronous = "normal";
-    config.length = 1000000;
-    config.like = 50;
+    config = scratch_config(path);
     config.foreign_keys = 1;
     harm_done = 0;
 }
 
 static void tear_down(void)
 {
-    DIR *listing = opendir(dir);
-    struct dirent *entry;
-
     sqlite3_reset_auto_extension();
-    while (listing && (entry = readdir(listing)) != NULL) {
-        if (entry->d_name[0] != '.') {
-            remove(apr_pstrcat(pool, dir, "/", entry->d_name, NULL));
-        }
-    }
-    closedir(listing);
-    rmdir(dir);
+    scratch_remove(dir);
     apr_pool_destroy(pool);
 }
 

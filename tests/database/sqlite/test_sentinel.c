@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Real files, and a writer in a process of its own. */
-#include <dirent.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include <sqlite3.h>
 
 #include "database/sqlite/sqlite.h"
+#include "scratch.h"
 #include "suites.h"
 
 enum {
@@ -21,7 +21,7 @@ enum {
 };
 
 static apr_pool_t *pool;
-static char dir[256];
+static char dir[SCRATCH_SIZE];
 static const char *path;
 static cp_sqlite_config_t config;
 static cp_sqlite_t *db;
@@ -152,22 +152,13 @@ static void make_sentinel(void)
 
 static void set_up(void)
 {
-    const char *base = getenv("TMPDIR");
-
     apr_pool_create(&pool, NULL);
     cp_clock_replace(shifted_clock);
-    snprintf(dir, sizeof(dir), "%s/connpool-sentinel-XXXXXX",
-             base ? base : "/tmp");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
+    scratch_make(dir);
     path = apr_pstrcat(pool, dir, "/x.db", NULL);
-    memset(&config, 0, sizeof(config));
-    config.name = "test";
-    config.path = path;
+    config = scratch_config(path);
     config.busy = apr_time_from_sec(5);
-    config.cache = 512 * 1024;
     config.synchronous = "off";
-    config.length = 1000000;
-    config.like = 50;
     start_program(path);
     opened = 0;
     sqlite3_auto_extension((void (*)(void))count_open);
@@ -178,20 +169,9 @@ static void set_up(void)
 
 static void tear_down(void)
 {
-    DIR *listing = opendir(dir);
-    struct dirent *entry;
-
     apr_pool_destroy(pool);
     end_program();
-    apr_pool_create(&pool, NULL);
-    while (listing && (entry = readdir(listing)) != NULL) {
-        if (entry->d_name[0] != '.') {
-            remove(apr_pstrcat(pool, dir, "/", entry->d_name, NULL));
-        }
-    }
-    closedir(listing);
-    rmdir(dir);
-    apr_pool_destroy(pool);
+    scratch_remove(dir);
     sqlite3_cancel_auto_extension((void (*)(void))count_open);
     cp_clock_replace(NULL);
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Real files, real locks, real processes. */
-#include <dirent.h>
 #include <math.h>
 #include <pthread.h>
 #include <signal.h>
@@ -16,6 +15,7 @@
 #include <sqlite3.h>
 
 #include "database/sqlite/sqlite.h"
+#include "scratch.h"
 #include "suites.h"
 
 #define MS(n) apr_time_from_msec(n)
@@ -28,7 +28,7 @@
 #endif
 
 static apr_pool_t *pool;
-static char dir[256];
+static char dir[SCRATCH_SIZE];
 static const char *path; /* of the database of the test */
 static cp_sqlite_config_t config;
 
@@ -36,40 +36,15 @@ static cp_sqlite_config_t config;
 
 static void set_up(void)
 {
-    const char *base = getenv("TMPDIR");
-
     apr_pool_create(&pool, NULL);
-    snprintf(dir, sizeof(dir), "%s/connpool-sqlite-XXXXXX",
-             base ? base : "/tmp");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
+    scratch_make(dir);
     path = apr_pstrcat(pool, dir, "/x.db", NULL);
-    memset(&config, 0, sizeof(config));
-    config.name = "test";
-    config.path = path;
-    config.busy = MS(300);
-    config.cache = 512 * 1024;
-    config.synchronous = "normal";
-    config.length = 1000000;
-    config.like = 50;
-}
-
-static void remove_all(void)
-{
-    DIR *listing = opendir(dir);
-    struct dirent *entry;
-
-    while (listing && (entry = readdir(listing)) != NULL) {
-        if (entry->d_name[0] != '.') {
-            remove(apr_pstrcat(pool, dir, "/", entry->d_name, NULL));
-        }
-    }
-    closedir(listing);
-    rmdir(dir);
+    config = scratch_config(path);
 }
 
 static void tear_down(void)
 {
-    remove_all();
+    scratch_remove(dir);
     apr_pool_destroy(pool);
 }
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -13,7 +14,8 @@ enum {
     CELLS = 8,
     PROCESSES = 6,
     PERMITS = 3,
-    KILLS = 400
+    KILLS = 400,
+    TURNS = 20000
 };
 
 /* Shared by the test's processes. */
@@ -156,6 +158,91 @@ START_TEST(the_dead_hold_nothing)
 }
 END_TEST
 
+START_TEST(the_dead_hold_no_lock)
+{
+    int own = join();
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        int cell = cp_permits_join(permits, getpid());
+
+        /* The lock comes first. */
+        _exit(cp_permits_take(permits, cell, 0)
+                      && pthread_mutex_lock((pthread_mutex_t *)permits) == 0
+                  ? 0
+                  : 1);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+    ck_assert(cp_permits_take(permits, own, 0));
+    cp_permits_fold(permits, pid);
+    ck_assert_int_eq(cp_permits_state(permits).held, 1);
+    cp_permits_give(permits, own);
+    ck_assert_int_eq(cp_permits_state(permits).held, 0);
+}
+END_TEST
+
+START_TEST(who_holds_and_who_waits_is_told)
+{
+    cp_permits_holder_t list[CELLS];
+    int own = join(), other;
+
+    cp_permits_limit(permits, 1);
+    ck_assert_int_eq(cp_permits_list(permits, list, CELLS), 0);
+    ck_assert(cp_permits_take(permits, own, 0));
+    other = cp_permits_join(permits, getppid());
+    ck_assert(!cp_permits_take(permits, other, 1));
+    ck_assert_int_eq(cp_permits_list(permits, list, CELLS), 2);
+    ck_assert_int_eq(list[0].pid, getpid());
+    ck_assert_int_eq(list[0].held, 1);
+    ck_assert_int_eq(list[0].since, 0);
+    ck_assert_int_eq(list[1].pid, getppid());
+    ck_assert_int_eq(list[1].held, 0);
+    ck_assert_int_gt(list[1].since, 0);
+    ck_assert_int_eq(cp_permits_list(permits, list, 1), 1);
+}
+END_TEST
+
+/* --- beside each other --- */
+
+static void *take_and_give(void *data)
+{
+    int cell = *(int *)data;
+
+    for (int i = 0; i < TURNS; i++) {
+        if (cp_permits_take(permits, cell, 0)) {
+            cp_permits_give(permits, cell);
+        }
+        cp_permits_wanted_since(permits, cell);
+    }
+    return NULL;
+}
+
+START_TEST(the_dead_are_folded_beside_those_who_go_on)
+{
+    int cells[2] = {cp_permits_join(permits, getpid()),
+                    cp_permits_join(permits, getppid())};
+    pthread_t threads[2];
+
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(
+            pthread_create(&threads[i], NULL, take_and_give, &cells[i]), 0);
+    }
+    for (int i = 0; i < TURNS / 100; i++) {
+        pid_t dead = (pid_t)(0x3fffffff - i); /* there is none */
+        int cell = cp_permits_join(permits, dead);
+
+        ck_assert_int_ge(cell, 0);
+        cp_permits_take(permits, cell, 0);
+        cp_permits_fold(permits, dead);
+    }
+    pthread_join(threads[0], NULL);
+    pthread_join(threads[1], NULL);
+    ck_assert_int_eq(cp_permits_state(permits).held, 0);
+}
+END_TEST
+
 /* --- the storm --- */
 
 static void note_inside(int cell)
@@ -263,6 +350,9 @@ Suite *permits_suite(void)
     tcase_add_test(tcase, who_gives_up_passes_his_turn_on);
     tcase_add_test(tcase, the_limit_can_fall_and_rise);
     tcase_add_test(tcase, the_dead_hold_nothing);
+    tcase_add_test(tcase, the_dead_hold_no_lock);
+    tcase_add_test(tcase, who_holds_and_who_waits_is_told);
+    tcase_add_test(tcase, the_dead_are_folded_beside_those_who_go_on);
     tcase_add_test(tcase, no_kill_loses_or_adds_a_permit);
     suite_add_tcase(suite, tcase);
     return suite;

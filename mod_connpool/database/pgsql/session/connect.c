@@ -84,16 +84,18 @@ static apr_status_t refuse(attempt_t *at, const cp_pg_host_t *host,
     }
     outcome = state ? cp_pg_outcome(at->state) : NULL;
     cp_pg_show(shown, sizeof(shown), why);
-    return cp_error_set(at->err,
-                        outcome && outcome->cls == CP_ERR_CAPACITY
-                            ? CP_ERR_CAPACITY
-                            : CP_ERR_STORAGE,
-                        rv,
-                        outcome && outcome->cls == CP_ERR_CAPACITY
-                            ? outcome->cause
-                            : "the database cannot be opened",
-                        "database '%s': %s port %s: %s", at->db->config.name,
-                        host->host, host->port, shown);
+    rv = cp_error_set(at->err,
+                      outcome && outcome->cls == CP_ERR_CAPACITY
+                          ? CP_ERR_CAPACITY
+                          : CP_ERR_STORAGE,
+                      rv,
+                      outcome && outcome->cls == CP_ERR_CAPACITY
+                          ? outcome->cause
+                          : "the database cannot be opened",
+                      "database '%s': %s port %s: %s", at->db->config.name,
+                      host->host, host->port, shown);
+    apr_cpystrn(at->err->state, at->state, sizeof(at->err->state));
+    return rv;
 }
 
 static apr_status_t refuse_late(attempt_t *at, const cp_pg_host_t *host)
@@ -103,7 +105,7 @@ static apr_status_t refuse_late(attempt_t *at, const cp_pg_host_t *host)
 
 /* --- one server --- */
 
-static void on_notice(void *data, const PGresult *result)
+void cp_pg_on_notice(void *data, const PGresult *result)
 {
     cp_database_t *db = data;
     const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
@@ -246,7 +248,7 @@ static apr_status_t take(attempt_t *at, const cp_pg_host_t *host)
         return refuse(at, host, APR_EGENERAL, misfit ? misfit : "no memory");
     }
     PQsetErrorVerbosity(at->pg, PQERRORS_TERSE);
-    PQsetNoticeReceiver(at->pg, on_notice, at->db);
+    PQsetNoticeReceiver(at->pg, cp_pg_on_notice, at->db);
     return APR_SUCCESS;
 }
 
@@ -260,7 +262,7 @@ static apr_status_t try_address(attempt_t *at, const cp_pg_host_t *host,
         return cp_error_memory(at->err, "a connection");
     }
     PQsetErrorVerbosity(at->pg, PQERRORS_VERBOSE);
-    PQsetNoticeReceiver(at->pg, on_notice, at->db);
+    PQsetNoticeReceiver(at->pg, cp_pg_on_notice, at->db);
     rv = PQstatus(at->pg) == CONNECTION_BAD ? APR_EGENERAL : drive(at);
     if (rv == APR_SUCCESS) {
         rv = take(at, host);

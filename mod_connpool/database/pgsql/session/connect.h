@@ -11,4 +11,7 @@
 apr_status_t cp_pg_connect(cp_database_t *db, int is_writer,
                            cp_clock_t deadline, PGconn **ppg, cp_error_t *err);
 
+/** For PQsetNoticeReceiver, with the database: into the log. */
+void cp_pg_on_notice(void *db, const PGresult *result);
+
 #endif

@@ -47,14 +47,26 @@ static void flush(cp_connection_t *conn)
                                 __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
+/* A write that the server refuses to make, or a transaction for it: it is a
+ * standby. */
+static int is_of_standby(const cp_connection_t *conn, const char *state)
+{
+    int is_begin = conn->is_in_pipeline && conn->running
+                   && conn->running->stage == CP_PG_STAGE_BEGIN;
+
+    return conn->transaction != CP_PG_NONE
+           && (strcmp(state, "25006") == 0
+               || (is_begin && strcmp(state, "0A000") == 0));
+}
+
 static void judge(cp_connection_t *conn, const char *state,
                   const cp_pg_outcome_t *outcome)
 {
-    int is_demoted = strcmp(state, "25006") == 0
-                     && conn->transaction != CP_PG_NONE;
+    int is_demoted = is_of_standby(conn, state);
 
     if (outcome->flags & CP_PG_BROKEN || is_demoted) {
         conn->is_broken = 1;
+        apr_cpystrn(conn->state, state, sizeof(conn->state));
     }
     if (is_demoted || strncmp(state, "57P", 3) == 0
         || strncmp(state, "08", 2) == 0) {
@@ -62,11 +74,10 @@ static void judge(cp_connection_t *conn, const char *state,
     }
 }
 
-/* A write that the server refuses to make: it has become a standby. */
 static void explain_demoted(cp_connection_t *conn, const char *state,
                             cp_error_t *err)
 {
-    if (strcmp(state, "25006") == 0 && conn->transaction != CP_PG_NONE) {
+    if (is_of_standby(conn, state)) {
         err->cls = CP_ERR_STORAGE;
         err->cause = "the database cannot be written";
     }
@@ -93,6 +104,7 @@ apr_status_t cp_pg_fail(cp_connection_t *conn, const PGresult *result,
         "database '%s': %s (SQLSTATE %s%s%s)", conn->db->config.name, message,
         state, *field(result, PG_DIAG_CONSTRAINT_NAME) ? ", constraint " : "",
         field(result, PG_DIAG_CONSTRAINT_NAME));
+    apr_cpystrn(err->state, state, sizeof(err->state));
     err->constraint = outcome->constraint;
     if (err->constraint) {
         set_subject(err, result);

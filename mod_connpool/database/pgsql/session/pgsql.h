@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "database/ahead.h"
 #include "database/database.h"
 #include "database/pgsql/session/keys.h"
 #include "database/pgsql/text/sql.h"
@@ -61,7 +62,6 @@ typedef enum cp_pg_run_t {
 enum {
     CP_PG_STAGE_BEGIN,
     CP_PG_STAGE_STATEMENT,
-    CP_PG_STAGE_COMMIT,
 };
 
 struct cp_statement_t {
@@ -73,6 +73,7 @@ struct cp_statement_t {
     int is_prepared; /* at the server */
     int is_settled;  /* with the types that are best for what is declared */
     int heals;       /* in this run */
+    int was_ahead;   /* it was sent ahead */
     int writes;
     uint64_t hash;
     char name[CP_PG_NAME];
@@ -91,8 +92,9 @@ struct cp_statement_t {
 
     cp_pg_run_t run;
     int stage;
-    PGresult *row;     /* the current one */
-    PGresult *columns; /* the first result: names and types */
+    PGresult *row;               /* the current one */
+    PGresult *columns;           /* the first result: names and types */
+    struct cp_pg_aside_t *aside; /* rows behind it that were read already */
     cp_buffer_t scratch;
     uint64_t rows;
     apr_int64_t changes;
@@ -116,11 +118,15 @@ struct cp_connection_t {
     int depth;          /* of savepoints */
     int is_in_pipeline; /* BEGIN went out with a statement */
     int is_broken;      /* not to be used again */
+    char state[6];      /* SQLSTATE of why, "" */
     int is_exposed;     /* somebody had its handle */
     int is_large;       /* a row made libpq's buffer large, which it keeps */
     int entered;        /* enter_write without its end */
     uint64_t identity;  /* of its server, see identity.h; 0: not asked yet */
     cp_statement_t *running;
+    /* Sent ahead, and how many of them were received (statement/pipeline.c). */
+    cp_statement_t *queue[CP_AHEAD_MOST];
+    int queued, received;
     unsigned long uses;
     cp_statement_t cache[CP_PG_STATEMENTS];
 };

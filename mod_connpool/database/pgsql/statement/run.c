@@ -17,7 +17,9 @@
 #define LOOK_ROWS     16 /* between two looks at the clock */
 
 #define BEGIN_WRITE "BEGIN READ WRITE"
-#define BEGIN_READ  "BEGIN READ ONLY"
+/* Within the transaction that lasts until the mark: it needs no end, and leaves
+ * nothing behind when the statement fails. */
+#define READ_ONLY   "SELECT set_config('transaction_read_only', 'on', true)"
 
 static int is_pooled(const cp_connection_t *conn)
 {
@@ -146,14 +148,32 @@ static int send_simple(PGconn *pg, const char *sql)
 
 /* With what begins the transaction in front of it, in one go. A pooler's
  * sessions have no setting of ours: who reads says so each time. */
-static int send_pipeline(cp_statement_t *st, int is_write)
+static int send_begun(cp_statement_t *st, int is_write)
 {
     PGconn *pg = st->conn->pg;
 
-    return PQenterPipelineMode(pg)
-           && send_simple(pg, is_write ? BEGIN_WRITE : BEGIN_READ)
-           && send_statement(st) && (is_write || send_simple(pg, "COMMIT"))
-           && PQpipelineSync(pg);
+    return send_simple(pg, is_write ? BEGIN_WRITE : READ_ONLY)
+           && send_statement(st) && PQpipelineSync(pg);
+}
+
+int cp_pg_send_ahead(cp_statement_t *st)
+{
+    return send_statement(st) && PQpipelineSync(st->conn->pg);
+}
+
+static void begin_results(cp_statement_t *st, int stage)
+{
+    st->rows = 0;
+    st->changes = 0;
+    st->stage = stage;
+    st->run = CP_PG_SENT;
+}
+
+void cp_pg_expect(cp_statement_t *st)
+{
+    begin_results(st, CP_PG_STAGE_STATEMENT);
+    st->conn->is_in_pipeline = 1;
+    PQsetSingleRowMode(st->conn->pg);
 }
 
 apr_status_t cp_pg_start(cp_statement_t *st, cp_error_t *err)
@@ -162,11 +182,9 @@ apr_status_t cp_pg_start(cp_statement_t *st, cp_error_t *err)
     int is_write = conn->transaction == CP_PG_BEGINS;
     int is_sent;
 
-    st->rows = 0;
-    st->changes = 0;
-    st->stage = 0;
+    begin_results(st, CP_PG_STAGE_BEGIN);
     if (is_write || (is_pooled(conn) && conn->transaction == CP_PG_NONE)) {
-        is_sent = send_pipeline(st, is_write);
+        is_sent = PQenterPipelineMode(conn->pg) && send_begun(st, is_write);
         conn->is_in_pipeline = 1;
         conn->transaction = is_write ? CP_PG_OPEN : CP_PG_NONE;
     }
@@ -175,7 +193,6 @@ apr_status_t cp_pg_start(cp_statement_t *st, cp_error_t *err)
         st->stage = CP_PG_STAGE_STATEMENT;
         is_sent = is_sent && PQsetSingleRowMode(conn->pg);
     }
-    st->run = CP_PG_SENT;
     return is_sent ? APR_SUCCESS : cp_pg_fail_lost(conn, "send", err);
 }
 
@@ -218,6 +235,10 @@ static apr_status_t end_reading(cp_statement_t *st, cp_error_t *err)
     cp_connection_t *conn = st->conn;
 
     st->run = CP_PG_FINISHED;
+    if (conn->received < conn->queued) {
+        return APR_EOF; /* others follow */
+    }
+    conn->queued = conn->received = 0;
     if (conn->is_in_pipeline) {
         conn->is_in_pipeline = 0;
         if (!PQexitPipelineMode(conn->pg)) {
@@ -241,13 +262,14 @@ static apr_status_t take_result(cp_statement_t *st, PGresult *result,
         st->rows++;
         return APR_SUCCESS;
     case PGRES_TUPLES_OK:
-        keep_columns(st, result);
-        st->changes = strtoll(PQcmdTuples(result), NULL, 10);
-        break;
     case PGRES_COMMAND_OK:
-        if (st->stage == CP_PG_STAGE_STATEMENT) {
-            st->changes = strtoll(PQcmdTuples(result), NULL, 10);
+        if (st->stage != CP_PG_STAGE_STATEMENT) {
+            break;
         }
+        if (PQresultStatus(result) == PGRES_TUPLES_OK) {
+            keep_columns(st, result);
+        }
+        st->changes = strtoll(PQcmdTuples(result), NULL, 10);
         break;
     case PGRES_PIPELINE_ABORTED:
     case PGRES_EMPTY_QUERY:

@@ -3,6 +3,7 @@
 
 #include "base/bytes/buffer.h"
 #include "base/error.h"
+#include "database/pgsql/statement/aside.h"
 #include "database/pgsql/statement/cache.h"
 #include "database/pgsql/session/error.h"
 #include "database/pgsql/session/pgsql.h"
@@ -20,15 +21,6 @@
 
 /* --- prepared --- */
 
-static apr_status_t refuse_second(cp_connection_t *conn, cp_error_t *err)
-{
-    return cp_error_set(err, CP_ERR_REFUSED, APR_ENOTIMPL,
-                        "a query within another one is not possible",
-                        "database '%s': the request reads the rows of another "
-                        "query on the same connection",
-                        conn->db->config.name);
-}
-
 apr_status_t cp_pg_prepare(cp_connection_t *conn, const char *sql,
                            cp_statement_t **pst, cp_error_t *err)
 {
@@ -37,8 +29,15 @@ apr_status_t cp_pg_prepare(cp_connection_t *conn, const char *sql,
     apr_status_t rv = APR_SUCCESS;
 
     *pst = NULL;
-    if (conn->running && conn->running->run != CP_PG_FINISHED) {
-        return refuse_second(conn, err);
+    if (conn->received < conn->queued && PQpipelineStatus(conn->pg)) {
+        return cp_error_set(err, CP_ERR_REFUSED, APR_ENOTIMPL,
+                            "a query within another one is not possible",
+                            "database '%s': the request has sent others",
+                            conn->db->config.name);
+    }
+    rv = cp_pg_clear_way(conn, NULL, err);
+    if (rv != APR_SUCCESS) {
+        return rv;
     }
     if (!st) {
         rv = cp_pg_cache_add(conn, sql, size, &st, err);
@@ -54,6 +53,7 @@ apr_status_t cp_pg_prepare(cp_connection_t *conn, const char *sql,
     }
     st->is_out = 1;
     st->heals = 0;
+    st->was_ahead = 0;
     st->run = CP_PG_AT_REST;
     st->used_at = ++conn->uses;
     conn->running = st;
@@ -76,6 +76,18 @@ static int may_heal(const cp_statement_t *st, const cp_error_t *err)
 {
     return st->rows == 0 && st->heals < HEALS && !st->conn->is_broken
            && !err->is_transient && is_stale(err);
+}
+
+/* Of several that were sent at once none is healed on the way: who gets it
+ * alone can. */
+static int leave_stale(cp_statement_t *st, cp_error_t *err)
+{
+    if (!st->was_ahead || st->rows > 0 || !is_stale(err)) {
+        return 0;
+    }
+    st->is_prepared = 0;
+    err->is_transient = 1;
+    return 1;
 }
 
 static apr_status_t prepare_anew(cp_statement_t *st, int was_first,
@@ -119,8 +131,12 @@ static apr_status_t heal(cp_statement_t *st, int was_first, cp_error_t *err)
 
 static apr_status_t start(cp_statement_t *st, cp_error_t *err)
 {
-    apr_status_t rv = cp_pg_settle_types(st, err);
+    apr_status_t rv = cp_pg_clear_way(st->conn, st, err);
 
+    if (rv == APR_SUCCESS) {
+        st->conn->running = st;
+        rv = cp_pg_settle_types(st, err);
+    }
     return rv == APR_SUCCESS ? cp_pg_start(st, err) : rv;
 }
 
@@ -151,16 +167,19 @@ apr_status_t cp_pg_step(cp_statement_t *st, cp_error_t *err)
     apr_status_t rv = APR_SUCCESS;
 
     drop_row(st);
+    rv = cp_pg_take_aside(st, err);
+    if (rv != APR_EAGAIN) {
+        return rv;
+    }
     if (st->run == CP_PG_FINISHED) {
         return APR_EOF;
     }
-    if (st->run == CP_PG_AT_REST) {
-        rv = start(st, err);
-    }
+    rv = st->run == CP_PG_AT_REST ? start(st, err) : APR_SUCCESS;
     if (rv == APR_SUCCESS) {
         rv = cp_pg_read(st, &flags, err);
     }
-    while (rv != APR_SUCCESS && rv != APR_EOF && may_heal(st, err)) {
+    while (rv != APR_SUCCESS && rv != APR_EOF && !leave_stale(st, err)
+           && may_heal(st, err)) {
         rv = heal(st, is_first, err);
         if (rv == APR_SUCCESS) {
             rv = cp_pg_read(st, &flags, err);
@@ -258,6 +277,7 @@ void cp_pg_finish(cp_statement_t *st)
     if (st->run == CP_PG_SENT && !conn->is_broken) {
         cp_pg_drop_rest(st);
     }
+    cp_pg_free_aside(st);
     PQclear(st->columns);
     st->columns = NULL;
     empty(&st->terminated);

@@ -215,7 +215,7 @@ apr_status_t cp_pg_parse_first(cp_statement_t *st, cp_error_t *err)
     return APR_SUCCESS;
 }
 
-static int fits_declared(const cp_statement_t *st)
+int cp_pg_fits_declared(const cp_statement_t *st)
 {
     return st->is_settled
            && memcmp(st->settled, st->declared,
@@ -287,7 +287,7 @@ apr_status_t cp_pg_settle_types(cp_statement_t *st, cp_error_t *err)
     unsigned flags;
     apr_status_t rv;
 
-    if (fits_declared(st)) {
+    if (cp_pg_fits_declared(st)) {
         return st->is_prepared || is_pooled(st->conn)
                    ? APR_SUCCESS
                    : cp_pg_parse(st, &flags, err);

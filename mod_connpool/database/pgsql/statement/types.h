@@ -15,6 +15,9 @@ apr_status_t cp_pg_parse_first(cp_statement_t *st, cp_error_t *err);
  * ones, unless it is. */
 apr_status_t cp_pg_settle_types(cp_statement_t *st, cp_error_t *err);
 
+/** Is it ready to run with what is declared now? */
+int cp_pg_fits_declared(const cp_statement_t *st);
+
 /** With the database. */
 void cp_pg_forget_types(cp_database_t *db);
 

@@ -9,6 +9,7 @@
 #include "child/child.h"
 #include "config/database.h"
 #include "config/line/origin.h"
+#include "config/method/method.h"
 #include "config/query.h"
 #include "config/setting.h"
 #include "config/upstream.h"
@@ -341,20 +342,6 @@ void connpool_settings_of_upstream(connpool_facts_t *facts,
     correct_max(section, up, line);
 }
 
-static const char *list_methods(apr_pool_t *p, apr_int64_t methods)
-{
-    static const char *const names[] = {"GET",    "POST",  "PUT",
-                                        "DELETE", "PATCH", NULL};
-    const char *list = "";
-
-    for (const char *const *name = names; *name; name++) {
-        if (methods & (AP_METHOD_BIT << ap_method_number_of(*name))) {
-            list = apr_pstrcat(p, list, *list ? "," : "", *name, NULL);
-        }
-    }
-    return list;
-}
-
 /* What follows from others, when nobody has written it. */
 static void complete_query(apr_pool_t *p, connpool_section_t *section,
                            const connpool_query_t *query)
@@ -366,7 +353,7 @@ static void complete_query(apr_pool_t *p, connpool_section_t *section,
     connpool_fact_t *timeout = find_fact(section, "timeout");
 
     if (methods) {
-        methods->value = list_methods(p, query->methods);
+        methods->value = connpool_methods_text(p, query->methods, ",");
     }
     if (timeout && timeout->origin.kind == CONNPOOL_FROM_DEFAULT && line) {
         timeout->origin = connpool_line_origin(line, "timeout");

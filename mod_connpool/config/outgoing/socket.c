@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * methods= and socket= of an upstream. */
+ * socket= of an upstream. */
 #include "glue.h"
-#include "base/number.h"
 #include "config/outgoing/outgoing.h"
 #include "http/upstream/upstream.h"
 
@@ -12,37 +11,6 @@
 #include <apr_strings.h>
 #include <http_core.h>
 #include <http_protocol.h>
-
-const char *connpool_read_methods(apr_pool_t *p, const char *list,
-                                  apr_int64_t *pmethods)
-{
-    static const char *const allowed[] = {"GET",   "HEAD",   "POST", "PUT",
-                                          "PATCH", "DELETE", NULL};
-    char *names = apr_pstrdup(p, list ? list : "GET");
-    char *name, *state;
-    int has_head = 0;
-
-    *pmethods = 0;
-    for (name = apr_strtok(names, ",", &state); name;
-         name = apr_strtok(NULL, ",", &state)) {
-        int place;
-        const char *error = cp_params_choice(p, name, allowed, &place);
-
-        if (error) {
-            return error;
-        }
-        if (place == 1) {
-            has_head = 1; /* to httpd it is a GET */
-        }
-        else {
-            *pmethods |= AP_METHOD_BIT << ap_method_number_of(allowed[place]);
-        }
-    }
-    if (has_head && !(*pmethods & (AP_METHOD_BIT << M_GET))) {
-        return "HEAD comes with GET: name both, or GET alone";
-    }
-    return *pmethods ? NULL : "no method is named";
-}
 
 int connpool_is_last_reading(void)
 {
