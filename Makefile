@@ -19,7 +19,7 @@ FUZZ_SECONDS ?= 60
 CORE_FOLDERS := base base/bytes base/origin stats stats/state stats/parent stats/recent \
                 pool pool/group pool/rate pool/wait database database/sqlite database/sqlite/text \
                 database/sqlite/guard database/sqlite/inspect http http/upstream \
-                http/upload http/job answers answers/shared answers/web
+                http/upload http/job http/kept answers answers/shared answers/web
 # PostgreSQL's driver, a module of its own: made where libpq is, of its folders
 # and what it uses of base/. The unit tests have it, too.
 PGSQL_FOLDERS := database/pgsql database/pgsql/text database/pgsql/session database/pgsql/statement
@@ -37,7 +37,7 @@ CONSUMERS    := $(wildcard t/handler/*.c)
 DRIVER       := $(wildcard tests/drivers/*.c) \
                 $(addprefix mod_connpool/base/,clock.c error.c log.c)
 FORMATTED    := $(sort $(SOURCES) $(PGSQL_SOURCES) $(HEADERS) $(TEST_SOURCES) $(CONSUMERS) $(DRIVER) \
-                $(wildcard tests/bench/*.[ch] tests/fuzz/*.[ch] tests/lab/*.[ch]))
+                $(wildcard tests/bench/*.[ch] tests/bench/load/*.[ch] tests/bench/marks/*.c tests/fuzz/*.[ch] tests/lab/*.[ch]))
 
 # Asked once, and only when something is compiled: `make help` works on a bare
 # machine. Headers of others are not searched for warnings.
@@ -77,6 +77,10 @@ DRIVING   := $(BUILD)/t/mod_connpool_script.so
 FAULTLAB  := $(BUILD)/lab/faultlab.so
 VERSIONS  := $(BUILD)/lab/versions.so
 
+# What `make bench` runs; callgrind's header comes with valgrind.
+BENCHING  := $(MODULE) $(BUILD)/t/mod_bench.so $(BUILD)/bench/load \
+             $(if $(wildcard /usr/include/valgrind/callgrind.h),$(BUILD)/bench/marks.so)
+
 FUZZ      := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 REPLAYS   := $(FUZZ:%=$(BUILD)/fuzz/%)
 FUZZERS   := $(FUZZ:%=$(BUILD)/fuzzing/%)
@@ -91,7 +95,7 @@ FUZZ_LIBS    = -lapr-1 -laprutil-1 $(LIBS) -lm
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all run check check-unit check-fuzz check-e2e check-a11y guards faults fuzz fuzzers lint bench check-asan \
+.PHONY: all run check check-unit check-fuzz check-cost record-cost check-e2e check-a11y guards faults fuzz fuzzers lint bench bench-docs bench-pgsql bench-tiles check-asan \
         check-tsan check-valgrind analyze format install uninstall deb check-deb check-suite help clean \
         toolchain deps test-programs
 
@@ -168,6 +172,22 @@ $(BUILD)/t/mod_bench.so: $(wildcard tests/bench/*.[ch]) Makefile | toolchain
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@.new $(filter %.c,$^) -lsqlite3 && mv -f $@.new $@
 
+# Where valgrind is.
+$(BUILD)/t/mod_cost.so: tests/cost/mod_cost.c mod_connpool/mod_connpool.h Makefile | toolchain
+	$(say) CC $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS_ALL) -Imod_connpool $(CFLAGS_ALL) -shared $(LDFLAGS_ALL) -o $@ $<
+
+$(BUILD)/bench/load: $(wildcard tests/bench/load/*.[ch]) Makefile | toolchain
+	$(say) CC $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 -O2 -g $(WARNINGS) $(WERROR) -o $@ $(filter %.c,$^)
+
+$(BUILD)/bench/marks.so: tests/bench/marks/marks.c Makefile | toolchain
+	$(say) CC $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 -O2 -g -fPIC -pthread $(WARNINGS) $(WERROR) -shared -o $@ $<
+
 -include $(PGSQL_SOURCES:%.c=$(BUILD)/%.d) $(PGSQL_CORE:%.c=$(BUILD)/testing/%.d) $(SOURCES:%.c=$(BUILD)/%.d) $(SOURCES:%.c=$(BUILD)/testing/%.d) \
          $(TEST_SOURCES:%.c=$(BUILD)/testing/%.d) $(DRIVER:%.c=$(BUILD)/testing/%.d) \
          $(FUZZ:%=$(BUILD)/testing/tests/fuzz/fuzz_%.d) $(FUZZ:%=$(BUILD)/fuzzing/tests/fuzz/fuzz_%.d) \
@@ -202,7 +222,7 @@ $(FUZZERS): $(BUILD)/fuzzing/%: $$(call fuzz_objects,$(BUILD)/fuzzing,$$*)
 	$(say) LD $@
 	$(Q)$(FUZZ_CC) -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(FUZZ_LIBS)
 
-test-programs: $(MODULE) $(PGSQL) $(TESTING) $(UNIT) $(CONSUMING) $(DRIVING) $(FAULTLAB) $(VERSIONS)
+test-programs: $(MODULE) $(PGSQL) $(TESTING) $(UNIT) $(CONSUMING) $(DRIVING) $(FAULTLAB) $(VERSIONS) $(BENCHING)
 
 toolchain:
 	@CC='$(CC)' APXS='$(APXS)' scripts/check-toolchain.sh
@@ -232,6 +252,7 @@ check: ## install what is missing, build, unit tests, guards, end-to-end tests
 	+$(MAKE) check-unit
 	+$(MAKE) check-fuzz
 	+$(MAKE) guards
+	+$(MAKE) check-cost
 	+$(MAKE) check-e2e
 
 check-unit: $(UNIT)
@@ -263,6 +284,17 @@ check-a11y: $(MODULE) $(CONSUMING) ## the status page and those of the examples 
 	tests/a11y/fetch-axe.sh '$(BUILD)/tools/axe-core'
 	CONNPOOL_MPM=event $(prove) -v tests/a11y/axe.t tests/a11y/examples.t
 
+# What a request costs, beside contenders of the same run. Where there is no
+# valgrind nothing is counted.
+count_cost = if command -v valgrind >/dev/null; then \
+	    $(MAKE) '$(BUILD)/t/mod_cost.so' && CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/cost/check.pl $1; \
+	else echo 'there is no valgrind: what requests cost is not counted'; fi
+check-cost: $(MODULE) $(BUILD)/t/mod_bench.so ## instructions and system calls of requests, against the record
+	+@$(call count_cost)
+
+record-cost: $(MODULE) $(BUILD)/t/mod_bench.so ## the record of check-cost anew
+	+@$(call count_cost,record)
+
 guards: $(MODULE) $(PGSQL) ## rules of the source tree that no compiler checks
 	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' CORE='$(CORE_FOLDERS) $(PGSQL_FOLDERS)' tests/guards/run.sh
 
@@ -271,11 +303,21 @@ lint: ## format, shell scripts, cppcheck
 	tests/guards/lint/check_shell.sh
 	tests/guards/lint/check_cppcheck.sh mod_connpool
 
-bench: $(MODULE) $(PGSQL) $(BUILD)/t/mod_bench.so ## figures of this machine, as ratios
-	CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench/bench.pl
-	CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench/beside.pl
-	$(if $(PGSQL),CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench/pgsql.pl)
-	CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench/tiles.pl
+bench          = CONNPOOL_BUILD='$(abspath $(BUILD))' perl tests/bench
+
+bench: ## installs who is compared, measures, build/bench.json (BENCH_ONLY=one,fetch: parts)
+	BUILD='$(abspath $(BUILD))' scripts/install-deps.sh run check bench
+	+$(MAKE) $(BENCHING)
+	$(bench)/bench.pl
+
+bench-docs: ## what make bench found, written into docs/benchmarks.md, docs/benchmarks.svg and README.md
+	$(bench)/docs.pl
+
+bench-pgsql: $(MODULE) $(PGSQL) $(BUILD)/t/mod_bench.so ## what a request costs that asks PostgreSQL
+	$(bench)/pgsql.pl
+
+bench-tiles: $(MODULE) ## what a map tile costs beside the same bytes in a file
+	$(bench)/tiles.pl
 
 asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined \
         -fno-omit-frame-pointer
@@ -290,7 +332,7 @@ check-asan: ## unit and end-to-end tests with ASan and UBSan on the stock httpd
 check-tsan: ## unit tests of gate, pool, loop, fetches and counters with TSan
 	+$(MAKE) BUILD='$(BUILD)/tsan' SANITIZE=-fsanitize=thread OPTIMIZE='-O1 -g' HARDENING= '$(BUILD)/tsan/unit'
 	CK_TIMEOUT_MULTIPLIER=10 TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 \
-	    setarch "$$(uname -m)" -R $(BUILD)/tsan/unit gate group pool loop transfer http segment flight store sentinel sqlite_time
+	    setarch "$$(uname -m)" -R $(BUILD)/tsan/unit gate group pool loop transfer kept http segment flight store sentinel sqlite_time
 
 # Not the loop: what it promises in milliseconds valgrind cannot keep.
 check-valgrind: $(UNIT) ## unit tests under valgrind; definite leaks are errors

@@ -59,7 +59,8 @@ const command_rec connpool_commands[] = {
                      "*|NAME [PARAM] \"TEXT\" [title=TEXT] [version=TEXT]: for "
                      "connpool-openapi"),
     AP_INIT_ITERATE("ConnPoolServe", connpool_cmd_serve, NULL, ACCESS_CONF,
-                    "NAME ...: queries or upstreams to serve here"),
+                    "NAME ... [walk=on|off]: queries or upstreams to serve "
+                    "here"),
     PLACE_SETTING("ConnPoolBatchMax", "NUMBER: items of one batch"),
     PLACE_SETTING("ConnPoolBatchParallel",
                   "NUMBER: fetches of a batch at once"),

@@ -78,7 +78,10 @@ static int check_rest(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
 {
     int status = connpool_check_pages(pconf, s);
 
-    return status == OK ? connpool_check_handlers(pconf, handlers) : status;
+    if (status == OK) {
+        status = connpool_check_handlers(pconf, handlers);
+    }
+    return status == OK ? connpool_walk_check(ptemp, s) : status;
 }
 
 /* Refused, or broken off: its time says nothing about those that are served. */
@@ -204,6 +207,7 @@ static void register_hooks(apr_pool_t *p)
     ap_hook_log_transaction(connpool_log_account, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_header_parser(greet, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_handler(handler, NULL, NULL, APR_HOOK_MIDDLE);
+    connpool_walk_register();
     connpool_status_register(p);
     connpool_trailer_register();
     connpool_origin_register();

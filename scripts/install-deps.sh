@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# install-deps.sh run|pgsql|check|fuzz|deb|browser...: install the Debian packages that are missing
+# install-deps.sh run|pgsql|check|fuzz|deb|browser|bench...: install the Debian packages that are missing
 # to build and run the module, and to check it. Where nothing is missing,
 # nothing is asked of the network and no rights are needed.
 #
@@ -8,7 +8,8 @@
 # brings no service, so that no Apache is started, stopped or configured. For
 # the same reason prometheus, its exporter for Apache and memcached are not
 # installed, nor mpm_itk, which would be switched on in the system's Apache, but unpacked below $BUILD/tools;
-# without them the tests that need them are skipped. So is PgBouncer;
+# without them the tests that need them are skipped. So are PgBouncer, and nginx and
+# PHP's module for httpd, which `make bench` compares with;
 # PostgreSQL's server is installed, but makes and starts no cluster: each test
 # has its own. The program of
 # redis-server is in redis-tools, by another name and without the service.
@@ -19,15 +20,21 @@ run='gcc libc6-dev make apache2-bin apache2-dev libsqlite3-dev
 check='check perl libaprutil1-dbd-sqlite3 nghttp2-client apache2-utils curl
     openssl shellcheck cppcheck clang-format util-linux redis-tools
     libevent-2.1-7 libpq-dev postgresql libaprutil1-dbd-pgsql libc-ares2
-    python3-jsonschema groff-base'
+    python3-jsonschema groff-base valgrind'
 pgsql='libpq-dev postgresql' # for mod_connpool_pgsql.so, and its demo
 
 fuzz='clang llvm libclang-rt-dev' # libFuzzer and its runtimes
 deb='debhelper dpkg-dev fakeroot lintian debootstrap libpq-dev'
 browser='chromium' # 350 MB: for those who change the page, and for CI
 
+# What make bench counts with, who it compares with, and the libraries of PHP's
+# module, which is unpacked.
+bench='strace valgrind python3 python3-aiohttp python3-aiosqlite libargon2-1
+    libsodium23 libxml2'
+
 wanted=
 needs_tools=
+needs_contenders=
 for set in "$@"; do
     case $set in
     run) wanted="$wanted $run" ;;
@@ -39,8 +46,12 @@ for set in "$@"; do
     fuzz) wanted="$wanted $fuzz" ;;
     deb) wanted="$wanted $deb" ;;
     browser) wanted="$wanted $browser" ;;
+    bench)
+        wanted="$wanted $bench"
+        needs_contenders=1
+        ;;
     *)
-        echo "usage: $0 run|pgsql|check|fuzz|deb|browser..." >&2
+        echo "usage: $0 run|pgsql|check|fuzz|deb|browser|bench..." >&2
         exit 2
         ;;
     esac
@@ -129,4 +140,15 @@ if [ -n "$needs_tools" ]; then
     npm_unpack @seriousme/openapi-schema-validator validate-api
     unpack apparmor /usr/sbin/apparmor_parser
     unpack libapache2-mpm-itk /usr/lib/apache2/modules/mpm_itk.so
+fi
+if [ -n "$needs_contenders" ]; then
+    unpack nginx /usr/sbin/nginx
+    # The packages' names have a version: that of the system.
+    php=$(apt-cache depends libapache2-mod-php | sed -n 's/.*Depends: libapache2-mod-\(php[0-9.]*\)$/\1/p')
+    if [ -n "$php" ]; then
+        unpack "libapache2-mod-$php" "/usr/lib/apache2/modules/lib$php.so"
+        unpack "$php-common" "/usr/share/$php-common/common/pdo.ini"
+        unpack "$php-sqlite3" "/usr/share/$php-sqlite3/sqlite3/pdo_sqlite.ini"
+        unpack "$php-opcache" "/usr/share/$php-opcache/opcache/opcache.ini"
+    fi
 fi

@@ -18,7 +18,7 @@ use Time::HiRes qw(sleep time);
 
 my $CRLF     = "\r\n";
 my $upstream = ConnPoolUpstream->start;
-my $conf     = join '', <<'CONF',
+my $conf     = join '', fetch_conf('alone', $upstream->url('/')), <<'CONF',
 ConnPoolDatabase db sqlite:@DIR@/db/db.db
 ConnPoolQuery one db "SELECT 1 AS one"
 <Location "/one">
@@ -26,7 +26,8 @@ SetHandler connpool-query
 ConnPoolServe one
 </Location>
 CONF
-    fetch_conf('up', $upstream->url('/'), 'max-body=100M');
+    # What could share a connection with others runs in the loop.
+    fetch_conf('up', $upstream->url('/'), 'max-body=100M http2=on');
 
 sub make_server {
     my (%arg) = @_;
@@ -165,6 +166,20 @@ my $threads = $server->thread_count($child);
 
 is(threads($child)->{'connpool-loop'}, 1, 'the child has one loop');
 is(loop_report()->{restarts}, 0, 'which was started once');
+
+subtest 'a fetch that needs no loop' => sub {
+    my $client = $server->connect;
+    print {$client} "GET /alone/delay/0.5 HTTP/1.0$CRLF$CRLF";
+    ok(await(sub { loop_report()->{in_flight} == 1 }, 5), 'is counted with the others');
+    ok(cause('loop-stall', 1500), 'the loop hangs for a while');
+    my $start = time;
+    is($server->get('/alone/text')->{status}, 200, 'one that comes then is answered');
+    cmp_ok(time - $start, '<', 0.7 * slowness(), 'before the loop goes on');
+    like(read_until($client, undef, 5), qr/ 200 /, 'and the one that was under way');
+    is(loop_report()->{in_flight}, 0, 'none is left');
+    is(loop_report()->{inline_runs}, 0, 'none had to be run in its stead');
+    ok(await(sub { $server->get('/up/text')->{status} == 200 }, 5), 'the loop goes on');
+};
 
 # First, as each new start comes later after the last one.
 subtest 'the thread hangs' => sub {

@@ -33,6 +33,7 @@ static const struct {
     {"http", http_suite},
     {"loop", loop_suite},
     {"transfer", transfer_suite},
+    {"kept", kept_suite},
     {"condition", condition_suite},
     {"recent", recent_suite},
     {"hash", hash_suite},

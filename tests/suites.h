@@ -43,6 +43,7 @@ SUITE(log);
 SUITE(http);
 SUITE(loop);
 SUITE(transfer);
+SUITE(kept);
 SUITE(gunzip);
 SUITE(upload);
 SUITE(inherit);

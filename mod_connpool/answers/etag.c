@@ -6,7 +6,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include <apr_escape.h>
 #include <apr_strings.h>
 
 /* The word is spread first, lest like changes in two places cancel out. All
@@ -40,9 +39,22 @@ apr_uint64_t connpool_hash(apr_uint64_t hash, const char *data, apr_size_t size)
 
 const char *connpool_etag(apr_pool_t *p, const char *prefix, apr_uint64_t hash)
 {
+    static const char hex[] = "0123456789abcdef";
+    apr_size_t size = strlen(prefix);
+    char *tag = apr_palloc(p, size + 2 * sizeof(hash) + sizeof("\"\""));
+    char *to = tag + size;
+    unsigned char bytes[sizeof(hash)];
+
     hash ^= hash >> 32;
-    return apr_pstrcat(p, prefix, "\"",
-                       apr_pescape_hex(p, &hash, sizeof(hash), 0), "\"", NULL);
+    memcpy(bytes, &hash, sizeof(hash));
+    memcpy(tag, prefix, size);
+    *to++ = '"';
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        *to++ = hex[bytes[i] >> 4];
+        *to++ = hex[bytes[i] & 15];
+    }
+    memcpy(to, "\"", sizeof("\""));
+    return tag;
 }
 
 /* Strong: equal bytes, equal tag. A plain hash is enough, nobody gains by

@@ -19,6 +19,10 @@ typedef cp_clock_t (*cp_clock_fn)(void);
 
 cp_clock_t cp_clock_now(void);
 
+/** As it was at the kernel's last tick, some milliseconds ago at most: for what
+ * is looked at so often that reading the clock would be most of the work. */
+cp_clock_t cp_clock_recent(void);
+
 /** Tests only: read time from fn; NULL restores the system's clock. Waits on
  * condition variables stay on the system's clock. */
 void cp_clock_replace(cp_clock_fn fn);

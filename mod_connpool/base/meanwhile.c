@@ -2,12 +2,13 @@
 #include "base/meanwhile.h"
 
 #include "base/clock.h"
+#include "base/thread.h"
 
 #include <stddef.h>
 
 #define EVERY apr_time_from_msec(5)
 
-static _Thread_local struct {
+static CP_THREAD_LOCAL struct {
     cp_meanwhile_t it;
     cp_clock_t due;
     int is_running; /* what it calls may come to a wait, too */

@@ -20,6 +20,7 @@
 #include "stats/segment.h"
 
 #include <pthread.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <apr_allocator.h>
@@ -35,6 +36,41 @@ const char *connpool_fork_expected(void)
         }
     }
     return NULL;
+}
+
+/* Not 0 where the pools are this process's own. The kernel empties it in what
+ * is forked, by whatever call, so that nobody has to ask it for a number with
+ * each request; NULL: it cannot. Changed by child_init, and by the one thread
+ * of a forked process. */
+static unsigned char *mark;
+
+static void make_mark(void)
+{
+    size_t size = (size_t)sysconf(_SC_PAGESIZE);
+    void *page = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (page == MAP_FAILED) {
+        return;
+    }
+    if (madvise(page, size, MADV_WIPEONFORK) != 0) {
+        munmap(page, size);
+        return;
+    }
+    mark = page;
+}
+
+static int is_own_process(void)
+{
+    return mark ? *mark : connpool_child.pid == getpid();
+}
+
+static void make_own(void)
+{
+    connpool_child.pid = getpid();
+    if (mark) {
+        *mark = 1;
+    }
 }
 
 /* Runs in whatever is forked from here, also where a program is about to be
@@ -104,8 +140,11 @@ void connpool_fork_watch(void)
 {
     int rc = pthread_atfork(before_fork, in_parent, in_forked);
 
+    make_mark();
     connpool_child.is_unpooled = connpool_fork_expected() != NULL;
-    connpool_child.pid = connpool_child.is_unpooled ? 0 : getpid();
+    if (!connpool_child.is_unpooled) {
+        make_own();
+    }
     if (rc != 0) {
         ap_log_error(APLOG_MARK, APLOG_WARNING, rc, connpool_child.main_server,
                      "processes that are forked from this one cannot be told "
@@ -162,15 +201,13 @@ static void settle(void)
 
 void connpool_fork_settle(void)
 {
-    pid_t pid = getpid();
-
-    if (connpool_child.pid == pid || !connpool_child.segment) {
+    if (is_own_process() || !connpool_child.segment) {
         return;
     }
     /* By something else than fork(). */
     if (connpool_child.pid != 0) {
         forked();
     }
-    connpool_child.pid = pid;
+    make_own();
     settle();
 }

@@ -55,6 +55,7 @@ const char *connpool_cmd_handler(cmd_parms *cmd, void *dirv, const char *args)
     ap_str_tolower(name); /* as those do who set it */
     if (is_set) {
         dir->handled = place;
+        dir->is_ours = strncmp(name, "connpool-", 9) == 0;
     }
     /* A .htaccess file is read with a request: nobody is told at start. */
     if (!ap_check_cmd_context(cmd, NOT_IN_HTACCESS)) {

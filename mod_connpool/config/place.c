@@ -25,11 +25,19 @@ static const cp_option_t place_settings[] = {
     {NULL},
 };
 
+/* Of ConnPoolServe. */
+static const cp_option_t serve_keys[] = {
+    {CP_FLAG("walk", PLACE(is_walked), 1)},
+    {NULL},
+};
+
 void *connpool_create_dir_config(apr_pool_t *p, char *path)
 {
     connpool_dir_t *dir = apr_pcalloc(p, sizeof(*dir));
 
     cp_options_clear(place_settings, dir);
+    cp_options_clear(serve_keys, dir);
+    dir->is_ours = CP_UNSET;
     return dir;
 }
 
@@ -50,6 +58,9 @@ void *connpool_merge_dir_config(apr_pool_t *p, void *basev, void *addv)
     dir->origins = add->origins ? add->origins : base->origins;
     dir->proxies = add->proxies ? add->proxies : base->proxies;
     dir->has_require = base->has_require || add->has_require;
+    dir->is_ours = add->is_ours != CP_UNSET ? add->is_ours : base->is_ours;
+    dir->is_walked = add->is_walked != CP_UNSET ? add->is_walked
+                                                : base->is_walked;
     connpool_origin_merge(dir, base, add);
     cp_options_inherit(place_settings, dir, base);
     return dir;
@@ -173,6 +184,24 @@ static const char *handler_beside(cmd_parms *cmd)
     return NULL;
 }
 
+/* What stands in a directory is found by the walk, so it comes too late. */
+static const char *read_key(cmd_parms *cmd, connpool_dir_t *dir,
+                            const char *word)
+{
+    const connpool_keys_t keys[] = {{serve_keys, dir}, {NULL}};
+    const char *words[] = {word, NULL};
+    connpool_place_kind_t kind = connpool_place_of(cmd).kind;
+    const char *error = connpool_read_options(cmd, NULL, words, keys);
+
+    if (!error && !dir->is_walked && kind != CONNPOOL_PLACE_LOCATION
+        && kind != CONNPOOL_PLACE_PATTERN) {
+        error = connpool_complaint(cmd, NULL, word,
+                                   "stands in a <Location> or a "
+                                   "<LocationMatch>");
+    }
+    return error;
+}
+
 const char *connpool_cmd_serve(cmd_parms *cmd, void *dirv, const char *name)
 {
     connpool_dir_t *dir = dirv;
@@ -181,6 +210,9 @@ const char *connpool_cmd_serve(cmd_parms *cmd, void *dirv, const char *name)
 
     if (error) {
         return error;
+    }
+    if (strchr(name, '=')) {
+        return read_key(cmd, dir, name);
     }
     serving = apr_array_push(servings);
     serving->server = cmd->server;

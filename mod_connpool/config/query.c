@@ -322,6 +322,7 @@ const char *connpool_cmd_query(cmd_parms *cmd, void *dummy, const char *line)
     cp_options_clear(connpool_reply_options, &target->reply);
     cp_options_complete(connpool_reply_options, &target->reply);
     query->name = words[0];
+    query->holder = apr_pstrcat(cmd->pool, "query '", query->name, "'", NULL);
     query->database_name = words[1];
     query->sql = words[2];
     query->server = cmd->server;

@@ -47,6 +47,8 @@ typedef struct connpool_page_t {
 
 typedef struct connpool_query_t {
     const char *name;
+    const char *holder; /* "query 'NAME'", for who asks who holds a connection;
+                           NULL: SQL of another module, which has no name */
     server_rec *server;
     const char *where;
     const char *database_name;

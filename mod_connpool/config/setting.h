@@ -106,8 +106,10 @@ typedef struct connpool_place_t {
 typedef struct connpool_dir_t {
     apr_array_header_t *serve; /* const char *, NULL: not set */
     connpool_place_t served;   /* where that was said */
-    connpool_place_t handled;  /* where SetHandler was said */
-    int has_require;           /* merged by "or"; see connpool_cmd_require */
+    int is_ours;   /* CP_UNSET, or whether SetHandler names a handler of ours */
+    int is_walked; /* walk=: CP_UNSET, or whether files are looked for */
+    connpool_place_t handled; /* where SetHandler was said */
+    int has_require;          /* merged by "or"; see connpool_cmd_require */
     connpool_batch_limits_t batch; /* CP_UNSET: see connpool_batch_limits */
     const connpool_rate_t *rate;   /* NULL: not set */
     struct connpool_origins_t *origins; /* NULL: not set */

@@ -12,6 +12,7 @@
 #include "http/job/handle.h"
 #include "http/job/job.h"
 #include "http/job/request.h"
+#include "http/kept/kept.h"
 #include "http/loop.h"
 #include "stats/stats.h"
 
@@ -62,11 +63,20 @@ static long curl_limit(cp_clock_t deadline)
                                                        : left + HAND_BACK);
 }
 
-static void configure(cp_transfer_t *t, cp_job_t *job, const char *url)
+static void describe(cp_transfer_t *t, cp_job_t *job)
+{
+    job->method = cp_http_method(t->request.method);
+    job->is_head = strcmp(job->method, "HEAD") == 0;
+    job->accepts_gzip = !cp_http_wants_part(&t->request);
+    job->follows_redirects = t->upstream->config.redirects > 0
+                             && (job->is_head || !strcmp(job->method, "GET"));
+}
+
+static void configure(cp_transfer_t *t, cp_job_t *job)
 {
     CURL *easy = job->easy;
 
-    curl_easy_setopt(easy, CURLOPT_URL, url);
+    cp_http_prepare(t->conn, t->upstream);
     curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, curl_limit(t->deadline));
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
                      curl_limit(t->connect_deadline));
@@ -76,57 +86,91 @@ static void configure(cp_transfer_t *t, cp_job_t *job, const char *url)
     if (t->is_fresh || t->request.is_one_shot) {
         curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
     }
-    job->method = cp_http_method(t->request.method);
-    job->is_head = strcmp(job->method, "HEAD") == 0;
-    job->accepts_gzip = !cp_http_wants_part(&t->request);
-    job->follows_redirects = t->upstream->config.redirects > 0
-                             && (job->is_head || !strcmp(job->method, "GET"));
     cp_job_attach(job);
 }
 
-static apr_status_t prepare(cp_transfer_t *t)
+static void limit_connect(cp_transfer_t *t)
 {
-    cp_conn_t *conn = t->conn;
-    apr_status_t rv;
-    char *url;
-
-    t->is_head_out = 0;
-    t->pause_at = 0;
-    t->is_leaving = 0;
-    t->is_lost = 0;
-    t->patience = 0;
     t->connect_deadline = t->upstream->config.connect > 0
                               ? cp_clock_after(t->upstream->config.connect)
                               : CP_CLOCK_NEVER;
     if (t->connect_deadline > t->deadline) {
         t->connect_deadline = t->deadline;
     }
-    if (!conn->easy && !(conn->easy = curl_easy_init())) {
+}
+
+static apr_status_t prepare(cp_transfer_t *t)
+{
+    cp_conn_t *conn = t->conn;
+    apr_status_t rv;
+
+    t->is_head_out = 0;
+    t->pause_at = 0;
+    t->is_leaving = 0;
+    t->is_lost = 0;
+    t->patience = 0;
+    t->was_kept = 0;
+    t->first_byte = -1;
+    limit_connect(t);
+    if (!conn->easy) {
+        conn->is_ready = 0;
+        conn->easy = curl_easy_init();
+    }
+    t->job = conn->easy ? cp_job_create(conn->easy, t->upstream, t->bell)
+                        : NULL;
+    if (!t->job) {
         return error_memory(t);
     }
-    t->job = cp_job_create(conn->easy, t->upstream, t->bell);
-    if (!t->job || curl_url_get(t->url, CURLUPART_URL, &url, 0) != CURLUE_OK) {
-        return error_memory(t);
-    }
+    t->job->url = t->url;
+    t->url = NULL;
     rv = cp_http_build_headers(&t->job->headers, t->upstream, &t->request,
                                &t->err);
     if (rv == APR_SUCCESS) {
         rv = cp_attempt_feed_begin(t);
     }
     if (rv == APR_SUCCESS) {
-        configure(t, t->job, url);
+        describe(t, t->job);
     }
-    curl_free(url);
     return rv;
+}
+
+/* In the loop it would be handed over and back, which takes two threads to be
+ * woken: here it is its own thread that hears of the answer. What is used once
+ * is not worth what a runner of its own takes to be set up. */
+static int runs_itself(const cp_transfer_t *t)
+{
+    return t->request.is_lone && !t->request.is_one_shot
+           && !cp_upstream_gains_from_loop(t->upstream);
+}
+
+/* Where there are other transfers beside it, the thread must not sleep on one
+ * socket. */
+static int may_use_kept(const cp_transfer_t *t)
+{
+    return t->request.is_lone && !t->request.is_one_shot && !t->is_fresh
+           && !cp_upstream_gains_from_loop(t->upstream);
+}
+
+static int start_curl(cp_transfer_t *t)
+{
+    configure(t, t->job);
+    return cp_inline_start(t->conn, t->job);
+}
+
+static void come_back(cp_transfer_t *t)
+{
+    if (t->is_beside) {
+        t->is_beside = 0;
+        cp_loop_come_back(t->loop);
+    }
 }
 
 static apr_status_t start_inline(cp_transfer_t *t)
 {
-    if (t->loop) {
-        cp_loop_count_inline(t->loop);
-    }
     t->result.ran_inline = 1;
-    if (!cp_inline_start(t->conn, t->job)) {
+    t->kept = may_use_kept(t) ? cp_kept_start(t->conn, t->job) : NULL;
+    if (!t->kept && !start_curl(t)) {
+        come_back(t);
         return error_memory(t);
     }
     t->is_inline = 1;
@@ -136,11 +180,19 @@ static apr_status_t start_inline(cp_transfer_t *t)
 
 static apr_status_t start(cp_transfer_t *t)
 {
-    apr_status_t rv = t->loop ? cp_loop_submit(t->loop, t->job) : APR_ENOTIMPL;
+    apr_status_t rv = APR_ENOTIMPL;
 
     t->is_inline = 0;
+    t->is_beside = t->loop && runs_itself(t) && cp_loop_go_beside(t->loop);
+    if (t->loop && !t->is_beside) {
+        configure(t, t->job);
+        rv = cp_loop_submit(t->loop, t->job);
+    }
     if (rv == APR_EOF) {
         return error_cancelled(t, "the event loop was stopped");
+    }
+    if (rv == APR_EAGAIN) {
+        cp_loop_count_inline(t->loop);
     }
     return rv == APR_SUCCESS ? rv : start_inline(t);
 }
@@ -168,10 +220,9 @@ static apr_interval_time_t patience_of(const cp_transfer_t *t)
     return is_short ? config->connect : config->read;
 }
 
-/* The earliest of all limits that run now, with what to say when it passes. */
-static cp_clock_t next_limit(cp_transfer_t *t, const char **pcause)
+cp_clock_t cp_attempt_limit(const cp_transfer_t *t, const char **pcause)
 {
-    cp_job_t *job = t->job;
+    const cp_job_t *job = t->job;
     cp_clock_t limit = t->deadline;
     cp_clock_t other = CP_CLOCK_NEVER;
     const char *cause = "the upstream took too long to connect to";
@@ -210,20 +261,28 @@ static apr_status_t check_pause(cp_transfer_t *t, cp_clock_t *puntil)
     return APR_SUCCESS;
 }
 
+apr_status_t cp_attempt_late(cp_transfer_t *t)
+{
+    const char *cause;
+    cp_clock_t limit = cp_attempt_limit(t, &cause);
+
+    if (cp_attempt_is_starved(t)) {
+        return error(t, CP_ERR_CANCELLED, APR_TIMEUP,
+                     "the request's body came too slowly");
+    }
+    t->result.is_late = limit == t->deadline;
+    return error_deadline(t, cause);
+}
+
 static apr_status_t check_limits(cp_transfer_t *t, cp_clock_t *puntil)
 {
     const cp_fetch_sink_t *sink = &t->sink;
     cp_clock_t now = cp_clock_now();
     const char *cause;
-    cp_clock_t limit = next_limit(t, &cause);
+    cp_clock_t limit = cp_attempt_limit(t, &cause);
 
-    if (now >= limit && cp_attempt_is_starved(t)) {
-        return error(t, CP_ERR_CANCELLED, APR_TIMEUP,
-                     "the request's body came too slowly");
-    }
     if (now >= limit) {
-        t->result.is_late = limit == t->deadline;
-        return error_deadline(t, cause);
+        return cp_attempt_late(t);
     }
     if (now >= t->ask_at) {
         t->ask_at = now + CP_ATTEMPT_SLICE;
@@ -305,6 +364,9 @@ static void go_on(cp_transfer_t *t, const news_t *news, int was_working)
         /* Our own slowness is not the upstream's silence. */
         __atomic_store_n(&job->active_at, cp_clock_now(), __ATOMIC_RELAXED);
     }
+    if (news->was_paused && t->kept) {
+        return; /* it goes on when it is worked on */
+    }
     if (news->was_paused && t->is_inline) {
         cp_inline_unpause(t->conn, job);
     }
@@ -348,6 +410,25 @@ apr_status_t cp_attempt_follow(cp_transfer_t *t, cp_clock_t *puntil)
     return t->is_lost ? APR_SUCCESS : APR_INCOMPLETE;
 }
 
+/* The other side had closed the socket: as curl would, on a fresh one. */
+static void leave_kept(cp_transfer_t *t)
+{
+    cp_kept_stop(t->kept);
+    t->kept = NULL;
+    __atomic_store_n(&t->job->phase, CP_PHASE_CONNECT, __ATOMIC_RELAXED);
+    limit_connect(t);
+    if (!start_curl(t)) {
+        cp_job_finish(t->job, CP_END_CURL, CURLE_FAILED_INIT);
+    }
+}
+
+static void work_on_kept(cp_transfer_t *t, cp_clock_t until)
+{
+    if (!cp_kept_work(t->kept, cp_clock_left(until))) {
+        leave_kept(t);
+    }
+}
+
 void cp_attempt_work(cp_transfer_t *t, cp_clock_t until)
 {
     apr_interval_time_t share = INLINE_ROUND / cp_bell_count_inline(t->bell, 0);
@@ -355,6 +436,10 @@ void cp_attempt_work(cp_transfer_t *t, cp_clock_t until)
 
     if (share < INLINE_LEAST) {
         share = INLINE_LEAST;
+    }
+    if (t->kept) {
+        work_on_kept(t, until);
+        return;
     }
     if (!t->job->has_news) {
         int fd = cp_attempt_source_fd(t, &until);
@@ -397,13 +482,26 @@ static int is_handed_back(cp_transfer_t *t, cp_job_end_t *pend)
     return *pend != CP_END_NONE || is_left_behind;
 }
 
+static void stop_inline(cp_transfer_t *t)
+{
+    if (!t->kept) {
+        cp_inline_stop(t->conn, t->job);
+        return;
+    }
+    t->first_byte = cp_kept_first_byte(t->kept);
+    cp_kept_stop(t->kept);
+    t->kept = NULL;
+    t->was_kept = 1;
+}
+
 int cp_attempt_leave(cp_transfer_t *t, apr_status_t rv, cp_job_end_t *pend)
 {
     t->is_leaving = 1;
     t->rv = rv;
     if (t->is_inline) {
-        cp_inline_stop(t->conn, t->job);
+        stop_inline(t);
         cp_bell_count_inline(t->bell, -1);
+        come_back(t);
         *pend = t->job->end;
         return 1;
     }
@@ -414,131 +512,21 @@ int cp_attempt_leave(cp_transfer_t *t, apr_status_t rv, cp_job_end_t *pend)
     return 1;
 }
 
-/* The runner has ended the transfer, and not well. */
-static apr_status_t explain(cp_transfer_t *t)
-{
-    const char *cause;
-
-    if (t->job->code != CURLE_OPERATION_TIMEDOUT) {
-        return cp_http_explain(t->job, t->upstream, &t->err);
-    }
-    t->result.is_late = next_limit(t, &cause) == t->deadline;
-    return error_deadline(t, cause);
-}
-
-/* curl's times all begin with the transfer; 0: the phase did not happen. */
-static apr_interval_time_t between(CURL *easy, CURLINFO from, CURLINFO to)
-{
-    curl_off_t began = 0, ended = 0;
-
-    curl_easy_getinfo(easy, from, &began);
-    curl_easy_getinfo(easy, to, &ended);
-    return ended == 0 ? -1 : ended > began ? ended - began : 0;
-}
-
-static void note_spans(cp_transfer_t *t)
-{
-    CURL *easy = t->job->easy;
-    apr_interval_time_t *us = t->result.span_us;
-    curl_off_t lookup = 0;
-
-    if (!t->result.reused) {
-        curl_easy_getinfo(easy, CURLINFO_NAMELOOKUP_TIME_T, &lookup);
-        us[CP_SPAN_LOOKUP] = lookup;
-        us[CP_SPAN_TCP] = between(easy, CURLINFO_NAMELOOKUP_TIME_T,
-                                  CURLINFO_CONNECT_TIME_T);
-        us[CP_SPAN_TLS] = between(easy, CURLINFO_CONNECT_TIME_T,
-                                  CURLINFO_APPCONNECT_TIME_T);
-        t->result.handshakes += us[CP_SPAN_TLS] >= 0;
-    }
-    us[CP_SPAN_FIRST_BYTE] = between(easy, CURLINFO_PRETRANSFER_TIME_T,
-                                     CURLINFO_STARTTRANSFER_TIME_T);
-}
-
-static void note_reuse(cp_transfer_t *t)
-{
-    long connects = 1;
-
-    curl_easy_getinfo(t->job->easy, CURLINFO_NUM_CONNECTS, &connects);
-    t->result.reused = connects == 0;
-    note_spans(t);
-}
-
-static cp_next_t judge_curl(cp_transfer_t *t, apr_status_t *prv)
+/* Has its transfer gone well, with nothing special about it? Asked when the
+ * runner has given it back. */
+static int is_clean(const cp_transfer_t *t)
 {
     const cp_job_t *job = t->job;
 
-    note_reuse(t);
-    t->result.answered |= job->status != 0
-                          || (job->fault != CP_FAULT_NONE
-                              && job->fault != CP_FAULT_AGAIN);
-    if (job->code != CURLE_OK) {
-        *prv = explain(t);
-        return cp_http_is_retryable(t->job) && !t->request.is_replaceable
-                       && t->result.retries < t->upstream->config.retries
-                       && cp_clock_left(t->deadline) > 0
-                   ? NEXT_RETRY
-                   : NEXT_RETURN;
-    }
-    if (job->location) {
-        return NEXT_REDIRECT;
-    }
-    return NEXT_RETURN;
-}
-
-/* May it run once more? A thread that is stuck may still send what it has. */
-static int may_run_again(const cp_transfer_t *t, cp_job_end_t end)
-{
-    return (end != CP_END_NONE && t->job->sendings == 0)
-           || cp_job_may_repeat(t->job);
-}
-
-/* Nothing came, and what was sent may be sent to another one. */
-static int may_ask_another(const cp_transfer_t *t, cp_job_end_t end)
-{
-    return (t->is_inline || end != CP_END_NONE) && t->job->header_bytes == 0
-           && !t->result.is_late
-           && (t->err.cls == CP_ERR_UPSTREAM || t->err.cls == CP_ERR_DEADLINE)
-           && (t->job->sendings == 0 || cp_job_may_repeat(t->job));
-}
-
-static cp_next_t judge(cp_transfer_t *t, cp_job_end_t end, apr_status_t *prv)
-{
-    int is_lost = t->is_lost || end == CP_END_LOST;
-
-    if (is_lost && !t->is_head_out && may_run_again(t, end)) {
-        return NEXT_INLINE;
-    }
-    if (is_lost) {
-        *prv = error(t, CP_ERR_UPSTREAM, APR_SUCCESS,
-                     "the event loop was lost");
-        return NEXT_RETURN;
-    }
-    if (*prv != APR_SUCCESS) {
-        return NEXT_RETURN;
-    }
-    if (end == CP_END_STOPPED) {
-        *prv = error_cancelled(t, "the event loop was stopped");
-        return NEXT_RETURN;
-    }
-    return judge_curl(t, prv);
-}
-
-cp_next_t cp_attempt_judge(cp_transfer_t *t, cp_job_end_t end,
-                           apr_status_t *prv)
-{
-    cp_next_t next = judge(t, end, prv);
-
-    t->result.may_repeat = next == NEXT_RETURN && *prv != APR_SUCCESS
-                           && may_ask_another(t, end);
-    return next;
+    return job && job->end == CP_END_CURL && job->code == CURLE_OK
+           && cp_job_is_plain(job) && !t->is_fresh && !t->request.is_one_shot;
 }
 
 void cp_attempt_drop(cp_transfer_t *t)
 {
     /* The handle must not keep pointers into a job that goes. */
-    if (t->conn->easy) {
-        curl_easy_reset(t->conn->easy);
+    if (t->conn->easy && !t->was_kept) {
+        cp_http_settle(t->conn, is_clean(t));
     }
     if (t->job) {
         if (t->job->upload) {

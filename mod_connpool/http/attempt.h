@@ -32,7 +32,7 @@ struct cp_transfer_t {
     apr_status_t rv; /* of the fetch, or of the attempt when it is left */
     cp_clock_t began;
     cp_clock_t deadline;
-    CURLU *url;
+    CURLU *url;       /* for the next attempt; NULL: the upstream's own */
     cp_buffer_t body; /* taken out of the job, to be delivered */
     int redirects;
     int is_fresh; /* a retry: not over a socket that is open already */
@@ -46,6 +46,10 @@ struct cp_transfer_t {
     cp_clock_t pause_at; /* without more news; 0: the sink was told */
     int is_head_out;     /* the sink has got the head */
     int is_inline;
+    struct cp_kept_t *kept;         /* run inline, but not by curl */
+    int was_kept;                   /* so it was */
+    apr_interval_time_t first_byte; /* then: after the request; -1: none */
+    int is_beside;  /* it could run in the loop, and is counted there */
     int is_lost;    /* together with its loop */
     int is_leaving; /* rv is final, the runner is to let go of the handle */
     apr_interval_time_t look_pause; /* until the next look at the source */
@@ -86,17 +90,11 @@ void cp_attempt_work(cp_transfer_t *t, cp_clock_t until);
  */
 int cp_attempt_leave(cp_transfer_t *t, apr_status_t rv, cp_job_end_t *pend);
 
-/** What the whole fetch does after an attempt. */
-typedef enum cp_next_t {
-    NEXT_RETURN,
-    NEXT_REDIRECT,
-    NEXT_RETRY,
-    NEXT_INLINE,
-} cp_next_t;
+/** The earliest of all limits that run now, with what to say when it passes. */
+cp_clock_t cp_attempt_limit(const cp_transfer_t *t, const char **pcause);
 
-/** The attempt is over with rv; the handle is ours again, or left behind. */
-cp_next_t cp_attempt_judge(cp_transfer_t *t, cp_job_end_t end,
-                           apr_status_t *prv);
+/** One of them has passed. */
+apr_status_t cp_attempt_late(cp_transfer_t *t);
 
 /** Let go of its job. */
 void cp_attempt_drop(cp_transfer_t *t);

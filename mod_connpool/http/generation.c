@@ -167,21 +167,30 @@ static void obey(cp_generation_t *gen, cp_job_t *job, int orders)
     }
 }
 
-/* The next job with orders, or NULL; its place in the inbox, and the reference
- * that went with it, are the caller's. */
-static cp_job_t *take_from_inbox(cp_generation_t *gen, int *porders)
+/* What was taken out of the inbox; its place there, and the reference that went
+ * with it, are the caller's. */
+typedef struct taken_t {
+    cp_job_t *job; /* NULL: there was none */
+    int orders;
+    int is_last;
+    cp_clock_t pushed_at; /* when there was something again */
+} taken_t;
+
+static taken_t take_from_inbox(cp_generation_t *gen)
 {
-    cp_job_t *job = NULL;
+    taken_t taken = {.is_last = 1};
 
     pthread_mutex_lock(&gen->lock);
     if (!APR_RING_EMPTY(&gen->inbox, cp_job_t, in_inbox)) {
-        job = APR_RING_FIRST(&gen->inbox);
-        APR_RING_REMOVE(job, in_inbox);
-        *porders = job->orders;
-        job->orders = 0;
+        taken.job = APR_RING_FIRST(&gen->inbox);
+        APR_RING_REMOVE(taken.job, in_inbox);
+        taken.orders = taken.job->orders;
+        taken.job->orders = 0;
+        taken.is_last = APR_RING_EMPTY(&gen->inbox, cp_job_t, in_inbox);
+        taken.pushed_at = gen->pushed_at;
     }
     pthread_mutex_unlock(&gen->lock);
-    return job;
+    return taken;
 }
 
 static void note_lag(cp_generation_t *gen, apr_interval_time_t lag)
@@ -203,37 +212,23 @@ static void show_life(cp_generation_t *gen)
  * sockets have their turn. */
 static void obey_some(cp_generation_t *gen)
 {
-    cp_job_t *job;
-    int orders;
+    taken_t taken = {.is_last = 0};
 
-    for (int i = 0; i < ORDERS_AT_ONCE; i++) {
-        job = take_from_inbox(gen, &orders);
-        if (!job) {
+    for (int i = 0; i < ORDERS_AT_ONCE && !taken.is_last; i++) {
+        taken = take_from_inbox(gen);
+        if (!taken.job) {
             return;
         }
-        obey(gen, job, orders);
-        cp_job_unref(job);
+        if (i == 0) {
+            note_lag(gen, cp_clock_now() - taken.pushed_at);
+        }
+        obey(gen, taken.job, taken.orders);
+        cp_job_unref(taken.job);
         show_life(gen);
     }
-    cp_generation_wake(gen);
-}
-
-static void drain_inbox(cp_generation_t *gen)
-{
-    uint64_t count;
-    ssize_t got = read(gen->event_fd, &count, sizeof(count));
-    cp_clock_t pushed_at;
-
-    (void)got; /* it is non-blocking, and the inbox tells the truth */
-    pthread_mutex_lock(&gen->lock);
-    pushed_at = APR_RING_EMPTY(&gen->inbox, cp_job_t, in_inbox)
-                    ? 0
-                    : gen->pushed_at;
-    pthread_mutex_unlock(&gen->lock);
-    if (pushed_at) {
-        note_lag(gen, cp_clock_now() - pushed_at);
+    if (!taken.is_last) {
+        cp_generation_wake(gen);
     }
-    obey_some(gen);
 }
 
 /* ---- The thread ---- */
@@ -313,17 +308,16 @@ static void stall_for_test(cp_generation_t *gen)
 /* Give every job back, those that came too late for this life included. */
 static void give_up_jobs(cp_generation_t *gen, cp_job_end_t end)
 {
-    cp_job_t *job;
-    int orders;
+    taken_t taken;
 
     pthread_mutex_lock(&gen->lock);
     gen->is_closed = 1;
     pthread_mutex_unlock(&gen->lock);
-    while ((job = take_from_inbox(gen, &orders))) {
-        if (orders & CP_ORDER_SUBMIT) {
-            cp_job_finish(job, end, CURLE_OK);
+    while ((taken = take_from_inbox(gen)).job) {
+        if (taken.orders & CP_ORDER_SUBMIT) {
+            cp_job_finish(taken.job, end, CURLE_OK);
         }
-        cp_job_unref(job);
+        cp_job_unref(taken.job);
     }
     while (!APR_RING_EMPTY(&gen->active, cp_job_t, in_active)) {
         end_job(gen, APR_RING_FIRST(&gen->active), end, CURLE_OK);
@@ -337,7 +331,7 @@ void *cp_generation_run(void *data)
     pthread_setname_np(pthread_self(), "connpool-loop");
     while (cp_generation_order(gen) == ORDER_RUN) {
         beat(gen);
-        drain_inbox(gen);
+        obey_some(gen);
         cp_lanes_run_timers(&gen->lanes);
         collect_finished(gen);
         wake_waiters(gen);
@@ -364,7 +358,8 @@ cp_generation_t *cp_generation_create(const cp_loop_config_t *config,
                                       cp_loop_stats_t *stats)
 {
     cp_generation_t *gen = calloc(1, sizeof(*gen));
-    struct epoll_event event = {.events = EPOLLIN};
+    /* By its edges: each write wakes up, and nobody has to read it. */
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET};
 
     if (!gen) {
         return NULL;

@@ -3,11 +3,14 @@
  * a multi handle of the connection's own, which also keeps its socket. */
 #include "http/inline.h"
 
+#include "base/clock.h"
 #include "http/inherit.h"
 #include "http/job/handle.h"
 #include "http/job/job.h"
+#include "http/upstream/guard.h"
 
 #include <sys/select.h>
+#include <unistd.h>
 
 static CURLM *own_multi(cp_conn_t *conn)
 {
@@ -20,16 +23,44 @@ static CURLM *own_multi(cp_conn_t *conn)
     return conn->own;
 }
 
+static curl_socket_t open_own(void *baton, curlsocktype purpose,
+                              struct curl_sockaddr *address)
+{
+    cp_conn_t *conn = baton;
+
+    conn->own_fd = cp_http_open_socket(conn->opening, purpose, address);
+    conn->own_opened = cp_clock_now();
+    return conn->own_fd;
+}
+
+static int close_own(void *baton, curl_socket_t fd)
+{
+    cp_conn_t *conn = baton;
+
+    if (conn->own_fd == fd) {
+        conn->own_fd = -1;
+    }
+    return close(fd);
+}
+
 int cp_inline_start(cp_conn_t *conn, cp_job_t *job)
 {
     CURLM *multi = own_multi(conn);
 
+    conn->is_kept = 0;
+    conn->opening = &job->guard;
+    curl_easy_setopt(job->easy, CURLOPT_OPENSOCKETFUNCTION, open_own);
+    curl_easy_setopt(job->easy, CURLOPT_OPENSOCKETDATA, conn);
+    curl_easy_setopt(job->easy, CURLOPT_CLOSESOCKETFUNCTION, close_own);
+    curl_easy_setopt(job->easy, CURLOPT_CLOSESOCKETDATA, conn);
     return multi && curl_multi_add_handle(multi, job->easy) == CURLM_OK;
 }
 
 static void finish(cp_conn_t *conn, cp_job_t *job, CURLcode code)
 {
     curl_multi_remove_handle(conn->own, job->easy);
+    conn->is_kept = code == CURLE_OK && conn->own_fd >= 0;
+    conn->own_used = cp_clock_now();
     cp_job_finish(job, CP_END_CURL, code);
 }
 

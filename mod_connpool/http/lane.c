@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -36,26 +37,85 @@ struct cp_lane_t {
 
 /* ---- Sockets ---- */
 
+/* A socket stays in epoll when curl looks away, lest it leave and enter for
+ * each fetch: what is told of it then takes it out. Of descriptors that curl
+ * makes and closes without a word, it alone knows when their numbers are
+ * others'. */
+typedef struct cp_watch_t {
+    unsigned char is_ours; /* told when it is opened and closed */
+    unsigned char armed;   /* CURL_POLL_ bits that epoll looks for */
+    unsigned char wanted;  /* that curl wants to know of */
+} cp_watch_t;
+
+/* NULL without memory. */
+static cp_watch_t *watch_of(cp_lanes_t *lanes, int fd)
+{
+    if (fd >= lanes->watched_room) {
+        int room = fd + 64;
+        cp_watch_t *grown = realloc(lanes->watched,
+                                    (size_t)room * sizeof(*grown));
+
+        if (!grown) {
+            return NULL;
+        }
+        memset(grown + lanes->watched_room, 0,
+               (size_t)(room - lanes->watched_room) * sizeof(*grown));
+        lanes->watched = grown;
+        lanes->watched_room = room;
+    }
+    return &lanes->watched[fd];
+}
+
+static void forget(cp_lanes_t *lanes, int fd)
+{
+    struct epoll_event event = {0};
+
+    /* Fails when the descriptor is closed already, which is as good. */
+    epoll_ctl(lanes->epoll_fd, EPOLL_CTL_DEL, fd, &event);
+    if (fd < lanes->watched_room) {
+        lanes->watched[fd].armed = 0;
+    }
+}
+
+static void arm(cp_lane_t *lane, int fd, cp_watch_t *watch)
+{
+    struct epoll_event event = {.data.u64 = (uint64_t)lane->index << 32
+                                            | (uint32_t)fd};
+    int how = watch->armed ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+
+    event.events = (watch->wanted & CURL_POLL_IN ? (unsigned)EPOLLIN : 0)
+                   | (watch->wanted & CURL_POLL_OUT ? (unsigned)EPOLLOUT : 0);
+    if (epoll_ctl(lane->all->epoll_fd, how, fd, &event) != 0) {
+        cp_log(CP_LOG_MARK, CP_LOG_ERROR, errno, "event loop: epoll_ctl");
+        lane->all->is_broken = 1;
+    }
+    watch->armed = watch->wanted;
+}
+
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *baton,
                      void *unused)
 {
     cp_lane_t *lane = baton;
-    int epoll_fd = lane->all->epoll_fd;
-    struct epoll_event event = {.data.u64 = (uint64_t)lane->index << 32
-                                            | (uint32_t)fd};
+    cp_watch_t *watch = watch_of(lane->all, fd);
 
-    if (what == CURL_POLL_REMOVE) {
-        /* Fails when the socket is closed already, which is as good. */
-        epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, &event);
+    if (!watch) {
+        lane->all->is_broken = 1;
         return 0;
     }
-    cp_http_keep_private(fd);
-    event.events = (what & CURL_POLL_IN ? (unsigned)EPOLLIN : 0)
-                   | (what & CURL_POLL_OUT ? (unsigned)EPOLLOUT : 0);
-    if (epoll_ctl(epoll_fd, EPOLL_CTL_MOD, fd, &event) != 0
-        && epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
-        cp_log(CP_LOG_MARK, CP_LOG_ERROR, errno, "event loop: epoll_ctl");
-        lane->all->is_broken = 1;
+    watch->wanted = what == CURL_POLL_REMOVE ? 0 : (unsigned char)what;
+    if (watch->wanted == 0) {
+        if (!watch->is_ours && watch->armed) {
+            forget(lane->all, fd);
+        }
+        return 0;
+    }
+    if (!watch->armed) {
+        cp_http_keep_private(fd);
+    }
+    /* That it can be written to would be told all the time. */
+    if ((watch->wanted & ~watch->armed)
+        || (watch->armed & ~watch->wanted & CURL_POLL_OUT)) {
+        arm(lane, fd, watch);
     }
     return 0;
 }
@@ -76,10 +136,17 @@ static curl_socket_t open_socket(void *baton, curlsocktype purpose,
     cp_job_t *job = baton;
     cp_lane_t *lane = job->lane;
     curl_socket_t fd = cp_http_open_socket(&job->guard, purpose, address);
+    cp_watch_t *watch;
 
     if (fd == CURL_SOCKET_BAD) {
         return fd;
     }
+    watch = watch_of(lane->all, fd);
+    if (!watch) {
+        close(fd);
+        return CURL_SOCKET_BAD;
+    }
+    *watch = (cp_watch_t){.is_ours = 1};
     if (lane->socket_count == lane->socket_room) {
         int room = lane->socket_room ? lane->socket_room * 2 : 32;
         int *grown = realloc(lane->sockets, (size_t)room * sizeof(*grown));
@@ -98,7 +165,6 @@ static curl_socket_t open_socket(void *baton, curlsocktype purpose,
 static int close_socket(void *baton, curl_socket_t fd)
 {
     cp_lane_t *lane = baton;
-    struct epoll_event event = {0};
 
     for (int i = 0; i < lane->socket_count; i++) {
         if (lane->sockets[i] == fd) {
@@ -106,7 +172,10 @@ static int close_socket(void *baton, curl_socket_t fd)
             break;
         }
     }
-    epoll_ctl(lane->all->epoll_fd, EPOLL_CTL_DEL, fd, &event);
+    if (lane->all->watched[fd].armed) {
+        forget(lane->all, fd);
+    }
+    lane->all->watched[fd] = (cp_watch_t){.is_ours = 0};
     return close(fd);
 }
 
@@ -247,9 +316,23 @@ void cp_lanes_leave(cp_job_t *job)
 void cp_lanes_event(cp_lanes_t *lanes, uint64_t key, int mask)
 {
     cp_lane_t *lane = lanes->list[key >> 32];
+    int fd = (int)(uint32_t)key;
+    cp_watch_t *watch = &lanes->watched[fd];
     int running;
 
-    curl_multi_socket_action(lane->multi, (int)(uint32_t)key, mask, &running);
+    /* It was closed since epoll told of it: the number may be another's. */
+    if (!watch->armed) {
+        return;
+    }
+    /* Of more than curl wants to know it would be told again and again. */
+    if (watch->wanted == 0) {
+        forget(lanes, fd);
+        return;
+    }
+    if (watch->armed & ~watch->wanted) {
+        arm(lane, fd, watch);
+    }
+    curl_multi_socket_action(lane->multi, fd, mask, &running);
 }
 
 void cp_lanes_run_timers(cp_lanes_t *lanes)
@@ -314,6 +397,9 @@ void cp_lanes_close(cp_lanes_t *lanes)
         free(lanes->list[i]);
     }
     free(lanes->list);
+    free(lanes->watched);
+    lanes->watched = NULL;
+    lanes->watched_room = 0;
     lanes->list = NULL;
     lanes->count = 0;
 }

@@ -21,6 +21,8 @@ typedef struct cp_lanes_t {
     int max_connections; /**< idle sockets that a lane keeps at the most */
     cp_lane_t **list;    /**< made when first needed, and kept */
     int count;
+    struct cp_watch_t *watched; /**< by descriptor */
+    int watched_room;
     int is_broken; /**< cannot go on */
 } cp_lanes_t;
 

@@ -17,11 +17,13 @@
 #define BACKOFF_MIN     apr_time_from_msec(250)
 #define BACKOFF_MAX     apr_time_from_sec(15)
 #define HEALTHY_AFTER   apr_time_from_sec(60)
+#define BESIDE_MAX      32
 #define STOP_PATIENCE   apr_time_from_sec(2)
 
 struct cp_loop_t {
     cp_loop_config_t config;
     cp_loop_stats_t *stats;
+    int beside;           /* atomic: fetches that run in their threads */
     pthread_mutex_t lock; /* guards everything below */
     cp_generation_t *current;
     cp_clock_t started_at;
@@ -227,6 +229,22 @@ void cp_loop_left(cp_job_t *job)
     cp_generation_t *gen = job->owner;
 
     cp_stats_add(&gen->stats->in_flight, -1);
+}
+
+int cp_loop_go_beside(cp_loop_t *loop)
+{
+    if (__atomic_add_fetch(&loop->beside, 1, __ATOMIC_RELAXED) > BESIDE_MAX) {
+        __atomic_sub_fetch(&loop->beside, 1, __ATOMIC_RELAXED);
+        return 0;
+    }
+    cp_stats_add(&loop->stats->in_flight, 1);
+    return 1;
+}
+
+void cp_loop_come_back(cp_loop_t *loop)
+{
+    __atomic_sub_fetch(&loop->beside, 1, __ATOMIC_RELAXED);
+    cp_stats_add(&loop->stats->in_flight, -1);
 }
 
 void cp_loop_count_inline(cp_loop_t *loop)

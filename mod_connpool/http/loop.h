@@ -58,6 +58,12 @@ int cp_loop_is_lost(const cp_job_t *job);
 /** A job has left the wait, in whatever way. */
 void cp_loop_left(cp_job_t *job);
 
+/** May a fetch run beside the loop, in its own thread? It is counted with those
+ * in flight, until it comes back. 0: there are so many already that what each
+ * needs, some 35 KB, would be too much: the loop has it once for all. */
+int cp_loop_go_beside(cp_loop_t *loop);
+void cp_loop_come_back(cp_loop_t *loop);
+
 /** A fetch ran inline because the loop was lost. */
 void cp_loop_count_inline(cp_loop_t *loop);
 

@@ -34,8 +34,162 @@ static void begin_attempt(cp_transfer_t *t)
     }
 }
 
+/* ---- What an attempt came to ---- */
+
+typedef enum cp_next_t {
+    NEXT_RETURN,
+    NEXT_REDIRECT,
+    NEXT_RETRY,
+    NEXT_INLINE,
+} cp_next_t;
+
+static apr_status_t error(cp_transfer_t *t, cp_error_class_t cls,
+                          apr_status_t rv, const char *cause)
+{
+    return cp_http_error(&t->err, t->upstream, cls, rv, cause);
+}
+
+/* The runner has ended the transfer, and not well. */
+static apr_status_t explain(cp_transfer_t *t)
+{
+    return t->job->code == CURLE_OPERATION_TIMEDOUT
+               ? cp_attempt_late(t)
+               : cp_http_explain(t->job, t->upstream, &t->err);
+}
+
+/* curl's times all begin with the transfer; 0: the phase did not happen. */
+static apr_interval_time_t between(CURL *easy, CURLINFO from, CURLINFO to)
+{
+    curl_off_t began = 0, ended = 0;
+
+    curl_easy_getinfo(easy, from, &began);
+    curl_easy_getinfo(easy, to, &ended);
+    return ended == 0 ? -1 : ended > began ? ended - began : 0;
+}
+
+static void note_spans(cp_transfer_t *t)
+{
+    CURL *easy = t->job->easy;
+    apr_interval_time_t *us = t->result.span_us;
+    curl_off_t lookup = 0;
+
+    if (!t->result.reused) {
+        curl_easy_getinfo(easy, CURLINFO_NAMELOOKUP_TIME_T, &lookup);
+        us[CP_SPAN_LOOKUP] = lookup;
+        us[CP_SPAN_TCP] = between(easy, CURLINFO_NAMELOOKUP_TIME_T,
+                                  CURLINFO_CONNECT_TIME_T);
+        us[CP_SPAN_TLS] = between(easy, CURLINFO_CONNECT_TIME_T,
+                                  CURLINFO_APPCONNECT_TIME_T);
+        t->result.handshakes += us[CP_SPAN_TLS] >= 0;
+    }
+    us[CP_SPAN_FIRST_BYTE] = between(easy, CURLINFO_PRETRANSFER_TIME_T,
+                                     CURLINFO_STARTTRANSFER_TIME_T);
+}
+
+static void note_reuse(cp_transfer_t *t)
+{
+    long connects = 1;
+
+    if (t->was_kept) {
+        t->result.reused = 1;
+        t->result.span_us[CP_SPAN_FIRST_BYTE] = t->first_byte;
+        return;
+    }
+    curl_easy_getinfo(t->job->easy, CURLINFO_NUM_CONNECTS, &connects);
+    t->result.reused = connects == 0;
+    note_spans(t);
+}
+
+static cp_next_t judge_curl(cp_transfer_t *t, apr_status_t *prv)
+{
+    const cp_job_t *job = t->job;
+
+    note_reuse(t);
+    t->result.answered |= job->status != 0
+                          || (job->fault != CP_FAULT_NONE
+                              && job->fault != CP_FAULT_AGAIN);
+    if (job->code != CURLE_OK) {
+        *prv = explain(t);
+        return cp_http_is_retryable(t->job) && !t->request.is_replaceable
+                       && t->result.retries < t->upstream->config.retries
+                       && cp_clock_left(t->deadline) > 0
+                   ? NEXT_RETRY
+                   : NEXT_RETURN;
+    }
+    if (job->location) {
+        return NEXT_REDIRECT;
+    }
+    return NEXT_RETURN;
+}
+
+/* May it run once more? A thread that is stuck may still send what it has. */
+static int may_run_again(const cp_transfer_t *t, cp_job_end_t end)
+{
+    return (end != CP_END_NONE && t->job->sendings == 0)
+           || cp_job_may_repeat(t->job);
+}
+
+/* Nothing came, and what was sent may be sent to another one. */
+static int may_ask_another(const cp_transfer_t *t, cp_job_end_t end)
+{
+    return (t->is_inline || end != CP_END_NONE) && t->job->header_bytes == 0
+           && !t->result.is_late
+           && (t->err.cls == CP_ERR_UPSTREAM || t->err.cls == CP_ERR_DEADLINE)
+           && (t->job->sendings == 0 || cp_job_may_repeat(t->job));
+}
+
+static cp_next_t judge(cp_transfer_t *t, cp_job_end_t end, apr_status_t *prv)
+{
+    int is_lost = t->is_lost || end == CP_END_LOST;
+
+    if (is_lost && !t->is_head_out && may_run_again(t, end)) {
+        return NEXT_INLINE;
+    }
+    if (is_lost) {
+        *prv = error(t, CP_ERR_UPSTREAM, APR_SUCCESS,
+                     "the event loop was lost");
+        return NEXT_RETURN;
+    }
+    if (*prv != APR_SUCCESS) {
+        return NEXT_RETURN;
+    }
+    if (end == CP_END_STOPPED) {
+        *prv = error(t, CP_ERR_CANCELLED, APR_EOF,
+                     "the event loop was stopped");
+        return NEXT_RETURN;
+    }
+    return judge_curl(t, prv);
+}
+
+static cp_next_t judge_attempt(cp_transfer_t *t, cp_job_end_t end,
+                               apr_status_t *prv)
+{
+    cp_next_t next = judge(t, end, prv);
+
+    t->result.may_repeat = next == NEXT_RETURN && *prv != APR_SUCCESS
+                           && may_ask_another(t, end);
+    return next;
+}
+
+/* ---- The next one ---- */
+
+/* What the attempt has asked, to ask it again. Whoever has the job still only
+ * reads it. */
+static apr_status_t keep_url(cp_transfer_t *t)
+{
+    if (t->job->url && !(t->url = curl_url_dup(t->job->url))) {
+        return cp_http_error(&t->err, t->upstream, CP_ERR_MEMORY, APR_ENOMEM,
+                             "out of memory");
+    }
+    return APR_SUCCESS;
+}
+
 static apr_status_t redirect(cp_transfer_t *t)
 {
+    if (!t->url && !(t->url = curl_url_dup(t->upstream->url))) {
+        return cp_http_error(&t->err, t->upstream, CP_ERR_MEMORY, APR_ENOMEM,
+                             "out of memory");
+    }
     if (t->redirects++ >= t->upstream->config.redirects) {
         return cp_http_error(&t->err, t->upstream, CP_ERR_UPSTREAM, APR_SUCCESS,
                              "the upstream redirects too often");
@@ -45,8 +199,12 @@ static apr_status_t redirect(cp_transfer_t *t)
 
 static void end_attempt(cp_transfer_t *t, cp_job_end_t end)
 {
-    cp_next_t next = cp_attempt_judge(t, end, &t->rv);
+    cp_next_t next = judge_attempt(t, end, &t->rv);
 
+    if (next != NEXT_RETURN) {
+        t->rv = keep_url(t);
+        next = t->rv == APR_SUCCESS ? next : NEXT_RETURN;
+    }
     if (next == NEXT_REDIRECT) {
         t->rv = redirect(t);
         next = t->rv == APR_SUCCESS ? NEXT_REDIRECT : NEXT_RETURN;

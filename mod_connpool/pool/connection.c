@@ -145,9 +145,9 @@ static void note_open_success(cp_pool_t *pool)
     }
 }
 
-cp_clock_t cp_pool_driver_deadline(cp_clock_t deadline)
+cp_clock_t cp_pool_driver_deadline(cp_clock_t deadline, cp_clock_t now)
 {
-    cp_clock_t grace = cp_clock_after(DRIVER_GRACE);
+    cp_clock_t grace = cp_clock_add(now, DRIVER_GRACE);
 
     return deadline > grace ? deadline : grace;
 }
@@ -272,23 +272,25 @@ int cp_connection_adopt(cp_pool_t *pool, cp_connection_t *conn,
 }
 
 static int is_alive(cp_pool_t *pool, const cp_connection_t *conn,
-                    cp_clock_t now, cp_clock_t deadline)
+                    cp_clock_t *now, cp_clock_t deadline)
 {
     const cp_driver_t *driver = pool->driver;
 
-    if (now - conn->last_used >= pool->config.check) {
-        return driver->check(pool->driver_ctx, conn->handle, deadline)
-               == APR_SUCCESS;
+    if (*now - conn->last_used >= pool->config.check) {
+        apr_status_t rv = driver->check(pool->driver_ctx, conn->handle,
+                                        deadline);
+
+        *now = cp_clock_now();
+        return rv == APR_SUCCESS;
     }
     return !driver->glance
            || driver->glance(pool->driver_ctx, conn->handle) == APR_SUCCESS;
 }
 
 void cp_connection_weed_out(cp_pool_t *pool, cp_connection_t *conn,
-                            cp_clock_t deadline)
+                            cp_clock_t *now, cp_clock_t deadline)
 {
-    cp_clock_t now = cp_clock_now();
-    cp_close_reason_t reason = cp_connection_why_not_reusable(pool, conn, now);
+    cp_close_reason_t reason = cp_connection_why_not_reusable(pool, conn, *now);
     unsigned generation = conn->generation;
 
     if (reason != CP_CLOSE_REASONS) {

@@ -34,9 +34,10 @@ cp_close_reason_t cp_connection_why_not_reusable(cp_pool_t *pool,
                                                  const cp_connection_t *conn,
                                                  cp_clock_t now);
 
-/** Close the connection unless it may be reused and is alive. */
+/** Close the connection unless it may be reused and is alive. *now is read anew
+ * if that took time. */
 void cp_connection_weed_out(cp_pool_t *pool, cp_connection_t *conn,
-                            cp_clock_t deadline);
+                            cp_clock_t *now, cp_clock_t deadline);
 
 /** Take the connection out of an idle slot. The slot is locked. */
 cp_connection_t cp_connection_take(cp_pool_t *pool, cp_slot_t *slot);
@@ -48,7 +49,8 @@ int cp_connection_adopt(cp_pool_t *pool, cp_connection_t *conn,
 
 void cp_pool_count_idle(cp_pool_t *pool, int delta);
 
-/** When a driver is to be done, for a borrower who is by then. */
-cp_clock_t cp_pool_driver_deadline(cp_clock_t deadline);
+/** When a driver that begins now is to be done, for a borrower who is by then.
+ */
+cp_clock_t cp_pool_driver_deadline(cp_clock_t deadline, cp_clock_t now);
 
 #endif

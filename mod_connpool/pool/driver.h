@@ -9,8 +9,8 @@
 #include "base/error.h"
 
 /** All functions run in the thread that borrows (or maintains) the connection,
- * never under a lock of the pool, and never at once on the same connection.
- * `ctx` is what the pool was created with. */
+ * but for tend() never under a lock of the pool, and never at once on the same
+ * connection. `ctx` is what the pool was created with. */
 typedef struct cp_driver_t {
     const char *kind; /**< a word, as reports show it: "http" */
 
@@ -32,6 +32,10 @@ typedef struct cp_driver_t {
     /** What it was lost by: an SQLSTATE, "" without one, NULL: it is not lost.
      * NULL: there is no such thing in connections of this kind. */
     const char *(*fault)(void *ctx, void *conn);
+
+    /** Look after one that lies idle, every second or so, in a few
+     * microseconds. NULL: nothing to do. */
+    void (*tend)(void *ctx, void *conn);
 
     /** Close and free. Must not block for longer than about a second. */
     void (*close)(void *ctx, void *conn);

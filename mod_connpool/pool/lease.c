@@ -107,6 +107,7 @@ static int try_gates(cp_pool_t *pool)
 typedef struct asking_t {
     cp_pool_t *pool;
     cp_connection_t conn; /* what it has so far */
+    cp_clock_t now;       /* when something last took time */
     int has_turn;
 } asking_t;
 
@@ -196,11 +197,12 @@ static apr_status_t obtain(asking_t *asking, cp_clock_t deadline,
 
     for (;;) {
         if (conn->handle) {
-            cp_connection_weed_out(pool, conn, deadline);
+            cp_connection_weed_out(pool, conn, &asking->now, deadline);
         }
         if (conn->handle) {
             return APR_SUCCESS;
         }
+        asking->now = cp_clock_now();
         if (cp_pool_is_stopped(pool)) {
             return cp_pool_refuse(pool, CP_OWN_LIMIT, APR_EOF, err);
         }
@@ -210,6 +212,7 @@ static apr_status_t obtain(asking_t *asking, cp_clock_t deadline,
         conn->has_place = cp_connection_reserve(pool);
         if (conn->has_place) {
             rv = open_new(asking, deadline, err);
+            asking->now = cp_clock_now();
             if (rv != APR_EEXIST) {
                 return rv;
             }
@@ -245,7 +248,7 @@ static apr_status_t borrow_slot(asking_t *asking, cp_lease_t *lease,
                             "pool '%s': apr_reslist_acquire failed",
                             pool->config.name);
     }
-    cp_slot_occupy(slot, holder, cp_clock_now());
+    cp_slot_occupy(slot, holder, asking->now);
     if (slot->conn.handle) {
         *conn = cp_connection_take(pool, slot);
     }
@@ -257,6 +260,7 @@ static apr_status_t borrow_slot(asking_t *asking, cp_lease_t *lease,
     slot->conn = *conn;
     lease->pool = pool;
     lease->slot = slot;
+    lease->since = asking->now;
     cp_stats_add(&pool->stats->acquired, 1);
     cp_stats_add(&pool->stats->busy, 1);
     if (pool->config.is_writer) {
@@ -273,11 +277,12 @@ static apr_status_t borrow_pooled(cp_pool_t *pool, cp_lease_t *lease,
                                   cp_error_t *err)
 {
     cp_share_t *share = pool->config.share;
-    asking_t asking = {.pool = pool};
+    asking_t asking = {.pool = pool, .now = lease->since};
     apr_status_t rv = APR_SUCCESS;
 
     if (share && cp_share_has_queue(share)) {
         rv = get_in_line(&asking, deadline);
+        asking.now = cp_clock_now();
     }
     rv = rv == APR_SUCCESS ? borrow_slot(&asking, lease, holder, deadline, err)
                            : cp_pool_refuse(pool, CP_SERVER_LIMIT, rv, err);
@@ -317,7 +322,8 @@ static apr_status_t borrow_overflow(cp_pool_t *pool, cp_lease_t *lease,
         cp_slot_free(slot);
         return rv;
     }
-    cp_slot_occupy(slot, holder, cp_clock_now());
+    lease->since = cp_clock_now();
+    cp_slot_occupy(slot, holder, lease->since);
     cp_slot_register(pool, slot);
     lease->pool = pool;
     lease->slot = slot;
@@ -363,11 +369,17 @@ static apr_status_t fall_back(cp_pool_t *pool, cp_lease_t *lease,
 /* How long it took to get a connection is not mixed with how long it took to
  * hear that there is none: at an exhausted pool every refusal would count as a
  * slow acquire, and at a full queue as a quick one. */
-static apr_status_t record(cp_pool_t *pool, apr_status_t rv, cp_clock_t start)
+static apr_status_t record(cp_pool_t *pool, apr_status_t rv, cp_lease_t *lease)
 {
-    cp_histogram_record(rv == APR_SUCCESS ? &pool->stats->acquire_us
-                                          : &pool->stats->refused_us,
-                        cp_clock_now() - start);
+    if (rv == APR_SUCCESS) {
+        cp_histogram_record(&pool->stats->acquire_us,
+                            lease->since - lease->asked);
+    }
+    else {
+        lease->since = cp_clock_now();
+        cp_histogram_record(&pool->stats->refused_us,
+                            lease->since - lease->asked);
+    }
     return rv;
 }
 
@@ -381,18 +393,19 @@ apr_status_t cp_pool_acquire_by(cp_pool_t *pool, cp_lease_t *lease,
                                 const char *holder, cp_clock_t by,
                                 cp_error_t *err)
 {
-    cp_clock_t start = cp_clock_now();
-    cp_clock_t deadline = cp_clock_add(start, pool->config.acquire);
+    cp_clock_t deadline;
     apr_status_t rv;
     int limit;
 
-    deadline = by < deadline ? by : deadline;
-
     lease->slot = NULL;
+    lease->asked = cp_clock_now();
     cp_error_clear(err);
+    deadline = cp_clock_add(lease->asked, pool->config.acquire);
+    deadline = by < deadline ? by : deadline;
     rv = enter_gates(pool, deadline, &limit);
+    lease->since = cp_clock_now();
     /* Once for all that the driver does now, lest graces add up. */
-    deadline = cp_pool_driver_deadline(deadline);
+    deadline = cp_pool_driver_deadline(deadline, lease->since);
     if (rv == APR_SUCCESS) {
         rv = borrow_inside(pool, lease, holder, deadline, err);
     }
@@ -405,7 +418,7 @@ apr_status_t cp_pool_acquire_by(cp_pool_t *pool, cp_lease_t *lease,
     else {
         rv = cp_pool_refuse(pool, limit, rv, err);
     }
-    return record(pool, rv, start);
+    return record(pool, rv, lease);
 }
 
 apr_status_t cp_pool_try_acquire(cp_pool_t *pool, cp_lease_t *lease,
@@ -419,21 +432,21 @@ apr_status_t cp_pool_try_acquire_until(cp_pool_t *pool, cp_lease_t *lease,
                                        const char *holder, cp_clock_t deadline,
                                        cp_error_t *err)
 {
-    cp_clock_t start = cp_clock_now();
     apr_status_t rv;
 
     lease->slot = NULL;
+    lease->asked = lease->since = cp_clock_now();
     cp_error_clear(err);
     if (cp_pool_is_stopped(pool)) {
         return record(pool, cp_pool_refuse(pool, CP_OWN_LIMIT, APR_EOF, err),
-                      start);
+                      lease);
     }
     if (!try_gates(pool)) {
         return APR_EAGAIN;
     }
-    rv = borrow_inside(pool, lease, holder, cp_pool_driver_deadline(deadline),
-                       err);
-    return record(pool, rv, start);
+    rv = borrow_inside(pool, lease, holder,
+                       cp_pool_driver_deadline(deadline, lease->since), err);
+    return record(pool, rv, lease);
 }
 
 void cp_lease_tell(cp_lease_t *lease, const char *method, const char *path)
@@ -541,7 +554,7 @@ static void give_back(cp_lease_t *lease, const char *why_broken)
 
     cp_lease_transact(lease, 0);
     lease->slot = NULL;
-    conn.last_used = cp_clock_now();
+    conn.last_used = lease->since = cp_clock_now();
     cp_histogram_record(&pool->stats->hold_us,
                         conn.last_used - slot->busy_since);
     reason = why_not_keep(pool, slot, &conn, why_broken);

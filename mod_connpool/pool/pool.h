@@ -64,6 +64,10 @@ typedef struct cp_slot_t cp_slot_t;
 typedef struct cp_lease_t {
     cp_pool_t *pool;
     cp_slot_t *slot; /**< NULL when nothing is borrowed (any more) */
+    /** Readings of the clock, for those who would read it for themselves: when
+     * it was asked for; since when it is borrowed, or when it was given back.
+     */
+    cp_clock_t asked, since;
 } cp_lease_t;
 
 /** Make a pool; opens nothing. stats may be shared by several pools that are

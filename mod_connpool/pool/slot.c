@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include <apr_reslist.h>
-#include <apr_strings.h>
 
 /* --- slots --- */
 
@@ -123,13 +122,16 @@ int cp_slot_find(cp_pool_t *pool, cp_slot_visitor_t visit, void *baton)
 
 void cp_slot_occupy(cp_slot_t *slot, const char *holder, cp_clock_t now)
 {
+    size_t size = strnlen(holder, sizeof(slot->holder) - 1);
+
     pthread_mutex_lock(&slot->lock);
     slot->is_busy = 1;
     slot->leak_reported = 0;
     slot->is_shown = 0;
     slot->busy_since = now;
     slot->request[0] = '\0';
-    apr_cpystrn(slot->holder, holder, sizeof(slot->holder));
+    memcpy(slot->holder, holder, size);
+    slot->holder[size] = '\0';
     pthread_mutex_unlock(&slot->lock);
 }
 

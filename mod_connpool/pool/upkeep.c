@@ -121,7 +121,9 @@ static int warm_one(cp_pool_t *pool)
         cp_connection_let_go(pool, &conn);
         return 0;
     }
-    if (cp_connection_open(pool, &conn, cp_pool_driver_deadline(deadline), &err)
+    if (cp_connection_open(pool, &conn,
+                           cp_pool_driver_deadline(deadline, cp_clock_now()),
+                           &err)
         != APR_SUCCESS) {
         return 0;
     }
@@ -145,9 +147,20 @@ static void warm_up(cp_pool_t *pool)
     }
 }
 
+static int visit_tended(cp_pool_t *pool, cp_slot_t *slot, void *baton)
+{
+    if (!slot->is_busy && slot->conn.handle) {
+        pool->driver->tend(pool->driver_ctx, slot->conn.handle);
+    }
+    return 0;
+}
+
 void cp_pool_maintain(cp_pool_t *pool)
 {
     cp_pool_sweep(pool);
+    if (pool->driver->tend) {
+        cp_slot_find(pool, visit_tended, NULL);
+    }
     cp_pool_report_leaks(pool);
     cp_pool_choose_holders(pool);
     warm_up(pool);

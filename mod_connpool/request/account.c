@@ -36,8 +36,9 @@ connpool_account_t *connpool_account(request_rec *r)
 
 static void set_note(request_rec *r, const char *name, apr_int64_t value)
 {
-    /* For every request, whether its log asks or not: no printf. */
-    apr_table_setn(r->notes, name,
+    /* For every request, whether its log asks or not: no printf, and nobody
+     * else has notes of these names. */
+    apr_table_addn(r->notes, name,
                    value > 0 ? apr_off_t_toa(r->pool, value) : "0");
 }
 

@@ -19,6 +19,8 @@ typedef struct connpool_account_t {
     cp_clock_t query_deadline; /**< of what the request works on; 0: none */
     cp_clock_t acquire_by; /**< who borrows has waited elsewhere: until then at
                                 the latest; 0: he has not */
+    cp_clock_t asked;      /**< when it last asked for a connection */
+    cp_clock_t answered;   /**< and when it got it, or heard it does not */
 } connpool_account_t;
 
 /** What the outermost request carries. One thread at a time runs it. */

@@ -108,7 +108,7 @@ static apr_status_t hold_pool(request_rec *r, cp_pool_t *pool, int is_database,
     connpool_state_t *state = connpool_state(r);
     connpool_hold_t *hold = is_exclusive ? NULL
                                          : find_shareable(state->holds, pool);
-    cp_clock_t asked;
+    connpool_account_t *account = &state->account;
     apr_status_t rv;
 
     *phold = NULL;
@@ -138,7 +138,6 @@ static apr_status_t hold_pool(request_rec *r, cp_pool_t *pool, int is_database,
                             "ConnPoolMemory: this child uses more");
     }
     hold = vacant_hold(top, state);
-    asked = cp_clock_now();
     if (!holder) {
         holder = r->uri;
     }
@@ -150,10 +149,12 @@ static apr_status_t hold_pool(request_rec *r, cp_pool_t *pool, int is_database,
                                   state->account.acquire_by, err)
              : cp_pool_acquire(pool, &hold->lease, holder, err);
     hold->is_awaited = 0;
-    state->account.wait += cp_clock_now() - asked;
+    account->asked = hold->lease.asked;
+    account->answered = hold->lease.since;
+    account->wait += account->answered - account->asked;
     if (rv == APR_SUCCESS) {
         cp_lease_tell(&hold->lease, top->method, top->uri);
-        state->account.fallbacks += cp_lease_is_overflow(&hold->lease);
+        account->fallbacks += cp_lease_is_overflow(&hold->lease);
         hold->pool = pool;
         hold->shares = 1;
         hold->is_exclusive = is_exclusive;
@@ -283,18 +284,20 @@ void connpool_hold_transacts(connpool_hold_t *hold, int is_open)
     cp_lease_transact(&hold->lease, is_open);
 }
 
-void connpool_hold_release(connpool_hold_t *hold)
+cp_clock_t connpool_hold_release(connpool_hold_t *hold)
 {
     if (is_inherited(hold)) {
-        return;
+        return 0;
     }
     if (!hold->lease.slot) {
         cp_pool_release(&hold->lease); /* logs the second release */
-        return;
+        return 0;
     }
-    if (--hold->shares == 0) {
-        give_back(hold);
+    if (--hold->shares > 0) {
+        return 0;
     }
+    give_back(hold);
+    return hold->lease.since;
 }
 
 void connpool_hold_discard(connpool_hold_t *hold, const char *why)

@@ -4,6 +4,7 @@
 #define CONNPOOL_HOLD_H
 
 #include "glue.h"
+#include "base/clock.h"
 #include "base/error.h"
 
 struct connpool_base_t;
@@ -54,8 +55,9 @@ int connpool_transaction_has(request_rec *r, const connpool_hold_t *hold);
 /** For reports: its transaction has begun, or (0) ended. */
 void connpool_hold_transacts(connpool_hold_t *hold, int is_open);
 
-/** Give back; releasing twice is logged and harmless. */
-void connpool_hold_release(connpool_hold_t *hold);
+/** Give back; releasing twice is logged and harmless.
+ * @return when; 0: it was not, for somebody else has it */
+cp_clock_t connpool_hold_release(connpool_hold_t *hold);
 /** Give back broken: it is closed once nobody shares it any more. */
 void connpool_hold_discard(connpool_hold_t *hold, const char *why);
 

@@ -196,7 +196,10 @@ static int read_request(input_t *in)
     if (r->args) {
         read_pairs(in, r->args);
     }
-    if (r->method_number == M_GET || !connpool_has_body(r)) {
+    if (!connpool_has_body(r)) {
+        return OK;
+    }
+    if (r->method_number == M_GET) {
         return ap_discard_request_body(r);
     }
     if (type

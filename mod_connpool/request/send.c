@@ -27,12 +27,30 @@ static const char *decode_list(request_rec *r, const char *header,
     return list;
 }
 
+/* Most requests have none: they are told apart at once. */
+static int has_conditions(request_rec *r)
+{
+    static const char *const headers[] = {"If-Match", "If-None-Match",
+                                          "If-Modified-Since",
+                                          "If-Unmodified-Since"};
+
+    for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
+        if (apr_table_get(r->headers_in, headers[i])) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 int connpool_meets_conditions(request_rec *r)
 {
     const char *etag = apr_table_get(r->headers_out, "ETag");
     const char *match, *none, *known, *ignored;
     int status;
 
+    if (!has_conditions(r)) {
+        return OK;
+    }
     if (!etag) {
         return ap_meets_conditions(r);
     }
@@ -63,13 +81,13 @@ int connpool_condition_answer(request_rec *r, int status)
 }
 
 /* OK, or what to answer instead of the body. Conditions speak of the outer
- * answer, not of a part of it. */
+ * answer, not of a part of it. The tag lives as long as the request. */
 static int meets_conditions(request_rec *r, const char *etag)
 {
     if (r->method_number != M_GET || r->main || !etag) {
         return OK;
     }
-    apr_table_set(r->headers_out, "ETag", etag);
+    apr_table_setn(r->headers_out, "ETag", etag);
     return connpool_meets_conditions(r);
 }
 
@@ -155,7 +173,8 @@ int connpool_send_shared(request_rec *r, cp_answer_t *answer,
     connpool_set_body_headers(
         r, apr_pstrdup(r->pool, cp_answer_header(answer, "Content-Type")),
         cache_control);
-    status = meets_conditions(r, cp_answer_header(answer, "ETag"));
+    status = meets_conditions(
+        r, apr_pstrdup(r->pool, cp_answer_header(answer, "ETag")));
     if (status != OK) {
         return connpool_condition_answer(r, status);
     }

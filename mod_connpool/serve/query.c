@@ -224,7 +224,7 @@ static int is_slow(const answer_t *a)
 {
     cp_format_t format = a->rows.query->format;
 
-    return a->row_at != 0 && cp_clock_now() - a->row_at >= STREAM_AFTER
+    return a->row_at != 0 && cp_clock_recent() - a->row_at >= STREAM_AFTER
            && !a->file && !a->rows.r->connection->master
            && !cp_format_is_single(format);
 }
@@ -258,7 +258,7 @@ static apr_status_t make_room(connpool_rows_t *rows)
         return a->send_rv;
     }
     if (a->row_at == 0) {
-        a->row_at = cp_clock_now();
+        a->row_at = cp_clock_recent();
     }
     else if (++a->rows_seen % 16 == 0 && is_slow(a)) {
         return send_slow(a);

@@ -14,6 +14,14 @@ int connpool_query_handler(request_rec *r);
 int connpool_fetch_handler(request_rec *r);
 int connpool_batch_handler(request_rec *r);
 
+/* --- walk=off --- */
+
+void connpool_walk_register(void);
+
+/** When all is configured: what it leaves out is refused, or warned of.
+ * @return OK, or what a hook returns that has logged an error */
+int connpool_walk_check(apr_pool_t *p, server_rec *main_server);
+
 /* --- what the handlers share --- */
 
 /** Serve it with Cache-Control, Vary, Age and the note; takes over the

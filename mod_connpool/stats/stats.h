@@ -219,7 +219,7 @@ typedef struct cp_process_stats_t {
 typedef struct cp_loop_stats_t {
     uint64_t running; /**< 0 or 1 */
     uint64_t restarts;
-    uint64_t in_flight;
+    uint64_t in_flight;   /**< fetches in it, and in their own threads beside */
     uint64_t lag_us;      /**< how late the last wake-up was */
     uint64_t inline_runs; /**< fetches run without a loop because it was lost */
     uint64_t iterations;

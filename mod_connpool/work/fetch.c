@@ -188,6 +188,7 @@ static apr_status_t start(connpool_fetch_run_t *run, cp_error_t *err)
     apr_status_t rv;
 
     mine.is_one_shot = connpool_hold_is_one_shot(run->hold);
+    mine.is_lone = !run->bell;
     mine.is_replaceable = connpool_base_is_left(run);
     if (run->is_hurried) {
         mine.total = cp_clock_left(run->deadline);

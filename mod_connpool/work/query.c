@@ -124,17 +124,6 @@ static cp_limit_t limit_of(request_rec *r, const connpool_query_t *query,
     };
 }
 
-/* Whose leak it would be. SQL of another module has no name, NULL: its request
- * has one. */
-static const char *holder_of(const connpool_run_t *run)
-{
-    const connpool_query_t *query = run->query;
-
-    return query->server
-               ? apr_pstrcat(run->r->pool, "query '", query->name, "'", NULL)
-               : NULL;
-}
-
 /* An answer that is kept until the data change must come from the database that
  * versions are told of: connections to another one are closed until there is a
  * better one. */
@@ -145,7 +134,7 @@ static apr_status_t hold_connection(connpool_run_t *run, cp_error_t *err)
 
     for (int tries = 0;; tries++) {
         rv = connpool_hold_database(run->r, query->database, query->is_write,
-                                    holder_of(run), &run->hold, err);
+                                    query->holder, &run->hold, err);
         if (rv != APR_SUCCESS || !query->caching.is_by_data) {
             return rv;
         }
@@ -163,15 +152,20 @@ apr_status_t connpool_run_open(connpool_run_t *run, request_rec *r,
                                connpool_query_t *query,
                                const cp_value_t *values, cp_error_t *err)
 {
+    connpool_account_t *account = connpool_account(r);
     apr_status_t rv;
 
     run->r = r;
     run->query = query;
     run->driver = query->database->driver;
     run->values = values;
-    run->asked = run->asked ? run->asked : cp_clock_now();
+    account->asked = 0;
     rv = hold_connection(run, err);
-    run->started = cp_clock_now();
+    if (!account->asked) { /* it has one already, or there is none to ask for */
+        account->asked = account->answered = cp_clock_now();
+    }
+    run->asked = run->asked ? run->asked : account->asked;
+    run->started = account->answered;
     run->limit = limit_of(r, query, run);
     run->due = run->limit.deadline;
     if (rv == APR_SUCCESS) {
@@ -330,11 +324,11 @@ void connpool_run_count_failed(const connpool_run_t *run,
     count_failure(run, stats, err);
 }
 
-static void count_run(connpool_run_t *run, apr_status_t rv,
+static void count_run(connpool_run_t *run, apr_status_t rv, cp_clock_t ended,
                       const cp_error_t *err)
 {
     cp_query_stats_t *stats = connpool_query_stats(run->query);
-    apr_interval_time_t us = cp_clock_now() - run->started;
+    apr_interval_time_t us = ended - run->started;
     apr_interval_time_t slow = connpool_server(run->r->server)->slow;
 
     cp_stats_add(&stats->count, 1);
@@ -348,7 +342,7 @@ static void count_run(connpool_run_t *run, apr_status_t rv,
     }
     else {
         /* Most of the time of one that was refused it has waited. */
-        cp_histogram_record(&stats->failed_us, cp_clock_now() - run->asked);
+        cp_histogram_record(&stats->failed_us, ended - run->asked);
     }
     connpool_account(run->r)->db += us;
     if (slow > 0 && us >= slow) {
@@ -397,11 +391,14 @@ apr_status_t connpool_run_leave(connpool_run_t *run, apr_status_t rv,
     return rv;
 }
 
-static void give_back(connpool_run_t *run)
+static cp_clock_t give_back(connpool_run_t *run)
 {
+    cp_clock_t ended;
+
     run->driver->limit(connpool_hold_connection(run->hold), CP_NO_LIMIT);
-    connpool_hold_release(run->hold);
+    ended = connpool_hold_release(run->hold);
     run->hold = NULL;
+    return ended;
 }
 
 void connpool_run_undo(connpool_run_t *run)
@@ -421,6 +418,8 @@ void connpool_run_undo(connpool_run_t *run)
 apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
                                 cp_error_t *err)
 {
+    cp_clock_t ended = 0;
+
     if (!run->query) {
         return rv;
     }
@@ -432,9 +431,9 @@ apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
         if (run->in_transaction) {
             rv = connpool_run_end_write(run, rv, err);
         }
-        give_back(run);
+        ended = give_back(run);
     }
-    count_run(run, rv, err);
+    count_run(run, rv, ended ? ended : cp_clock_now(), err);
     run->query = NULL;
     return rv;
 }

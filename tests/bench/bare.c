@@ -28,7 +28,8 @@ static bench_bare_t *defined;
 typedef struct connection_t {
     sqlite3 *handle;
     sqlite3_stmt *statement;
-    const char *keys[COLUMNS_MAX]; /* "\"id\":" */
+    const char *keys[COLUMNS_MAX]; /* "{\"id\":", then ",\"title\":" */
+    size_t sizes[COLUMNS_MAX];     /* of the keys */
     int columns;
 } connection_t;
 
@@ -62,8 +63,10 @@ static apr_status_t open_connection(void **resource, void *params,
     }
     conn->columns = sqlite3_column_count(conn->statement);
     for (int i = 0; i < conn->columns; i++) {
-        conn->keys[i] = apr_pstrcat(
-            p, "\"", sqlite3_column_name(conn->statement, i), "\":", NULL);
+        conn->keys[i] = apr_pstrcat(p, i == 0 ? "{\"" : ",\"",
+                                    sqlite3_column_name(conn->statement, i),
+                                    "\":", NULL);
+        conn->sizes[i] = strlen(conn->keys[i]);
     }
     *resource = conn;
     return APR_SUCCESS;
@@ -107,7 +110,7 @@ typedef struct text_t {
     size_t room;
 } text_t;
 
-static char *make_room(text_t *text, size_t more)
+static inline char *make_room(text_t *text, size_t more)
 {
     if (text->room - text->size < more) {
         text->room = (text->room + more) * 2;
@@ -119,7 +122,7 @@ static char *make_room(text_t *text, size_t more)
     return text->data + text->size;
 }
 
-static void put(text_t *text, const char *data, size_t size)
+static inline void put(text_t *text, const char *data, size_t size)
 {
     memcpy(make_room(text, size), data, size);
     text->size += size;
@@ -150,6 +153,11 @@ static void put_real(text_t *text, double value)
     put(text, digits, strlen(digits));
 }
 
+static inline int is_plain(unsigned char c)
+{
+    return c >= 0x20 && c != '"' && c != '\\';
+}
+
 static void put_string(text_t *text, const unsigned char *data, size_t size)
 {
     static const char hex[] = "0123456789abcdef";
@@ -159,8 +167,7 @@ static void put_string(text_t *text, const unsigned char *data, size_t size)
     for (size_t i = 0; i < size; i++) {
         unsigned char c = data[i];
 
-        if (c == '"' || c == '\\') {
-            *to++ = '\\';
+        if (is_plain(c)) {
             *to++ = (char)c;
         }
         else if (c < 0x20) {
@@ -170,6 +177,7 @@ static void put_string(text_t *text, const unsigned char *data, size_t size)
             to += 6;
         }
         else {
+            *to++ = '\\';
             *to++ = (char)c;
         }
     }
@@ -179,31 +187,33 @@ static void put_string(text_t *text, const unsigned char *data, size_t size)
 
 static void put_column(text_t *text, sqlite3_stmt *statement, int i)
 {
-    switch (sqlite3_column_type(statement, i)) {
+    /* Looked up once: the connection is this thread's alone. */
+    sqlite3_value *value = sqlite3_column_value(statement, i);
+
+    switch (sqlite3_value_type(value)) {
     case SQLITE_INTEGER:
-        put_integer(text, sqlite3_column_int64(statement, i));
+        put_integer(text, sqlite3_value_int64(value));
         break;
     case SQLITE_FLOAT:
-        put_real(text, sqlite3_column_double(statement, i));
+        put_real(text, sqlite3_value_double(value));
         break;
     case SQLITE_NULL:
         put(text, "null", 4);
         break;
     default:
-        put_string(text, sqlite3_column_text(statement, i),
-                   (size_t)sqlite3_column_bytes(statement, i));
+        put_string(text, sqlite3_value_text(value),
+                   (size_t)sqlite3_value_bytes(value));
         break;
     }
 }
 
 static void put_row(text_t *text, const connection_t *conn, int is_first)
 {
-    put(text, is_first ? "{" : ",{", is_first ? 1 : 2);
+    if (!is_first) {
+        put(text, ",", 1);
+    }
     for (int i = 0; i < conn->columns; i++) {
-        if (i > 0) {
-            put(text, ",", 1);
-        }
-        put(text, conn->keys[i], strlen(conn->keys[i]));
+        put(text, conn->keys[i], conn->sizes[i]);
         put_column(text, conn->statement, i);
     }
     put(text, "}", 1);

@@ -7,6 +7,7 @@
 
 #include <httpd.h>
 #include <http_config.h>
+#include <http_connection.h>
 #include <http_protocol.h>
 #include <apr_dbd.h>
 #include <apr_file_io.h>
@@ -27,6 +28,10 @@ typedef struct bench_dir_t {
 } bench_dir_t;
 
 static APR_OPTIONAL_FN_TYPE(ap_dbd_acquire) * dbd_acquire;
+
+/* BenchConnectDelay: how long each new connection waits before it is heard, as
+ * if the client were far away. Set while the configuration is read. */
+static apr_interval_time_t connect_delay;
 
 static int answer_empty(request_rec *r, const bench_dir_t *dir)
 {
@@ -131,6 +136,20 @@ static const char *set_bare(cmd_parms *cmd, void *config, const char *path,
     return NULL;
 }
 
+static const char *set_delay(cmd_parms *cmd, void *config, const char *ms)
+{
+    connect_delay = apr_time_from_msec(atoi(ms));
+    return NULL;
+}
+
+static int delay_connection(conn_rec *c, void *socket)
+{
+    if (connect_delay > 0) {
+        apr_sleep(connect_delay);
+    }
+    return OK;
+}
+
 static void *create_dir(apr_pool_t *p, char *path)
 {
     return apr_pcalloc(p, sizeof(bench_dir_t));
@@ -150,6 +169,8 @@ static const command_rec commands[] = {
     AP_INIT_TAKE23("BenchBare", set_bare, NULL, ACCESS_CONF,
                    "SQLite file and statement that bench-bare asks, and the "
                    "most connections"),
+    AP_INIT_TAKE1("BenchConnectDelay", set_delay, NULL, RSRC_CONF,
+                  "milliseconds that each new connection waits"),
     {NULL},
 };
 
@@ -173,6 +194,7 @@ static void hooks(apr_pool_t *p)
 {
     ap_hook_pre_config(pre_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_pre_connection(delay_connection, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_handler(handler, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_optional_fn_retrieve(retrieve, NULL, NULL, APR_HOOK_MIDDLE);
 }

@@ -108,16 +108,15 @@ tables=$(grep -rnoE 'cp_option_t [a-z_]+\[\] = \{' mod_connpool | grep -v 'setti
 [ "$(echo "$tables" | wc -l)" -ge 4 ] || complain "tables of options are missing"
 for table in $tables; do
     file=${table%%:*}
-    keys=0
+    found=$(rows "$file" "${table#*:}")
+    [ -n "$found" ] || complain "$table: no keys were found"
     while read -r row; do
         key=$(name "$row")
-        keys=$((keys + 1))
         check_row "$file" "$table: $key" "$row"
         grep -qE "(^|[^a-z-])$key=" "$manual" ||
             complain "$table: $key= is not in $manual"
     done <<LIST
-$(rows "$file" "${table#*:}")
+$found
 LIST
-    [ $keys -gt 1 ] || complain "$table: no keys were found"
 done
 exit $status

@@ -109,6 +109,31 @@ static const raw_t raws[] = {
              "Set-Cookie: a=b\r\nStrict-Transport-Security: max-age=1\r\n"
              "Alt-Svc: h2=\":1\"\r\nUpgrade: h2c\r\nX-Empty:\r\n"
              "Content-Length: 2\r\n\r\nok"},
+    {"excess", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 500 No"
+               "\r\nContent-Length: 0\r\n\r\n"},
+    {"both", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n"
+             "Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"},
+    {"old", "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok"},
+    {"oldkept", "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n"
+                "Content-Length: 2\r\n\r\nok"},
+    {"closing", "HTTP/1.1 200 OK\r\nConnection: x, Close\r\n"
+                "Content-Length: 2\r\n\r\nok"},
+    {"newer", "HTTP/1.2 200 OK\r\nContent-Length: 2\r\n\r\nok"},
+    {"http2", "HTTP/2 200 OK\r\nContent-Length: 2\r\n\r\nok"},
+    {"barelf", "HTTP/1.1 200 OK\nContent-Length: 2\n\nok"},
+    {"extension", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                  "00A;name=value\r\n0123456789\r\n0;x\r\n\r\n"},
+    {"nochunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                "\r\nabc\r\n0\r\n\r\n"},
+    {"chunkend", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                 "2\r\nabc\r\n0\r\n\r\n"},
+    {"trailers", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                 "2\r\nab\r\n0\r\nContent-Length: 7\r\nX-B: 2\r\n\r\n"},
+    {"nul", "HTTP/1.1 200 OK\r\nX-A: a\177b\r\nContent-Length: 0\r\n\r\n"},
+    {"blank", "\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"},
+    {"gzipped", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"
+                "2\r\nab\r\n0\r\n\r\n"},
+    {"noreason", "HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok"},
     {"eof", "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nuntil the end"},
 };
 
@@ -119,7 +144,10 @@ static int serve_raw(int fd, const char *name)
             put_text(fd, raws[i].text);
             /* Those that are whole leave the connection to the next one. */
             return strcmp(name, "chunked") == 0 || strcmp(name, "hops") == 0
-                   || strcmp(name, "interim") == 0;
+                   || strcmp(name, "interim") == 0
+                   || strcmp(name, "oldkept") == 0
+                   || strcmp(name, "extension") == 0
+                   || strcmp(name, "trailers") == 0;
         }
     }
     abort();
@@ -321,6 +349,13 @@ static int serve_timed(int fd, const char *path, const char *rest)
         put_answer(fd, "hello");
         pause_us(atol(rest));
         return 0;
+    }
+    if (is_below(path, "/late/", &rest)) {
+        put_answer(fd, "hello");
+        pause_us(atol(rest));
+        put_text(fd, "HTTP/1.1 408 Request Timeout\r\nContent-Length: 3\r\n"
+                     "\r\nbad");
+        return wait_for_client_to_leave(fd);
     }
     if (is_below(path, "/half/", &rest)) {
         return serve_in_parts(fd, "HTTP/1.1 200 OK\r\nX-Half: 1\r\n",

@@ -8,6 +8,7 @@
  *   /gzip/N           1 + 258 * N zero bytes, compressed 158 to 1
  *   /wait/US          "hello" after so many microseconds
  *   /leave/US         "hello", then the connection is closed after so long
+ *   /late/US          "hello", and after so long an answer to nobody
  *   /half/US          half of the head, so long a pause, then the rest
  *   /gap/US           head and 5 bytes, so long a pause, 5 bytes more
  *   /trickle/US       ten single bytes with such pauses

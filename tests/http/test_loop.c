@@ -254,16 +254,23 @@ static void *run_single(void *data)
     return NULL;
 }
 
-static void begin(single_t *single, const char *path)
+static void begin_taking(single_t *single, const char *path,
+                         apr_interval_time_t body_takes)
 {
     int before = stub_requests(stub);
 
     memset(single, 0, sizeof(*single));
     single->path = path;
+    single->answer.body_takes = body_takes;
     single->answer.seen = &single->seen;
     ck_assert_int_eq(pthread_create(&single->thread, NULL, run_single, single),
                      0);
     AWAIT(stub_requests(stub) > before);
+}
+
+static void begin(single_t *single, const char *path)
+{
+    begin_taking(single, path, 0);
 }
 
 static void get_once(answer_t *answer, const char *path)
@@ -482,7 +489,7 @@ START_TEST(sockets_closed_by_the_upstream_are_dropped)
 }
 END_TEST
 
-START_TEST(an_idle_loop_rests)
+static void check_rest(void)
 {
     struct timespec began, ended;
     double seconds;
@@ -494,6 +501,43 @@ START_TEST(an_idle_loop_rests)
               + (double)(ended.tv_nsec - began.tv_nsec) / 1e9;
     ck_assert_msg(seconds < 0.05, "%f s", seconds);
     ck_assert_int_eq(cp_loop_test_is_alive(loop), 1);
+}
+
+START_TEST(an_idle_loop_rests)
+{
+    check_rest();
+}
+END_TEST
+
+/* Sockets stay in epoll between fetches: what is told of them there, for ever,
+ * must not keep the thread busy. */
+START_TEST(a_loop_rests_beside_closed_sockets)
+{
+    answer_t answer;
+
+    get_once(&answer, "/hello");
+    ck_assert_int_eq(answer.rv, APR_SUCCESS);
+    stub_hang_up(stub);
+    AWAIT(stub_open(stub) == 0);
+    check_rest();
+    get_once(&answer, "/hello");
+    ck_assert_int_eq(answer.rv, APR_SUCCESS);
+    ck_assert_int_eq(answer.result.reused, 0);
+}
+END_TEST
+
+/* What curl does not want to read now can be read all the time. */
+START_TEST(a_loop_rests_while_a_transfer_is_paused)
+{
+    single_t waiting;
+
+    begin_taking(&waiting, "/bytes/700000", apr_time_from_msec(1500));
+    AWAIT(__atomic_load_n(&waiting.seen, __ATOMIC_ACQUIRE) > 0);
+    apr_sleep(apr_time_from_msec(200));
+    check_rest();
+    pthread_join(waiting.thread, NULL);
+    ck_assert_int_eq(waiting.answer.rv, APR_SUCCESS);
+    ck_assert_int_eq(waiting.answer.bytes, 700000);
 }
 END_TEST
 
@@ -518,6 +562,8 @@ Suite *loop_suite(void)
     tcase_add_test(tcase, idle_sockets_are_closed_in_time);
     tcase_add_test(tcase, sockets_closed_by_the_upstream_are_dropped);
     tcase_add_test(tcase, an_idle_loop_rests);
+    tcase_add_test(tcase, a_loop_rests_beside_closed_sockets);
+    tcase_add_test(tcase, a_loop_rests_while_a_transfer_is_paused);
     suite_add_tcase(suite, tcase);
     return suite;
 }

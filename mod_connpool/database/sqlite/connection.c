@@ -19,13 +19,14 @@
 
 int cp_sqlite_exec(cp_sqlite_conn_t *conn, const char *sql)
 {
-    cp_guard_scope_t outer = cp_guard_enter(&conn->guard);
+    cp_guard_scope_t outer;
     int rc;
 
+    cp_guard_enter(&conn->guard, &outer);
     conn->is_internal = 1;
     rc = sqlite3_exec(conn->handle, sql, NULL, NULL, NULL);
     conn->is_internal = 0;
-    cp_guard_leave(outer);
+    cp_guard_leave(&outer);
     return rc;
 }
 
@@ -144,13 +145,14 @@ static int open_handle(cp_sqlite_conn_t *conn)
 /* SQLite may read the schema for it. */
 static int add_functions(cp_sqlite_conn_t *conn)
 {
-    cp_guard_scope_t outer = cp_guard_enter(&conn->guard);
+    cp_guard_scope_t outer;
     int rc;
 
+    cp_guard_enter(&conn->guard, &outer);
     conn->is_internal = 1;
     rc = cp_guard_add_functions(conn->handle);
     conn->is_internal = 0;
-    cp_guard_leave(outer);
+    cp_guard_leave(&outer);
     return rc;
 }
 
@@ -251,12 +253,13 @@ static int on_journal_mode(void *data, int columns, char **values, char **names)
 int cp_sqlite_journal_mode(cp_sqlite_conn_t *conn, const char *sql,
                            char mode[CP_SQLITE_MODE_SIZE])
 {
-    cp_guard_scope_t outer = cp_guard_enter(&conn->guard);
+    cp_guard_scope_t outer;
     int rc;
 
+    cp_guard_enter(&conn->guard, &outer);
     conn->is_internal = 1;
     rc = sqlite3_exec(conn->handle, sql, on_journal_mode, mode, NULL);
     conn->is_internal = 0;
-    cp_guard_leave(outer);
+    cp_guard_leave(&outer);
     return rc;
 }

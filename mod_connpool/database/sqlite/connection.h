@@ -59,9 +59,11 @@ struct cp_statement_t {
     size_t sql_size;
     unsigned long used_at; /* conn->uses when it was last taken */
     int is_out;
+    unsigned steps;            /* that gave a row, since it was taken */
     const char *volatile_call; /* NULL: it uses no such function */
     unsigned seen;             /* CP_SEEN_ bits */
     cp_value_t *bound;         /* values of its parameters, from 0 */
+    char **names;              /* theirs, without the colon; NULL: has none */
     int parameters;
     sqlite3_int64 hidden_rowid; /* of who wrote before; 0: none */
 };
@@ -101,6 +103,7 @@ struct cp_connection_t {
     int wal_pages;     /* length of the log after the last commit */
     int checkpoint_at; /* length from which a checkpoint is due */
     unsigned long uses;
+    unsigned char hints[CP_SQLITE_STATEMENTS]; /* by the address of the text */
     cp_statement_t cache[CP_SQLITE_STATEMENTS];
 };
 

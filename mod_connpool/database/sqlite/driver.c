@@ -391,11 +391,11 @@ static void explain(cp_connection_t *conn, const char *sql,
         return;
     }
     cp_statement_finish(st);
-    outer = cp_guard_enter(&conn->guard);
+    cp_guard_enter(&conn->guard, &outer);
     conn->is_internal = 1;
     cp_sqlite_tell_plan(conn->handle, sql, to);
     conn->is_internal = 0;
-    cp_guard_leave(outer);
+    cp_guard_leave(&outer);
 }
 
 const cp_database_driver_t cp_sqlite_driver = {

@@ -43,7 +43,9 @@ void cp_sqlite_weigh_now(cp_sqlite_conn_t *conn, int is_running)
 {
     apr_size_t cache = db_status(conn->handle, SQLITE_DBSTATUS_CACHE_USED);
 
-    conn->weigh_at = cp_clock_after(WEIGH_EVERY);
+    if (is_running) {
+        conn->weigh_at = cp_clock_after(WEIGH_EVERY);
+    }
     if (conn->is_heavier && !is_running) {
         conn->is_heavier = 0;
         conn->fixed_weight = db_status(conn->handle,

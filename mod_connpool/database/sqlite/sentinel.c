@@ -238,14 +238,14 @@ static apr_status_t step(cp_sentinel_t *sentinel, uint64_t *number,
     int rc, end;
 
     /* SQLite sleeps and comes again, handler or not. */
-    outer = cp_guard_enter(&conn->guard);
+    cp_guard_enter(&conn->guard, &outer);
     conn->guard.busy_until = cp_clock_after(ASK_PATIENCE);
     rc = sqlite3_step(sentinel->stmt);
     if (rc == SQLITE_ROW) {
         *number = (uint64_t)sqlite3_column_int64(sentinel->stmt, 0);
     }
     end = sqlite3_reset(sentinel->stmt);
-    cp_guard_leave(outer);
+    cp_guard_leave(&outer);
     if (rc == SQLITE_ROW && end == SQLITE_OK) {
         return APR_SUCCESS;
     }

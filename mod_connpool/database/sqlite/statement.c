@@ -10,9 +10,17 @@
 
 #include <apr_strings.h>
 
+/* Rows between looks at the clock: what takes long within a step is interrupted
+ * in time, and this is about many that do not. */
+#define LOOK_EVERY 16
+
 static void statement_free(cp_statement_t *st)
 {
     sqlite3_finalize(st->stmt);
+    for (int i = 0; st->names && i < st->parameters; i++) {
+        free(st->names[i]);
+    }
+    free(st->names);
     free(st->sql);
     free(st->bound);
     memset(st, 0, sizeof(*st));
@@ -25,16 +33,28 @@ void cp_statement_free_all(cp_sqlite_conn_t *conn)
     }
 }
 
-/* The cached statement of this text that nobody uses, or NULL. */
+static int is_free_of(const cp_statement_t *st, const char *sql, size_t size)
+{
+    return st->stmt && !st->is_out && st->sql_size == size
+           && memcmp(st->sql, sql, size) == 0;
+}
+
+/* The cached statement of this text that nobody uses, or NULL. A named query
+ * comes with the same text at the same address each time, so where that was
+ * found last is where to look first. */
 static cp_statement_t *cache_find(cp_sqlite_conn_t *conn, const char *sql,
                                   size_t size)
 {
-    for (int i = 0; i < CP_SQLITE_STATEMENTS; i++) {
-        cp_statement_t *st = &conn->cache[i];
+    unsigned char
+        *hint = &conn->hints[((uintptr_t)sql >> 4) % CP_SQLITE_STATEMENTS];
 
-        if (st->stmt && !st->is_out && st->sql_size == size
-            && memcmp(st->sql, sql, size) == 0) {
-            return st;
+    if (is_free_of(&conn->cache[*hint], sql, size)) {
+        return &conn->cache[*hint];
+    }
+    for (int i = 0; i < CP_SQLITE_STATEMENTS; i++) {
+        if (is_free_of(&conn->cache[i], sql, size)) {
+            *hint = (unsigned char)i;
+            return &conn->cache[i];
         }
     }
     return NULL;
@@ -113,18 +133,19 @@ static int is_hidden_table(cp_sqlite_conn_t *conn)
 static apr_status_t compile(cp_sqlite_conn_t *conn, const char *sql,
                             sqlite3_stmt **pstmt, cp_error_t *err)
 {
-    cp_guard_scope_t outer = cp_guard_enter(&conn->guard);
+    cp_guard_scope_t outer;
     const char *tail = NULL;
     apr_status_t rv;
     int rc;
 
+    cp_guard_enter(&conn->guard, &outer);
     conn->is_compiling = 1;
     conn->was_denied = 0;
     conn->has_refused = 0;
     rc = sqlite3_prepare_v3(conn->handle, sql, -1, SQLITE_PREPARE_PERSISTENT,
                             pstmt, &tail);
     conn->is_compiling = 0;
-    cp_guard_leave(outer);
+    cp_guard_leave(&outer);
     if (rc != SQLITE_OK) {
         rv = cp_sqlite_fail_late(conn, rc, "prepare", err);
         if (conn->was_denied || is_hidden_table(conn)) {
@@ -147,6 +168,24 @@ static apr_status_t compile(cp_sqlite_conn_t *conn, const char *sql,
     return rv;
 }
 
+/* What SQLite tells of them, which it would look for with each value: as many
+ * as there are. */
+static int take_names(cp_statement_t *st, sqlite3_stmt *stmt)
+{
+    st->names = calloc((size_t)st->parameters + 1, sizeof(*st->names));
+    for (int i = 0; st->names && i < st->parameters; i++) {
+        const char *name = sqlite3_bind_parameter_name(stmt, i + 1);
+
+        if (name && *name == ':') {
+            st->names[i] = strdup(name + 1);
+            if (!st->names[i]) {
+                return 0;
+            }
+        }
+    }
+    return st->names != NULL;
+}
+
 static apr_status_t cache_add(cp_sqlite_conn_t *conn, const char *sql,
                               size_t size, cp_statement_t **pst,
                               cp_error_t *err)
@@ -167,7 +206,7 @@ static apr_status_t cache_add(cp_sqlite_conn_t *conn, const char *sql,
         st->parameters = sqlite3_bind_parameter_count(stmt);
         st->bound = calloc((size_t)st->parameters + 1, sizeof(*st->bound));
     }
-    if (!st || !st->sql || !st->bound) {
+    if (!st || !st->sql || !st->bound || !take_names(st, stmt)) {
         sqlite3_finalize(stmt);
         if (st) {
             statement_free(st); /* it has no statement yet */
@@ -199,6 +238,7 @@ apr_status_t cp_statement_prepare(cp_connection_t *connection, const char *sql,
         st->is_out = 1;
         conn->statements_out++;
         st->used_at = ++conn->uses;
+        st->steps = 0;
     }
     return rv;
 }
@@ -214,18 +254,22 @@ static const char *some(const cp_value_t *value)
     return value->as.bytes.data ? value->as.bytes.data : "";
 }
 
+/* From 1; 0: it has no such parameter. */
+static int place_of(const cp_statement_t *st, const char *name)
+{
+    for (int i = 0; i < st->parameters; i++) {
+        if (st->names[i] && strcmp(st->names[i], name) == 0) {
+            return i + 1;
+        }
+    }
+    return 0;
+}
+
 apr_status_t cp_statement_bind(cp_statement_t *st, const char *name,
                                const cp_value_t *value, cp_error_t *err)
 {
-    char parameter[80] = ":";
-    size_t size = strlen(name);
-    int i = 0, rc = SQLITE_OK;
+    int i = place_of(st, name), rc = SQLITE_OK;
 
-    /* Half of a long name could be another parameter's. */
-    if (size < sizeof(parameter) - 1) {
-        memcpy(parameter + 1, name, size + 1);
-        i = sqlite3_bind_parameter_index(st->stmt, parameter);
-    }
     if (i == 0) {
         cp_error_set(err, CP_ERR_INPUT, APR_NOTFOUND, "unknown parameter",
                      "the query has no parameter :%.64s", name);
@@ -296,29 +340,11 @@ static void show_rowid(cp_statement_t *st)
     st->hidden_rowid = 0;
 }
 
-apr_status_t cp_statement_step(cp_statement_t *st, cp_error_t *err)
+static apr_status_t fail_step(cp_statement_t *st, int rc, cp_error_t *err)
 {
-    cp_guard_scope_t outer = cp_guard_enter(&st->conn->guard);
+    apr_status_t rv = cp_sqlite_fail_run(st->conn, rc, err);
     char message[64]; /* how it begins */
-    apr_status_t rv;
-    int rc;
 
-    hide_rowid(st);
-    st->conn->volatile_call = NULL;
-    st->conn->has_refused = 0;
-    rc = sqlite3_step(st->stmt);
-    cp_guard_leave(outer);
-    if (st->conn->volatile_call) {
-        /* The schema has changed: SQLite compiled it anew. */
-        st->volatile_call = st->conn->volatile_call;
-    }
-    if (rc == SQLITE_ROW || rc == SQLITE_DONE) {
-        if (!cp_guard_is_over(&st->conn->guard, cp_clock_now())) {
-            return rc == SQLITE_ROW ? APR_SUCCESS : APR_EOF;
-        }
-        rc = SQLITE_INTERRUPT;
-    }
-    rv = cp_sqlite_fail_run(st->conn, rc, err);
     if (cp_sqlite_is_late(st->conn, rc, err) || err->constraint
         || (err->cls != CP_ERR_INPUT && err->cls != CP_ERR_SIZE)) {
         return rv;
@@ -332,6 +358,37 @@ apr_status_t cp_statement_step(cp_statement_t *st, cp_error_t *err)
         cp_statement_blame(st, rc, message, err);
     }
     return rv;
+}
+
+static int is_over(cp_statement_t *st, int rc)
+{
+    int is_look = rc == SQLITE_DONE || st->steps++ % LOOK_EVERY == 0;
+
+    return cp_guard_is_over(&st->conn->guard, is_look ? cp_clock_recent() : 0);
+}
+
+apr_status_t cp_statement_step(cp_statement_t *st, cp_error_t *err)
+{
+    cp_guard_scope_t outer;
+    int rc;
+
+    cp_guard_enter(&st->conn->guard, &outer);
+    hide_rowid(st);
+    st->conn->volatile_call = NULL;
+    st->conn->has_refused = 0;
+    rc = sqlite3_step(st->stmt);
+    cp_guard_leave(&outer);
+    if (st->conn->volatile_call) {
+        /* The schema has changed: SQLite compiled it anew. */
+        st->volatile_call = st->conn->volatile_call;
+    }
+    if (rc != SQLITE_ROW && rc != SQLITE_DONE) {
+        return fail_step(st, rc, err);
+    }
+    if (is_over(st, rc)) {
+        return fail_step(st, SQLITE_INTERRUPT, err);
+    }
+    return rc == SQLITE_ROW ? APR_SUCCESS : APR_EOF;
 }
 
 const char *cp_statement_volatile(cp_statement_t *st)
@@ -409,9 +466,9 @@ void cp_statement_finish(cp_statement_t *st)
     if (!st->is_out) {
         return;
     }
-    outer = cp_guard_enter(&st->conn->guard);
+    cp_guard_enter(&st->conn->guard, &outer);
     sqlite3_reset(st->stmt);
-    cp_guard_leave(outer);
+    cp_guard_leave(&outer);
     show_rowid(st);
     sqlite3_clear_bindings(st->stmt);
     memset(st->bound, 0, (size_t)st->parameters * sizeof(*st->bound));

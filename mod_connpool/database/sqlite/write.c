@@ -80,12 +80,12 @@ int cp_sqlite_checkpoint(cp_sqlite_conn_t *conn, int mode, int *pin_log,
         return SQLITE_BUSY;
     }
     cp_guard_set_deadline(&conn->guard, CP_CLOCK_NEVER);
-    outer = cp_guard_enter(&conn->guard);
+    cp_guard_enter(&conn->guard, &outer);
     conn->guard.busy_until = cp_clock_after(CP_SQLITE_TRUNCATE_PATIENCE);
     conn->guard.is_checkpointing = 1;
     rc = sqlite3_wal_checkpoint_v2(conn->handle, NULL, mode, pin_log, pdone);
     conn->guard.is_checkpointing = 0;
-    cp_guard_leave(outer);
+    cp_guard_leave(&outer);
     cp_guard_set_deadline(&conn->guard, deadline);
     return rc;
 }

@@ -25,6 +25,7 @@ typedef struct cp_fetch_request_t {
     int header_count;
     apr_interval_time_t total; /**< shorter total deadline, 0: the upstream's */
     int is_one_shot;           /**< a socket of its own, then closed */
+    int is_lone; /**< its thread waits for nothing else, and may run it */
     const struct cp_source_t *source; /**< of the body; NULL: there is none */
     int is_replaceable; /**< another upstream can be asked instead: no attempt
                              more, and no longer wait than connect= for an

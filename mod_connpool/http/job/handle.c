@@ -9,12 +9,12 @@
 #include "http/upstream/upstream.h"
 #include "pool/driver.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include <apr_strings.h>
-
-#define USER_AGENT "mod_connpool/0.1"
 
 /* Not less: for HTTP/2 libcurl 7.88 writes a whole frame of 16 KB into the
  * buffer, even over its end. */
@@ -115,11 +115,8 @@ static void configure_reuse(CURL *easy, const cp_upstream_config_t *config)
     curl_easy_setopt(easy, CURLOPT_PIPEWAIT, (long)config->http2);
 }
 
-void cp_http_configure(CURL *easy, const cp_upstream_t *upstream,
-                       cp_guard_t *guard)
+static void configure(CURL *easy, const cp_upstream_t *upstream)
 {
-    memset(guard, 0, sizeof(*guard));
-    guard->upstream = upstream;
     /* Cookies, HSTS and Alt-Svc stay off: each would need to be switched on. */
     curl_easy_reset(easy);
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
@@ -132,10 +129,8 @@ void cp_http_configure(CURL *easy, const cp_upstream_t *upstream,
     curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     curl_easy_setopt(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
     curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
-    curl_easy_setopt(easy, CURLOPT_USERAGENT, USER_AGENT);
+    curl_easy_setopt(easy, CURLOPT_USERAGENT, CP_HTTP_AGENT);
     curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
-    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, cp_http_open_socket);
-    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, guard);
     if (upstream->config.socket) {
         curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH,
                          upstream->config.socket);
@@ -144,9 +139,33 @@ void cp_http_configure(CURL *easy, const cp_upstream_t *upstream,
     configure_reuse(easy, &upstream->config);
 }
 
-/* What a fetch does itself, curl must do for who calls curl_easy_perform. */
-static void configure_lent(CURL *easy, const cp_upstream_config_t *config)
+void cp_http_prepare(cp_conn_t *conn, const cp_upstream_t *upstream)
 {
+    if (!conn->is_ready) {
+        configure(conn->easy, upstream);
+        conn->is_ready = 1;
+    }
+}
+
+void cp_http_settle(cp_conn_t *conn, int is_clean)
+{
+    if (!is_clean || !conn->is_ready) {
+        curl_easy_reset(conn->easy);
+        conn->is_ready = 0;
+        return;
+    }
+    /* Other pointers are looked at during a transfer only, and each sets them.
+     */
+    curl_easy_setopt(conn->easy, CURLOPT_ERRORBUFFER, NULL);
+    curl_easy_setopt(conn->easy, CURLOPT_HTTPHEADER, NULL);
+}
+
+/* What a fetch does itself, curl must do for who calls curl_easy_perform. */
+static void configure_lent(CURL *easy, const cp_upstream_config_t *config,
+                           cp_guard_t *guard)
+{
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, cp_http_open_socket);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, guard);
     curl_easy_setopt(easy, CURLOPT_URL, config->url);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
                      (long)apr_time_as_msec(config->connect));
@@ -164,9 +183,11 @@ void *cp_http_easy(cp_upstream_t *upstream, void *conn)
         c->easy = curl_easy_init();
     }
     if (c->easy) {
-        cp_http_configure(c->easy, upstream, &c->guard);
-        configure_lent(c->easy, &upstream->config);
+        c->guard = (cp_guard_t){.upstream = upstream};
+        configure(c->easy, upstream);
+        configure_lent(c->easy, &upstream->config, &c->guard);
         c->is_lent = 1;
+        c->is_ready = 0;
     }
     return c->easy;
 }
@@ -181,6 +202,7 @@ static apr_status_t http_open(void *ctx, cp_clock_t deadline, void **pconn,
         free(conn);
         return cp_error_memory(err, "an HTTP handle");
     }
+    conn->own_fd = -1;
     *pconn = conn;
     return APR_SUCCESS;
 }
@@ -205,6 +227,20 @@ static apr_status_t http_reset(void *ctx, void *data)
     return APR_SUCCESS;
 }
 
+/* The other side has said that nothing more comes: so do we, and the connection
+ * is no more. curl finds that out when it wants to use it. */
+static void http_tend(void *ctx, void *data)
+{
+    const cp_upstream_t *upstream = ctx;
+    const cp_conn_t *conn = data;
+    struct pollfd probe = {.fd = conn->own_fd, .events = POLLRDHUP};
+
+    if (upstream->config.drops_dead && probe.fd >= 0
+        && poll(&probe, 1, 0) > 0) {
+        shutdown(probe.fd, SHUT_RDWR);
+    }
+}
+
 static void http_close(void *ctx, void *data)
 {
     cp_conn_t *conn = data;
@@ -223,5 +259,6 @@ const cp_driver_t cp_http_driver = {
     .open = http_open,
     .check = http_check,
     .reset = http_reset,
+    .tend = http_tend,
     .close = http_close,
 };

@@ -7,7 +7,6 @@
 #include "http/job/bell.h"
 #include "http/job/fetch.h"
 #include "http/job/gunzip.h"
-#include "http/job/handle.h"
 #include "http/upload/upload.h"
 #include "http/upstream/guard.h"
 #include "http/upstream/upstream.h"
@@ -37,7 +36,7 @@ cp_job_t *cp_job_create(CURL *easy, const cp_upstream_t *upstream,
     pthread_mutex_init(&job->lock, NULL);
     cp_bell_ref(bell);
     job->bell = bell;
-    cp_http_configure(easy, upstream, &job->guard);
+    job->guard.upstream = upstream;
     return job;
 }
 
@@ -55,6 +54,7 @@ void cp_job_unref(cp_job_t *job)
         job->release(job->owner);
     }
     cp_bell_unref(job->bell);
+    curl_url_cleanup(job->url);
     curl_slist_free_all(job->headers);
     pthread_mutex_destroy(&job->lock);
     cp_buffer_free(&job->text);
@@ -415,7 +415,7 @@ static cp_job_fault_t take_line(cp_job_t *job, const char *line, size_t size)
     return size == 0 ? end_head(job) : add_header(job, line, size);
 }
 
-static size_t on_header(char *data, size_t unit, size_t count, void *baton)
+size_t cp_job_on_header(char *data, size_t unit, size_t count, void *baton)
 {
     cp_job_t *job = baton;
     cp_job_fault_t fault;
@@ -539,7 +539,7 @@ static size_t take_coded(cp_job_t *job, const char *data, size_t size)
     return size;
 }
 
-static size_t on_body(char *data, size_t unit, size_t count, void *baton)
+size_t cp_job_on_body(char *data, size_t unit, size_t count, void *baton)
 {
     cp_job_t *job = baton;
     size_t size = unit * count;
@@ -569,22 +569,19 @@ static int on_connected(void *baton, char *remote, char *local, int remote_port,
     if (!cp_http_may_use(&job->guard, remote)) {
         return CURL_PREREQFUNC_ABORT;
     }
-    if (job->sendings++ > 0 && !cp_job_may_repeat(job)) {
-        fail(job, CP_FAULT_AGAIN);
-        return CURL_PREREQFUNC_ABORT;
-    }
-    touch(job);
-    __atomic_store_n(&job->phase, CP_PHASE_ANSWER, __ATOMIC_RELAXED);
-    return CURL_PREREQFUNC_OK;
+    return cp_job_note_sending(job) ? CURL_PREREQFUNC_OK
+                                    : CURL_PREREQFUNC_ABORT;
 }
 
 void cp_job_attach(cp_job_t *job)
 {
+    curl_easy_setopt(job->easy, CURLOPT_CURLU,
+                     job->url ? job->url : job->guard.upstream->url);
     curl_easy_setopt(job->easy, CURLOPT_PRIVATE, job);
     curl_easy_setopt(job->easy, CURLOPT_ERRORBUFFER, job->curl_error);
-    curl_easy_setopt(job->easy, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(job->easy, CURLOPT_HEADERFUNCTION, cp_job_on_header);
     curl_easy_setopt(job->easy, CURLOPT_HEADERDATA, job);
-    curl_easy_setopt(job->easy, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(job->easy, CURLOPT_WRITEFUNCTION, cp_job_on_body);
     curl_easy_setopt(job->easy, CURLOPT_WRITEDATA, job);
     curl_easy_setopt(job->easy, CURLOPT_PREREQFUNCTION, on_connected);
     curl_easy_setopt(job->easy, CURLOPT_PREREQDATA, job);

@@ -64,6 +64,7 @@ struct cp_job_t {
 
     /* Set before the start, constant afterwards. */
     CURL *easy;
+    CURLU *url; /* NULL: the upstream's own */
     struct curl_slist *headers;
     apr_int64_t max_body;
     const char *method; /* a literal */
@@ -132,12 +133,25 @@ void cp_job_attach(cp_job_t *job);
 /** Set method and body in its handle (sending.c). */
 void cp_job_attach_method(cp_job_t *job);
 
+/** Does that change nothing in a handle that is ready? */
+int cp_job_is_plain(const cp_job_t *job);
+
 /** Does it come to the same, however often it is done? */
 int cp_job_is_idempotent(const cp_job_t *job);
 
 /** Would sending it once more do no harm? Asked by the runner, or when that has
  * given the job back. */
 int cp_job_may_repeat(const cp_job_t *job);
+
+/** A connection stands, and the request is about to be sent. 0: it must not be
+ * sent once more. Runner's. */
+int cp_job_note_sending(cp_job_t *job);
+
+/** What a runner has read: a line of a head or trailer, a piece of the body.
+ * @return its size, or CURL_WRITEFUNC_PAUSE: it is to be shown again when the
+ * waiter has taken what is there; else the job's fault says what is wrong */
+size_t cp_job_on_header(char *data, size_t unit, size_t count, void *job);
+size_t cp_job_on_body(char *data, size_t unit, size_t count, void *job);
 
 /** Did only the sending fail, of a body that the upstream has answered? */
 int cp_job_is_answered_early(const cp_job_t *job, CURLcode code);

@@ -89,36 +89,14 @@ static int climbs(const char *path)
     }
 }
 
-/* The parts of an upstream's URL, of curl's memory. */
-typedef struct parts_t {
-    char *root; /* "https://host:port/" */
-    char *path;
-    char *query; /* NULL: none */
-} parts_t;
-
-/* What is left in url is the root alone. */
-static CURLUcode take_parts(CURLU *url, parts_t *parts)
-{
-    CURLUcode code = curl_url_get(url, CURLUPART_QUERY, &parts->query, 0);
-
-    if (code != CURLUE_OK && code != CURLUE_NO_QUERY) {
-        return code;
-    }
-    if ((code = curl_url_get(url, CURLUPART_PATH, &parts->path, 0))
-        || (code = curl_url_set(url, CURLUPART_QUERY, NULL, 0))
-        || (code = curl_url_set(url, CURLUPART_PATH, "/", 0))) {
-        return code;
-    }
-    return curl_url_get(url, CURLUPART_URL, &parts->root, 0);
-}
-
 /* As one text: parts that are set one by one curl encodes a little anew. */
-static CURLUcode set_whole(CURLU *url, const parts_t *parts, const char *more,
-                           const char *query)
+static CURLUcode append(CURLU *url, const cp_upstream_t *upstream,
+                        const char *more, const char *query)
 {
-    size_t root = strlen(parts->root) - 1, path = strlen(parts->path);
-    const char *own = parts->query ? parts->query : "";
-    size_t size = root + path + strlen(more) + strlen(own) + strlen(query) + 4;
+    size_t path = strlen(upstream->path);
+    const char *own = upstream->query;
+    size_t size = strlen(upstream->root) + path + strlen(more) + strlen(own)
+                  + strlen(query) + 4;
     const char *slash = *more && *more != '/' ? "/" : "";
     char *text = malloc(size);
     CURLUcode code;
@@ -126,27 +104,13 @@ static CURLUcode set_whole(CURLU *url, const parts_t *parts, const char *more,
     if (!text) {
         return CURLUE_OUT_OF_MEMORY;
     }
-    path -= *more && path > 0 && parts->path[path - 1] == '/';
-    apr_snprintf(text, size, "%.*s%.*s%s%s%s%s%s%s", (int)root, parts->root,
-                 (int)path, parts->path, slash, more, *own || *query ? "?" : "",
-                 own, *own && *query ? "&" : "", query);
+    path -= *more && path > 0 && upstream->path[path - 1] == '/';
+    apr_snprintf(text, size, "%s%.*s%s%s%s%s%s%s", upstream->root, (int)path,
+                 upstream->path, slash, more, *own || *query ? "?" : "", own,
+                 *own && *query ? "&" : "", query);
     code = curl_url_set(url, CURLUPART_URL, text,
                         CURLU_DISALLOW_USER | CURLU_PATH_AS_IS);
     free(text);
-    return code;
-}
-
-static CURLUcode append(CURLU *url, const char *path_info, const char *query)
-{
-    parts_t parts = {NULL, NULL, NULL};
-    CURLUcode code = take_parts(url, &parts);
-
-    if (code == CURLUE_OK) {
-        code = set_whole(url, &parts, path_info, query);
-    }
-    curl_free(parts.root);
-    curl_free(parts.path);
-    curl_free(parts.query);
     return code;
 }
 
@@ -156,14 +120,10 @@ apr_status_t cp_http_build_url(CURLU **purl, const cp_upstream_t *upstream,
 {
     const char *path_info = request->path_info ? request->path_info : "";
     const char *query = request->query ? request->query : "";
-    CURLUcode code = CURLUE_OK;
 
+    *purl = NULL;
     if (!cp_http_method(request->method)) {
         return bad_input(err, upstream, "the method is not one that is sent");
-    }
-    *purl = curl_url_dup(upstream->url);
-    if (!*purl) {
-        return no_memory(err, upstream);
     }
     if (!is_printable(path_info) || strpbrk(path_info, "?#")) {
         return bad_input(err, upstream, "the path has a character not allowed");
@@ -175,10 +135,13 @@ apr_status_t cp_http_build_url(CURLU **purl, const cp_upstream_t *upstream,
         return bad_input(err, upstream,
                          "the query has a character not allowed");
     }
-    if (*path_info || *query) {
-        code = append(*purl, path_info, query);
+    if (!*path_info && !*query) {
+        return APR_SUCCESS;
     }
-    return code == CURLUE_OK ? APR_SUCCESS : no_memory(err, upstream);
+    *purl = curl_url();
+    return *purl && append(*purl, upstream, path_info, query) == CURLUE_OK
+               ? APR_SUCCESS
+               : no_memory(err, upstream);
 }
 
 /* Those that frame the message or that are ours to set. */
@@ -300,7 +263,7 @@ apr_status_t cp_http_build_headers(struct curl_slist **plist,
     return add_line(plist, cp_http_wants_part(request)
                                ? "Accept-Encoding: identity"
                                : "Accept-Encoding: gzip")
-                   && add_line(plist, "Expect:")
+                   && (!request->source || add_line(plist, "Expect:"))
                ? APR_SUCCESS
                : no_memory(err, upstream);
 }

@@ -9,8 +9,9 @@
 #include "http/job/fetch.h"
 #include "http/upstream/upstream.h"
 
-/** The upstream's URL with the request's path and query. *purl may be set on
- * failure as well; free it with curl_url_cleanup. */
+/** The upstream's URL with the request's path and query. *purl is NULL when it
+ * is the upstream's own, and may be set on failure as well; free it with
+ * curl_url_cleanup. */
 apr_status_t cp_http_build_url(CURLU **purl, const cp_upstream_t *upstream,
                                const cp_fetch_request_t *request,
                                cp_error_t *err);

@@ -33,6 +33,17 @@ int cp_job_may_repeat(const cp_job_t *job)
            && (!job->upload || cp_upload_is_untouched(job->upload));
 }
 
+int cp_job_note_sending(cp_job_t *job)
+{
+    if (job->sendings++ > 0 && !cp_job_may_repeat(job)) {
+        job->fault = CP_FAULT_AGAIN;
+        return 0;
+    }
+    __atomic_store_n(&job->active_at, cp_clock_now(), __ATOMIC_RELAXED);
+    __atomic_store_n(&job->phase, CP_PHASE_ANSWER, __ATOMIC_RELAXED);
+    return 1;
+}
+
 int cp_job_is_answered_early(const cp_job_t *job, CURLcode code)
 {
     return code == CURLE_SEND_ERROR && job->upload && job->is_final
@@ -82,10 +93,18 @@ static void attach_body(cp_job_t *job)
     curl_easy_setopt(job->easy, CURLOPT_READDATA, job);
 }
 
+int cp_job_is_plain(const cp_job_t *job)
+{
+    return strcmp(job->method, "GET") == 0;
+}
+
 void cp_job_attach_method(cp_job_t *job)
 {
-    curl_easy_setopt(job->easy, CURLOPT_NOBODY, (long)job->is_head);
-    if (job->is_head || strcmp(job->method, "GET") == 0) {
+    if (cp_job_is_plain(job)) {
+        return;
+    }
+    if (job->is_head) {
+        curl_easy_setopt(job->easy, CURLOPT_NOBODY, 1L);
         return;
     }
     if (job->upload || strcmp(job->method, "DELETE") != 0) {

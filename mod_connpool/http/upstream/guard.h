@@ -9,7 +9,11 @@
 
 struct cp_upstream_t {
     cp_upstream_config_t config;
-    CURLU *url;
+    CURLU *url;            /**< only read: threads share it */
+    const char *root;      /**< "https://host:port" */
+    const char *path;      /**< "/" at least */
+    const char *query;     /**< "": none */
+    const char *authority; /**< for "Host:"; NULL: let curl say it */
     int is_plaintext;
     int is_literal; /**< the host is an address, written by the administrator */
 };
@@ -20,6 +24,10 @@ typedef struct cp_guard_t {
     int is_refused;   /**< some address was refused; runner's */
     char address[64]; /**< which, and why: for the log */
 } cp_guard_t;
+
+/** Do fetches share more in one place than sockets, one after another: sockets
+ * at the same time, or authorities and sessions of TLS? */
+int cp_upstream_gains_from_loop(const cp_upstream_t *upstream);
 
 /** Scheme, host and port (inside.c). */
 int cp_upstream_is_same_origin(CURLU *a, CURLU *b);

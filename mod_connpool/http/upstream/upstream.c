@@ -108,12 +108,55 @@ const char *cp_upstream_host(apr_pool_t *p, const char *url)
     return apr_pstrmemdup(p, host, size);
 }
 
+int cp_upstream_gains_from_loop(const cp_upstream_t *upstream)
+{
+    return upstream->config.http2 || !upstream->is_plaintext;
+}
+
 static apr_status_t upstream_cleanup(void *data)
 {
     cp_upstream_t *upstream = data;
 
     curl_url_cleanup(upstream->url);
     return APR_SUCCESS;
+}
+
+/* The scheme's own port is not said. Names that are sent in another form than
+ * they are written in are curl's to translate. */
+static const char *authority_of(const cp_upstream_t *upstream, apr_pool_t *p)
+{
+    const char *host = url_part(p, upstream->url, CURLUPART_HOST);
+    const char *port = url_part(p, upstream->url, CURLUPART_PORT);
+
+    for (const char *c = host; *c; c++) {
+        if ((unsigned char)*c >= 0x7f || *c == '%') {
+            return NULL;
+        }
+    }
+    if (!upstream->is_plaintext || !*host) {
+        return NULL;
+    }
+    return strcmp(port, "80") == 0 ? host
+                                   : apr_pstrcat(p, host, ":", port, NULL);
+}
+
+/* As curl writes them. */
+static void note_parts(cp_upstream_t *upstream, apr_pool_t *p)
+{
+    CURLU *root = curl_url_dup(upstream->url);
+    char *text = NULL;
+    size_t size;
+
+    upstream->path = url_part(p, upstream->url, CURLUPART_PATH);
+    upstream->query = url_part(p, upstream->url, CURLUPART_QUERY);
+    if (root && curl_url_set(root, CURLUPART_QUERY, NULL, 0) == CURLUE_OK
+        && curl_url_set(root, CURLUPART_PATH, "/", 0) == CURLUE_OK
+        && curl_url_get(root, CURLUPART_URL, &text, 0) == CURLUE_OK) {
+        size = strlen(text);
+        upstream->root = apr_pstrmemdup(p, text, size - 1);
+    }
+    curl_free(text);
+    curl_url_cleanup(root);
 }
 
 apr_status_t cp_upstream_create(cp_upstream_t **pupstream,
@@ -132,7 +175,12 @@ apr_status_t cp_upstream_create(cp_upstream_t **pupstream,
     if (parse_url(upstream->url, config->url)) {
         return APR_EINVAL;
     }
+    note_parts(upstream, p);
+    if (!upstream->root) {
+        return APR_ENOMEM;
+    }
     upstream->is_plaintext = strncasecmp(config->url, "http://", 7) == 0;
+    upstream->authority = authority_of(upstream, p);
     upstream->is_literal = cp_address_is_literal(
         cp_upstream_host(p, config->url));
     *pupstream = upstream;

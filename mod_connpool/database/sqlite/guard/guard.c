@@ -8,31 +8,30 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/meanwhile.h"
+#include "base/thread.h"
 
 #define PROGRESS_OPS 250 /* virtual machine steps between clock looks */
 #define ASK_EVERY    apr_time_from_msec(250) /* whether somebody waits */
 
-static _Thread_local cp_guard_t *current;
+static CP_THREAD_LOCAL cp_guard_t *current;
 
-cp_guard_scope_t cp_guard_enter(cp_guard_t *guard)
+void cp_guard_enter(cp_guard_t *guard, cp_guard_scope_t *outer)
 {
-    cp_guard_scope_t outer = {.guard = current};
-
+    outer->guard = current;
+    outer->is_other = guard->meanwhile.fn != NULL;
     current = guard;
     guard->busy_until = 0;
     guard->is_ending = 0;
-    if (guard->meanwhile.fn) {
-        outer.meanwhile = cp_meanwhile_set(guard->meanwhile);
-        outer.is_other = 1;
+    if (outer->is_other) {
+        outer->meanwhile = cp_meanwhile_set(guard->meanwhile);
     }
-    return outer;
 }
 
-void cp_guard_leave(cp_guard_scope_t outer)
+void cp_guard_leave(const cp_guard_scope_t *outer)
 {
-    current = outer.guard;
-    if (outer.is_other) {
-        cp_meanwhile_set(outer.meanwhile);
+    current = outer->guard;
+    if (outer->is_other) {
+        cp_meanwhile_set(outer->meanwhile);
     }
 }
 

@@ -63,10 +63,10 @@ typedef struct cp_guard_scope_t {
     int is_other; /* meanwhile has to be put back */
 } cp_guard_scope_t;
 
-/* Around all that SQLite does on a connection in this thread. Returns what to
- * leave to. */
-cp_guard_scope_t cp_guard_enter(cp_guard_t *guard);
-void cp_guard_leave(cp_guard_scope_t outer);
+/* Around all that SQLite does on a connection in this thread; *outer is what to
+ * leave to. With every row: nothing is copied that need not be. */
+void cp_guard_enter(cp_guard_t *guard, cp_guard_scope_t *outer);
+void cp_guard_leave(const cp_guard_scope_t *outer);
 
 /* Of the connection that the thread is within; NULL: none. */
 cp_guard_t *cp_guard_current(void);
