@@ -17,7 +17,7 @@ FUZZ_SECONDS ?= 60
 
 # The core links without httpd: the unit tests are made of it.
 CORE_FOLDERS := base base/bytes base/origin stats stats/state stats/parent stats/recent \
-                pool pool/rate pool/wait database database/sqlite database/sqlite/text \
+                pool pool/group pool/rate pool/wait database database/sqlite database/sqlite/text \
                 database/sqlite/guard database/sqlite/inspect http http/upstream \
                 http/upload http/job http/kept answers answers/shared answers/web
 # PostgreSQL's driver, a module of its own: made where libpq is, of its folders
@@ -332,14 +332,14 @@ check-asan: ## unit and end-to-end tests with ASan and UBSan on the stock httpd
 check-tsan: ## unit tests of gate, pool, loop, fetches and counters with TSan
 	+$(MAKE) BUILD='$(BUILD)/tsan' SANITIZE=-fsanitize=thread OPTIMIZE='-O1 -g' HARDENING= '$(BUILD)/tsan/unit'
 	CK_TIMEOUT_MULTIPLIER=10 TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 \
-	    setarch "$$(uname -m)" -R $(BUILD)/tsan/unit gate pool loop transfer kept http segment flight store sentinel sqlite_time
+	    setarch "$$(uname -m)" -R $(BUILD)/tsan/unit gate group pool loop transfer kept http segment flight store sentinel sqlite_time
 
 # Not the loop: what it promises in milliseconds valgrind cannot keep.
 check-valgrind: $(UNIT) ## unit tests under valgrind; definite leaks are errors
 	CONNPOOL_STRESS=300 CP_TEST_DAMAGED=50 CP_TEST_WRITES=5 CP_TEST_KILLS=2 \
 	CK_FORK=no CK_TIMEOUT_MULTIPLIER=20 valgrind --quiet --leak-check=full --track-origins=yes \
 	    --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=99 $(UNIT) \
-	    address clock condition encode entry flight gate hash json key number option origin pool recent scan seam segment sentinel sqlite standing state stats store value http
+	    address clock condition encode entry flight gate group hash json key number option origin pool recent scan seam segment sentinel sqlite standing state stats store value http
 
 analyze: ## gcc -fanalyzer, cppcheck, clang-tidy
 	BUILD='$(BUILD)' CC='$(CC)' APXS='$(APXS)' scripts/analyze.sh $(SOURCES) $(if $(PGSQL),$(PGSQL_SOURCES))

@@ -169,7 +169,7 @@ subtest 'shape of the JSON' => sub {
             "name $server kind state cause since max server_max reachable busy_percent open busy idle waiting acquired "
                 . 'released abandoned timeouts rejected fallbacks one_shots created '
                 . 'closed create_failures failures leaks_suspected leaks holders '
-                . 'acquire_us refused_us hold_us create_us busy_max open_max waiting_max busy_writers '
+                . 'acquire_us refused_us hold_us create_us busy_max open_max waiting_max busy_writers groups '
                 . 'oldest_wait_us memory_bytes cache_bytes schema_bytes '
                 . 'statement_bytes wal_bytes', "pool $name");
         has_exactly($pool->{failures}, $failures, "failures of $name");
@@ -182,7 +182,7 @@ subtest 'shape of the JSON' => sub {
                 for qw(last_1m last_10m);
         }
     }
-    has_exactly($_, "name database state cause since count errors failures rows retries slow misfits forbidden cache us failed_us", "query $_->{name}")
+    has_exactly($_, "name database state cause since count errors failures rows retries slow misfits forbidden grouped cache us failed_us", "query $_->{name}")
         for @{$report->{queries}};
     has_exactly($_->{cache},
         'lookups hits misses stale coalesced stores bypassed', "cache of $_->{name}")

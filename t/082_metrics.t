@@ -443,6 +443,9 @@ sub expected_series {
         $put->('connpool_closed_total', $pool->{closed}{$_}, @labels,
             reason => $_)
             for keys %{$pool->{closed}};
+        $put->('connpool_groups_total', $pool->{groups}{$_}, @labels,
+            size => $_)
+            for keys %{$pool->{groups}};
         $put->('connpool_create_failures_total', $pool->{failures}{$_},
             @labels, class => $_)
             for keys %{$pool->{failures}};
@@ -462,6 +465,7 @@ sub expected_series {
         $put->('connpool_query_slow_total', $query->{slow}, @labels);
         $put->('connpool_query_misfits_total', $query->{misfits}, @labels);
         $put->('connpool_query_forbidden_total', $query->{forbidden}, @labels);
+        $put->('connpool_query_grouped_total', $query->{grouped}, @labels);
         $put->('connpool_query_errors_total', $query->{failures}{$_}, @labels,
             class => $_)
             for keys %{$query->{failures}};

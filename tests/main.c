@@ -23,6 +23,7 @@ static const struct {
     {"address", address_suite},
     {"clock", clock_suite},
     {"gate", gate_suite},
+    {"group", group_suite},
     {"pool", pool_suite},
     {"stats", stats_suite},
     {"segment", segment_suite},

@@ -24,6 +24,7 @@ SUITE(web);
 SUITE(address);
 SUITE(clock);
 SUITE(gate);
+SUITE(group);
 SUITE(pool);
 SUITE(rate);
 SUITE(permits);

@@ -45,6 +45,8 @@ typedef struct connpool_db_child_t {
     connpool_db_pools_t pooled;
     connpool_db_pools_t direct;
     struct cp_share_t *share; /* of db->permits; NULL: no limit */
+    struct cp_group_t *group; /* of the pooled writer; NULL: each write is a
+                                 transaction of its own */
     int is_verified; /* maintenance only: its queries have been prepared */
 } connpool_db_child_t;
 

@@ -12,12 +12,14 @@
 #include "http/upstream/breaker.h"
 #include "http/upstream/upstream.h"
 #include "pool/driver.h"
+#include "pool/group/group.h"
 #include "pool/wait/gate.h"
 #include "pool/pool.h"
 #include "pool/wait/share.h"
 #include "stats/segment.h"
 #include "stats/stats.h"
 
+#include <ap_mpm.h>
 #include <apr_hash.h>
 
 /* Which forms of a definition do the servers that see it need? Index:
@@ -129,6 +131,26 @@ static int join_permits(connpool_database_t *db, apr_pool_t *p)
     return rv == APR_SUCCESS;
 }
 
+/* A thread that is alone has nobody to go with. */
+static void make_group(connpool_database_t *db, apr_pool_t *p)
+{
+    cp_pool_t *writer = db->child->pooled.writer;
+    int threads = 1;
+    apr_status_t rv;
+
+    if (!writer || !db->facts.is_grouped || cp_pool_settings(writer)->max > 1) {
+        return;
+    }
+    ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads);
+    rv = threads > 1 ? cp_group_create(&db->child->group, writer, p)
+                     : APR_SUCCESS;
+    if (rv != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, rv, connpool_child.main_server,
+                     "database '%s': its writes are not grouped in this child",
+                     db->name);
+    }
+}
+
 static void build_database(connpool_database_t *db, void *baton)
 {
     apr_pool_t *p = baton;
@@ -165,6 +187,7 @@ static void build_database(connpool_database_t *db, void *baton)
             make_database_pools(db, is_pooled);
         }
     }
+    make_group(db, p);
 }
 
 /* --- the child: upstreams --- */

@@ -13,6 +13,7 @@
 #include "database/page.h"
 #include "database/shape.h"
 #include "database/value.h"
+#include "pool/group/pace.h"
 
 typedef struct connpool_param_t {
     cp_param_spec_t spec;
@@ -63,8 +64,9 @@ typedef struct connpool_query_t {
     connpool_reply_t reply;
     cp_log_limit_t complaints[CP_ERR_CLASSES]; /* of this child */
     cp_log_limit_t slow_log;                   /* likewise */
-    apr_array_header_t *params;                /* connpool_param_t * */
-    int has_facts;                             /* a parameter has from= */
+    cp_pace_t pace; /* likewise, of a write: may it go with others? */
+    apr_array_header_t *params; /* connpool_param_t * */
+    int has_facts;              /* a parameter has from= */
     unsigned segments; /* bits: those of the path that parameters have */
     connpool_caching_t caching;
     const char *paged_by;  /* what page= says; NULL: it has no pages */

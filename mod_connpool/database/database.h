@@ -182,9 +182,11 @@ typedef struct cp_database_driver_t {
                          cp_error_t *err);
     /** Its end: leave it to the outer transaction, or undo it alone. */
     apr_status_t (*unnest)(cp_connection_t *conn, int is_kept, cp_error_t *err);
-    /** Enter the lock without beginning: who borrows the connection writes as
-     * he likes. Ends at as many leave_write, or with the release. The driver
-     * bounds the wait, too. */
+    /** Between strangers' writes in one transaction, of which the next sees the
+     * data alone. @return 0: a commit would fail, for what the last deferred */
+    int (*settle)(cp_connection_t *conn);
+    /** Enter the lock without beginning: its borrower writes as he likes, until
+     * as many leave_write, or the release. The driver bounds the wait, too. */
     apr_status_t (*enter_write)(cp_connection_t *conn, cp_clock_t deadline,
                                 cp_error_t *err);
     void (*leave_write)(cp_connection_t *conn);
@@ -194,8 +196,7 @@ typedef struct cp_database_driver_t {
 
     /* --- a statement --- */
 
-    /** One statement; on a reader it cannot write. Who asks for the same text
-     * again gets it faster. */
+    /** One statement; on a reader it cannot write. Equal texts are kept. */
     apr_status_t (*prepare)(cp_connection_t *conn, const char *sql,
                             cp_statement_t **pst, cp_error_t *err);
     /** By name, without the colon; `type` is the declared one.
@@ -227,8 +228,7 @@ typedef struct cp_database_driver_t {
                             cp_version_t *version, cp_error_t *err);
     /** Would a statement that begins now read what a version is told of? */
     int (*is_current)(cp_connection_t *conn);
-    /** After the last step: NULL, or what else than the data decides the
-     * rows. */
+    /** After the last step: NULL, or what beside the data decides the rows. */
     const char *(*depends)(cp_statement_t *st);
 
     /* --- a look before anybody is served: may be left out, each --- */

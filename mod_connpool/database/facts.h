@@ -26,6 +26,8 @@ typedef struct cp_database_facts_t {
     int is_readonly;     /**< has no writer */
     int writers;         /**< connections that only write, taken from max=; 0:
                               what the driver can do decides */
+    int is_grouped;      /**< with `settle`: writes of strangers may be one
+                              transaction */
     int one_by_one;      /**< no statement may be sent ahead of an answer */
     const char *no_version; /**< with CP_CAN_VERSION: NULL, or why no answer can
                                  be kept until the data change */

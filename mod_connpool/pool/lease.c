@@ -386,6 +386,13 @@ static apr_status_t record(cp_pool_t *pool, apr_status_t rv, cp_lease_t *lease)
 apr_status_t cp_pool_acquire(cp_pool_t *pool, cp_lease_t *lease,
                              const char *holder, cp_error_t *err)
 {
+    return cp_pool_acquire_by(pool, lease, holder, CP_CLOCK_NEVER, err);
+}
+
+apr_status_t cp_pool_acquire_by(cp_pool_t *pool, cp_lease_t *lease,
+                                const char *holder, cp_clock_t by,
+                                cp_error_t *err)
+{
     cp_clock_t deadline;
     apr_status_t rv;
     int limit;
@@ -394,6 +401,7 @@ apr_status_t cp_pool_acquire(cp_pool_t *pool, cp_lease_t *lease,
     lease->asked = cp_clock_now();
     cp_error_clear(err);
     deadline = cp_clock_add(lease->asked, pool->config.acquire);
+    deadline = by < deadline ? by : deadline;
     rv = enter_gates(pool, deadline, &limit);
     lease->since = cp_clock_now();
     /* Once for all that the driver does now, lest graces add up. */

@@ -84,6 +84,11 @@ apr_status_t cp_pool_create(cp_pool_t **ppool, const cp_pool_config_t *config,
 apr_status_t cp_pool_acquire(cp_pool_t *pool, cp_lease_t *lease,
                              const char *holder, cp_error_t *err);
 
+/** The same of who has waited elsewhere already: not beyond `by`. */
+apr_status_t cp_pool_acquire_by(cp_pool_t *pool, cp_lease_t *lease,
+                                const char *holder, cp_clock_t by,
+                                cp_error_t *err);
+
 /** Borrow one only if that takes no waiting and passes nobody by who waits:
  * never beside the pool, and a pool that has none is no failure that counts.
  * @return APR_EAGAIN (err is clear) when none is free; else as cp_pool_acquire

@@ -25,7 +25,9 @@ static const char *describe_load(cp_pool_t *pool, int limit, char *buffer,
 
     if (limit == CP_OWN_LIMIT) {
         apr_snprintf(buffer, size, "(open %d/%d, busy %d, waiting %d)", open,
-                     pool->config.max, own.inside, own.waiting);
+                     pool->config.max, own.inside,
+                     own.waiting
+                         + __atomic_load_n(&pool->grouped, __ATOMIC_RELAXED));
         return buffer;
     }
     if (limit == CP_SERVER_LIMIT) {

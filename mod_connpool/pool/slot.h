@@ -70,6 +70,7 @@ struct cp_pool_t {
     int open;            /* atomic: places taken, <= max; stats may be shared */
     int idle;            /* atomic: open ones that lie in slots */
     int overflows;       /* atomic: one-shot connections out */
+    int grouped;         /* atomic: who waits for the leader of a group */
     int is_stopped;      /* atomic */
     int is_down;         /* atomic: the last attempt to open failed */
     int is_down_logged;  /* atomic: and the log says so */

@@ -17,8 +17,10 @@ typedef struct connpool_account_t {
     int fetches;               /**< under way */
     int fallbacks;             /**< one-shot connections */
     cp_clock_t query_deadline; /**< of what the request works on; 0: none */
-    cp_clock_t asked;          /**< when it last asked for a connection */
-    cp_clock_t answered;       /**< and when it got it, or heard it does not */
+    cp_clock_t acquire_by; /**< who borrows has waited elsewhere: until then at
+                                the latest; 0: he has not */
+    cp_clock_t asked;      /**< when it last asked for a connection */
+    cp_clock_t answered;   /**< and when it got it, or heard it does not */
 } connpool_account_t;
 
 /** What the outermost request carries. One thread at a time runs it. */

@@ -144,6 +144,9 @@ static apr_status_t hold_pool(request_rec *r, cp_pool_t *pool, int is_database,
     hold->is_awaited = 1;
     rv = how & CONNPOOL_HOLD_AT_ONCE
              ? cp_pool_try_acquire(pool, &hold->lease, holder, err)
+         : state->account.acquire_by
+             ? cp_pool_acquire_by(pool, &hold->lease, holder,
+                                  state->account.acquire_by, err)
              : cp_pool_acquire(pool, &hold->lease, holder, err);
     hold->is_awaited = 0;
     account->asked = hold->lease.asked;

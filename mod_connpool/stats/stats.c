@@ -19,6 +19,14 @@ const char *cp_close_reason_name(cp_close_reason_t reason)
                                                : "unknown";
 }
 
+const char *cp_group_size_name(int i)
+{
+    static const char *const names[CP_GROUP_SIZES] = {"2",  "4",  "8",
+                                                      "16", "32", "64"};
+
+    return (unsigned)i < CP_GROUP_SIZES ? names[i] : "unknown";
+}
+
 static void write_text(char *place, const char *text)
 {
     size_t length = strnlen(text, CP_HOLDER_SIZE - 1);

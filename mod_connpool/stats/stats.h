@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/gauge.h"
+#include "stats/groups.h"
 #include "stats/histogram.h"
 
 /** Why a connection was closed. */
@@ -98,8 +99,9 @@ typedef struct cp_pool_stats_t {
     uint64_t open_max;    /**< most ever open at once in one child */
     uint64_t waiting_max; /**< most ever waiting at once in one child */
     /** CLOCK_MONOTONIC, us, of the one who waits longest, 0: nobody; one cell
-     * for each of the pools that are shown as one. */
-    uint64_t waiting_since[CP_POOL_PARTS];
+     * for each of the pools that are shown as one, and one for who waits in a
+     * group. */
+    uint64_t waiting_since[CP_WAITS];
     /** What only the driver can name, set by maintenance. */
     uint64_t driver_gauges[CP_GAUGES];
     uint64_t busy_writers; /**< those of busy that are the writer, where one is
@@ -111,6 +113,7 @@ typedef struct cp_pool_stats_t {
     /** Of those whose failures have an SQLSTATE: that were lost or not opened,
      * and closed for that; by its class. */
     uint64_t reconnects[CP_SQLSTATES];
+    uint64_t groups[CP_GROUP_SIZES]; /**< writes committed together, by size */
     cp_holder_t holders[CP_POOL_PARTS][CP_HOLDERS_LISTED]; /**< not in sums */
 } cp_pool_stats_t;
 
@@ -125,6 +128,7 @@ typedef struct cp_query_stats_t {
                            connection and was prepared */
     uint64_t misfits;   /**< values that are not what json= or types= says */
     uint64_t forbidden; /**< requests that lack a fact which it requires: 403 */
+    uint64_t grouped;   /**< writes committed together with those of others */
     /** Requests for answers that may be kept: lookups == hits + misses + stale
      * + those of coalesced that looked, at rest. */
     uint64_t lookups;

@@ -87,6 +87,10 @@ static const cp_metric_t pool_rows[] = {
         .family = "connpool_create_failures",
         .help = "Connections that could not be opened, by class of error.",
         BY_CLASS),
+    ROW(pool, groups, COUNTER, .json = "groups", .family = "connpool_groups",
+        .help = "Groups of writes that were committed together, by how many "
+                "they were at the most.",
+        .label = "size", .key = cp_group_size_name),
     ROW(pool, acquire_us, HISTOGRAM, .json = "acquire_us", .unit = "seconds",
         .family = "connpool_acquire_seconds",
         .help = "Time from asking for a connection to having it."),
@@ -157,6 +161,9 @@ static const cp_metric_t query_rows[] = {
         .family = "connpool_query_forbidden",
         .help = "Requests refused because they lack a fact (from=) that the "
                 "query requires."),
+    ROW(query, grouped, COUNTER, .flow = CP_FLOW_PART, .json = "grouped",
+        .family = "connpool_query_grouped",
+        .help = "Writes that were committed together with those of others."),
     ROW(query, hits, COUNTER, .json = "hits", LOOKUPS, .value = "hit"),
     ROW(query, misses, COUNTER, .json = "misses", LOOKUPS, .value = "miss"),
     ROW(query, stale, COUNTER, .json = "stale", LOOKUPS, .value = "stale"),

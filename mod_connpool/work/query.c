@@ -164,9 +164,10 @@ apr_status_t connpool_run_open(connpool_run_t *run, request_rec *r,
     if (!account->asked) { /* it has one already, or there is none to ask for */
         account->asked = account->answered = cp_clock_now();
     }
-    run->asked = account->asked;
+    run->asked = run->asked ? run->asked : account->asked;
     run->started = account->answered;
     run->limit = limit_of(r, query, run);
+    run->due = run->limit.deadline;
     if (rv == APR_SUCCESS) {
         rv = begin_run(run, values, err);
     }
@@ -213,7 +214,7 @@ static int is_success(apr_status_t rv)
 
 /* Its answer will say that nothing was done: then nothing is, by triggers
  * neither. */
-static int is_given_up(const connpool_run_t *run)
+int connpool_run_is_given_up(const connpool_run_t *run)
 {
     return run->is_idle && run->query->reply.none >= 400;
 }
@@ -227,7 +228,7 @@ apr_status_t connpool_run_end_write(connpool_run_t *run, apr_status_t rv,
     cp_error_t ignored;
 
     driver->limit(conn, &run->limit);
-    if (!is_success(rv) || is_given_up(run)) {
+    if (!is_success(rv) || connpool_run_is_given_up(run)) {
         if (run->is_nested) {
             driver->unnest(conn, 0, &ignored);
         }
@@ -349,6 +350,71 @@ static void count_run(connpool_run_t *run, apr_status_t rv, cp_clock_t ended,
     }
 }
 
+void connpool_run_finish(connpool_run_t *run, apr_status_t rv)
+{
+    if (!run->statement) {
+        return;
+    }
+    /* Configtest cannot see into views. */
+    run->is_lasting = run->is_lasting && !run->driver->depends(run->statement);
+    if (run->query->is_write && rv == APR_EOF) {
+        run->driver->result(run->statement, &run->result);
+        run->is_idle = run->rows == 0 && run->result.changes == 0;
+    }
+    run->driver->finish(run->statement);
+    run->statement = NULL;
+}
+
+/* It is not asked whether its client waits: to end it would cost the others. */
+apr_status_t connpool_run_join(connpool_run_t *run, const connpool_run_t *by,
+                               cp_clock_t until, cp_error_t *err)
+{
+    run->hold = by->hold;
+    run->started = cp_clock_now();
+    run->limit = limit_of(run->r, run->query, run);
+    run->limit.is_gone = NULL;
+    run->due = run->limit.deadline;
+    run->limit.deadline = run->due < until ? run->due : until;
+    connpool_account(run->r)->wait += run->started - run->asked;
+    return begin_run(run, run->values, err);
+}
+
+apr_status_t connpool_run_leave(connpool_run_t *run, apr_status_t rv,
+                                cp_error_t *err)
+{
+    connpool_run_finish(run, rv);
+    if (run->in_transaction) {
+        rv = connpool_run_end_write(run, rv, err);
+    }
+    run->in_transaction = 0;
+    run->hold = NULL;
+    return rv;
+}
+
+static cp_clock_t give_back(connpool_run_t *run)
+{
+    cp_clock_t ended;
+
+    run->driver->limit(connpool_hold_connection(run->hold), CP_NO_LIMIT);
+    ended = connpool_hold_release(run->hold);
+    run->hold = NULL;
+    return ended;
+}
+
+void connpool_run_undo(connpool_run_t *run)
+{
+    cp_error_t ignored;
+
+    connpool_run_finish(run, APR_EGENERAL);
+    if (run->in_transaction) {
+        connpool_run_end_write(run, APR_EGENERAL, &ignored);
+    }
+    if (run->hold) {
+        give_back(run);
+    }
+    *run = (connpool_run_t){.asked = run->asked, .due = run->due};
+}
+
 apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
                                 cp_error_t *err)
 {
@@ -360,26 +426,12 @@ apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
     if (run->hold && connpool_hold_is_inherited(run->hold)) {
         return leave_behind(run, err);
     }
-    if (run->statement) {
-        /* Configtest cannot see into views. */
-        run->is_lasting = run->is_lasting
-                          && !run->driver->depends(run->statement);
-        if (run->query->is_write && rv == APR_EOF) {
-            run->driver->result(run->statement, &run->result);
-            run->is_idle = run->rows == 0 && run->result.changes == 0;
-        }
-        run->driver->finish(run->statement);
-        run->statement = NULL;
-    }
+    connpool_run_finish(run, rv);
     if (run->hold) {
-        void *conn = connpool_hold_connection(run->hold);
-
         if (run->in_transaction) {
             rv = connpool_run_end_write(run, rv, err);
         }
-        run->driver->limit(conn, CP_NO_LIMIT);
-        ended = connpool_hold_release(run->hold);
-        run->hold = NULL;
+        ended = give_back(run);
     }
     count_run(run, rv, ended ? ended : cp_clock_now(), err);
     run->query = NULL;

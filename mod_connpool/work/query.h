@@ -26,6 +26,7 @@ typedef struct connpool_run_t {
     cp_clock_t asked;                /* for a connection */
     cp_clock_t started;              /* with the connection */
     cp_clock_t latest;               /* 0, or when it must be done at last */
+    cp_clock_t due;                  /* its deadline, whatever limit says */
     struct cp_statement_t *sent; /* ahead, on the connection that the request
                                     holds; NULL: it is to be prepared */
     cp_limit_t limit;
@@ -53,6 +54,25 @@ apr_status_t connpool_run_next(connpool_run_t *run, cp_error_t *err);
  * back, count. Returns rv, or the failure to commit. Idempotent. */
 apr_status_t connpool_run_close(connpool_run_t *run, apr_status_t rv,
                                 cp_error_t *err);
+
+/** The parts of it for who runs the writes of several requests in one
+ * transaction (work/group.c). Each calls connpool_run_close at last. */
+
+/** As connpool_run_open, within the transaction that `by` has begun; not beyond
+ * `until`, whatever its deadline is. Its request, query, driver and values are
+ * set. */
+apr_status_t connpool_run_join(connpool_run_t *run, const connpool_run_t *by,
+                               cp_clock_t until, cp_error_t *err);
+/** Its end there: kept, if rv says so, as long as the transaction is. */
+apr_status_t connpool_run_leave(connpool_run_t *run, apr_status_t rv,
+                                cp_error_t *err);
+/** After the last step: its statement is done with, the result is taken. */
+void connpool_run_finish(connpool_run_t *run, apr_status_t rv);
+/** Finished, would it be undone, for it has changed nothing? */
+int connpool_run_is_given_up(const connpool_run_t *run);
+/** Undo it and give back the connection, as if it had never run: it will be run
+ * anew, until it is due. */
+void connpool_run_undo(connpool_run_t *run);
 
 /** The parts of it that concern a write's transaction, for a run whose request,
  * query, driver, hold and limit are set: of a single one, or of several that

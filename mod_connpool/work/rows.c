@@ -4,28 +4,25 @@
 #include "work/rows.h"
 
 #include "glue.h"
-#include "answers/answer.h"
 #include "answers/encode.h"
 #include "base/bytes/buffer.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/meanwhile.h"
 #include "child/child.h"
+#include "config/database.h"
 #include "config/query.h"
 #include "database/database.h"
 #include "database/value.h"
-#include "request/hold.h"
 #include "request/output.h"
-#include "stats/cell.h"
-#include "stats/stats.h"
 #include "work/query.h"
 #include "work/reply.h"
 
 #include <apr_strings.h>
 
-#define END_BYTES    128 /* of what ends an answer, or is all of a write's */
-#define HEADER_BYTES 512 /* of those that a kept answer has */
-#define TRIES        4   /* of what did nothing when it failed */
+#define END_BYTES 128 /* of what ends an answer, or is all of a write's */
+
+/* So long may work what goes with writes of others. */
+#define SLOW_WORK apr_time_from_msec(10)
 
 static apr_status_t begin_rows(connpool_rows_t *rows)
 {
@@ -163,7 +160,7 @@ static void end_write(connpool_rows_t *rows)
     rows->content_type = "application/json";
 }
 
-static void end_rows(connpool_rows_t *rows)
+void connpool_rows_end(connpool_rows_t *rows)
 {
     connpool_reply_end(rows);
     if (rows->status >= 400) {
@@ -190,7 +187,54 @@ static apr_status_t begin_without_rows(connpool_rows_t *rows, apr_status_t rv)
     return begun == APR_SUCCESS ? rv : begun;
 }
 
-static apr_status_t read_once(connpool_rows_t *rows, const cp_value_t *values)
+void connpool_rows_clear(connpool_rows_t *rows)
+{
+    connpool_rows_free(rows);
+    *rows = (connpool_rows_t){
+        .make_room = rows->make_room,
+        .r = rows->r,
+        .query = rows->query,
+        .run = {.asked = rows->run.asked, .latest = rows->run.due},
+        .buf = CP_BUFFER_MAY_FAIL,
+        .status = HTTP_OK,
+        .content_type = cp_format_content_type(rows->query->format),
+    };
+    cp_error_clear(&rows->err);
+}
+
+apr_status_t connpool_rows_work(connpool_rows_t *rows)
+{
+    const connpool_query_t *query = rows->query;
+    cp_clock_t began = query->is_write && query->database->child->group
+                           ? cp_clock_now()
+                           : 0;
+    apr_status_t rv = read_all(rows);
+
+    if (rv == APR_EOF && rows->truncated && query->limit_place) {
+        rv = end_page(rows);
+    }
+    rv = begin_without_rows(rows, rv);
+    /* Now, for a write is committed before its answer ends. */
+    if (rv == APR_EOF && !cp_buffer_reserve(&rows->buf, END_BYTES)) {
+        rv = cp_error_memory(&rows->err, "the answer");
+    }
+    if (began) {
+        cp_pace_note(&rows->query->pace, cp_clock_now() - began > SLOW_WORK);
+    }
+    return rv;
+}
+
+apr_status_t connpool_rows_close(connpool_rows_t *rows, apr_status_t rv)
+{
+    rv = connpool_run_close(&rows->run, rv, &rows->err);
+    connpool_reply_judge(rows);
+    if (rv != APR_EOF) {
+        connpool_rows_free(rows);
+    }
+    return rv;
+}
+
+apr_status_t connpool_rows_run(connpool_rows_t *rows, const cp_value_t *values)
 {
     apr_status_t rv;
 
@@ -198,167 +242,15 @@ static apr_status_t read_once(connpool_rows_t *rows, const cp_value_t *values)
     cp_error_clear(&rows->err);
     rv = connpool_run_open(&rows->run, rows->r, rows->query, values,
                            &rows->err);
-    if (rv == APR_SUCCESS) {
-        rv = read_all(rows);
-        if (rv == APR_EOF && rows->truncated && rows->query->limit_place) {
-            rv = end_page(rows);
-        }
-        rv = begin_without_rows(rows, rv);
-        /* Now, for a write is committed before its answer ends. */
-        if (rv == APR_EOF && !cp_buffer_reserve(&rows->buf, END_BYTES)) {
-            rv = cp_error_memory(&rows->err, "the answer");
-        }
-        rv = connpool_run_close(&rows->run, rv, &rows->err);
-        connpool_reply_judge(rows);
-    }
-    if (rv != APR_EOF) {
+    if (rv != APR_SUCCESS) {
         connpool_rows_free(rows);
-    }
-    return rv;
-}
-
-/* Nothing has happened, nothing has gone out, and there is time for a pause and
- * another try. */
-static int may_begin_anew(connpool_rows_t *rows, int tries)
-{
-    static const apr_interval_time_t pauses[TRIES - 1] = {5000, 20000, 80000};
-    apr_interval_time_t pause;
-    cp_clock_t until;
-
-    if (!rows->err.is_transient || rows->run.sent || rows->passed > 0
-        || tries >= TRIES || !connpool_transaction_has(rows->r, NULL)) {
-        return 0; /* one of several writes goes down with the others */
-    }
-    pause = pauses[tries - 1] / 2;
-    until = cp_clock_after(pause + cp_clock_jitter(pause * 2, rows));
-    if (until >= rows->run.limit.deadline) {
-        return 0;
-    }
-    cp_meanwhile_sleep(until);
-    cp_stats_add(&connpool_query_stats(rows->query)->retries, 1);
-    rows->run = (connpool_run_t){.latest = rows->run.limit.deadline};
-    rows->encoder = NULL;
-    rows->truncated = NULL;
-    return 1;
-}
-
-apr_status_t connpool_rows_read(connpool_rows_t *rows, request_rec *r,
-                                connpool_query_t *query,
-                                const cp_value_t *values)
-{
-    int tries = 0;
-    apr_status_t rv;
-
-    rows->r = r;
-    rows->query = query;
-    rows->status = HTTP_OK;
-    rows->content_type = cp_format_content_type(query->format);
-    do {
-        rv = read_once(rows, values);
-    } while (rv != APR_EOF && may_begin_anew(rows, ++tries));
-    if (rv != APR_EOF) {
         return rv;
     }
-    end_rows(rows);
-    return APR_SUCCESS;
+    return connpool_rows_close(rows, connpool_rows_work(rows));
 }
 
 void connpool_rows_free(connpool_rows_t *rows)
 {
     cp_buffer_free(&rows->buf);
     connpool_count_buffer(&rows->buf, &rows->counted);
-}
-
-apr_status_t connpool_collect_query(request_rec *r, connpool_query_t *query,
-                                    const cp_value_t *values,
-                                    cp_answer_t **panswer, cp_error_t *err)
-{
-    int is_lasting;
-
-    return connpool_collect_lasting(r, query, values, panswer, &is_lasting,
-                                    err);
-}
-
-/* With room for its headers. */
-static cp_answer_t *make_answer(void)
-{
-    cp_answer_t *answer = cp_answer_create(HTTP_OK);
-
-    if (answer && !cp_buffer_reserve(&answer->headers, HEADER_BYTES)) {
-        cp_answer_unref(answer);
-        return NULL;
-    }
-    return answer;
-}
-
-static int add_header(void *answer, const char *name, const char *value)
-{
-    cp_answer_add(answer, name, value);
-    return 1;
-}
-
-/* What is set of rows->run stays. */
-static apr_status_t collect(connpool_rows_t *rows, request_rec *r,
-                            connpool_query_t *query, const cp_value_t *values,
-                            cp_answer_t **panswer)
-{
-    apr_time_t began = apr_time_now();
-    cp_answer_t *answer = make_answer();
-    apr_status_t rv;
-
-    if (!answer) {
-        return cp_error_memory(&rows->err, "the answer");
-    }
-    rv = connpool_rows_read(rows, r, query, values);
-    if (rv != APR_SUCCESS) {
-        cp_answer_unref(answer);
-        return rv;
-    }
-    answer->status = rows->status;
-    answer->made_at = began;
-    cp_answer_add(answer, "Content-Type", rows->content_type);
-    if (rows->truncated) {
-        cp_answer_add(answer, "ConnPool-Truncated", rows->truncated);
-    }
-    if (rows->headers) {
-        apr_table_do(add_header, answer, rows->headers, NULL);
-    }
-    if (rows->next) {
-        cp_answer_add(answer, CONNPOOL_NEXT, rows->next);
-    }
-    answer->body = cp_buffer_take(&rows->buf);
-    cp_answer_terminate(answer);
-    connpool_rows_free(rows);
-    *panswer = answer;
-    return APR_SUCCESS;
-}
-
-apr_status_t connpool_collect_lasting(request_rec *r, connpool_query_t *query,
-                                      const cp_value_t *values,
-                                      cp_answer_t **panswer, int *pis_lasting,
-                                      cp_error_t *err)
-{
-    connpool_rows_t rows = {0};
-    apr_status_t rv = collect(&rows, r, query, values, panswer);
-
-    if (rv != APR_SUCCESS) {
-        *err = rows.err;
-        return rv;
-    }
-    *pis_lasting = rows.run.is_lasting;
-    return rv;
-}
-
-apr_status_t connpool_collect_sent(request_rec *r, connpool_query_t *query,
-                                   const cp_value_t *values,
-                                   cp_statement_t *sent, cp_answer_t **panswer,
-                                   cp_error_t *err)
-{
-    connpool_rows_t rows = {.run.sent = sent};
-    apr_status_t rv = collect(&rows, r, query, values, panswer);
-
-    if (rv != APR_SUCCESS) {
-        *err = rows.err;
-    }
-    return rv;
 }

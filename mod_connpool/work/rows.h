@@ -49,6 +49,19 @@ apr_status_t connpool_rows_read(connpool_rows_t *rows, request_rec *r,
                                 struct connpool_query_t *query,
                                 const cp_value_t *values);
 
+/** The parts of it, for who runs it with others (group.c). */
+
+/** By itself, once: APR_EOF, or err. */
+apr_status_t connpool_rows_run(connpool_rows_t *rows, const cp_value_t *values);
+/** Once the run is open: all of it but the end of its transaction. */
+apr_status_t connpool_rows_work(connpool_rows_t *rows);
+/** Close the run, judge what it gave. Says as connpool_run_close. */
+apr_status_t connpool_rows_close(connpool_rows_t *rows, apr_status_t rv);
+/** As before it was run, but for when it was asked for and is due. */
+void connpool_rows_clear(connpool_rows_t *rows);
+/** After APR_EOF: complete what is in buf. */
+void connpool_rows_end(connpool_rows_t *rows);
+
 /** Free buf. */
 void connpool_rows_free(connpool_rows_t *rows);
 

@@ -80,6 +80,7 @@ static void describe(const void *data, cp_database_facts_t *facts)
     facts->address = config->path;
     /* What nobody writes has no writer. */
     facts->is_readonly = config->is_readonly || config->is_immutable;
+    facts->is_grouped = config->is_grouped && !facts->is_readonly;
     facts->file = config->path;
     facts->file_risk = ", and serving it breaks SQLite's locks";
     facts->cache = config->cache;
@@ -443,6 +444,7 @@ const cp_database_driver_t cp_sqlite_driver = {
     .rollback = cp_sqlite_rollback,
     .nest = cp_sqlite_nest,
     .unnest = cp_sqlite_unnest,
+    .settle = cp_sqlite_settle,
     .enter_write = cp_sqlite_lock,
     .leave_write = cp_sqlite_unlock,
     .native = native,

@@ -19,6 +19,7 @@ typedef struct cp_sqlite_config_t {
     int is_trusted;         /**< its schema may call other modules' functions */
     int foreign_keys;       /**< are enforced */
     int recursive_triggers; /**< a trigger may fire itself */
+    int is_grouped; /**< writes of strangers may be committed together */
     apr_interval_time_t busy; /**< wait for locks of other programs */
     apr_int64_t cache;        /**< bytes of page cache per connection */
     const char *synchronous;  /**< "off", "normal", "full" */
@@ -50,6 +51,7 @@ static const cp_option_t cp_sqlite_keys[] = {
                cp_sqlite_schema_names)},
     {CP_FLAG("foreign_keys", CP_SQLITE_FIELD(foreign_keys), 1)},
     {CP_FLAG("recursive_triggers", CP_SQLITE_FIELD(recursive_triggers), 0)},
+    {CP_FLAG("group", CP_SQLITE_FIELD(is_grouped), 1)},
     {CP_SIZE("length", CP_SQLITE_FIELD(length), 1000000, CP_KIB, CP_GIB)},
     {CP_INT("like", CP_SQLITE_FIELD(like), 50, 1, 50000)},
     {.key = NULL},

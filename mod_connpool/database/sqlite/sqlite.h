@@ -141,6 +141,7 @@ apr_status_t cp_sqlite_nest(cp_connection_t *conn, cp_clock_t deadline,
 /** Its end: leave it to the outer transaction, or undo it alone; unlock. */
 apr_status_t cp_sqlite_unnest(cp_connection_t *conn, int is_kept,
                               cp_error_t *err);
+int cp_sqlite_settle(cp_connection_t *conn);
 
 apr_int64_t cp_sqlite_changes(cp_connection_t *conn);
 apr_int64_t cp_sqlite_last_rowid(cp_connection_t *conn);

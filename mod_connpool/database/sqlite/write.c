@@ -399,6 +399,19 @@ apr_status_t cp_sqlite_unnest(cp_connection_t *connection, int is_kept,
     return rv;
 }
 
+/* What is deferred fails when the transaction ends, and all of it with it. The
+ * row that another one has inserted is nobody else's business. */
+int cp_sqlite_settle(cp_connection_t *connection)
+{
+    cp_sqlite_conn_t *conn = connection;
+    int deferred = 0, most;
+
+    sqlite3_db_status(conn->handle, SQLITE_DBSTATUS_DEFERRED_FKS, &deferred,
+                      &most, 0);
+    sqlite3_set_last_insert_rowid(conn->handle, 0);
+    return deferred == 0;
+}
+
 apr_int64_t cp_sqlite_changes(cp_connection_t *connection)
 {
     return sqlite3_changes(((cp_sqlite_conn_t *)connection)->handle);

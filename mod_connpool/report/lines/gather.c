@@ -173,7 +173,7 @@ static void note_oldest_wait(connpool_pool_line_t *line)
 {
     uint64_t now = (uint64_t)cp_clock_now();
 
-    for (int i = 0; i < CP_POOL_PARTS; i++) {
+    for (int i = 0; i < CP_WAITS; i++) {
         uint64_t since = line->sum->waiting_since[i];
 
         if (since != 0 && now > since && now - since > line->oldest_wait_us) {
