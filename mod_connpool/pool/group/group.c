@@ -222,7 +222,7 @@ int cp_group_queued(const cp_group_t *group)
 
 cp_group_item_t *cp_group_take(cp_group_t *group)
 {
-    cp_group_item_t *item, *found = NULL;
+    cp_group_item_t *item = NULL, *found = NULL;
 
     pthread_mutex_lock(&group->lock);
     APR_RING_FOREACH(item, &group->queue, cp_group_item_t, link)
