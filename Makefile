@@ -87,7 +87,7 @@ FUZZERS   := $(FUZZ:%=$(BUILD)/fuzzing/%)
 # Those that take a source of ours in, for what it keeps to itself, or that need
 # more than the core.
 fuzz_without = $(addsuffix .o,$(addprefix $1/mod_connpool/,\
-               $(if $(filter entry,$2),answers/shared/entry) $(if $(filter header,$2),http/job/job)))
+               $(if $(filter entry,$2),answers/shared/entry)))
 fuzz_with    = $(if $(filter body,$2),$(addprefix $1/mod_connpool/,request/body.o request/input.o request/param/nested.o))
 fuzz_objects = $1/tests/fuzz/fuzz_$2.o $1/tests/fuzz/support.o $(call fuzz_with,$1,$2) \
                $(filter-out $(call fuzz_without,$1,$2),$(CORE:%.c=$1/%.o))

@@ -2,10 +2,13 @@
  * Headers: of an upstream's head only such go on as mean the same when they
  * come from us, and none can hold a line's end; of ours to it, likewise. The
  * first byte says which; lines end with a newline. */
-#include "http/job/job.c" /* what curl's callback does */
+#include "http/job/job.h"
 #include "http/job/request.h"
 
 #include "fuzz.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 static const char *const never[] = {"connection",
                                     "keep-alive",
@@ -49,7 +52,7 @@ static void feed(apr_pool_t *p, cp_job_t *job, const uint8_t *data, size_t size)
         size_t length = end ? (size_t)(end - data) + 1 : size;
         char *line = fuzz_copy(p, data, length);
 
-        if (on_header(line, 1, length, job) != length) {
+        if (cp_job_on_header(line, 1, length, job) != length) {
             MUST(job->fault != CP_FAULT_NONE);
             return;
         }
