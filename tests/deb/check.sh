@@ -72,6 +72,7 @@ printf '#!/bin/sh\nexit 0\n' >"$root/usr/sbin/policy-rc.d"
 chmod 755 "$root/usr/sbin/policy-rc.d"
 echo 'ServerName localhost' >"$root/etc/apache2/conf-enabled/name.conf"
 inside apt-get purge -y -q 'libapache2-mod-connpool*' >/dev/null 2>&1 || :
+rm -f "$root"/etc/apache2/conf-*/connpool-test*.conf # of a run before
 
 # apt_install FILE...: packages of ours, from files.
 apt_install() {
