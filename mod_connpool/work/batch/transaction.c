@@ -112,7 +112,11 @@ static void fail_all(transaction_t *t, const char *what, const cp_error_t *err)
         connpool_item_t *item = connpool_batch_item(t->batch, i);
 
         if (is_ours(t, item)) {
-            connpool_run_count_failed(&t->run, item->query, item->is_done, err);
+            /* What nobody waits for any more has not failed, nor run. */
+            if (err->cls != CP_ERR_CANCELLED) {
+                connpool_run_count_failed(&t->run, item->query, item->is_done,
+                                          err);
+            }
             end_item(item, connpool_status_of(err->cls), detail);
             item->retry_after = err->retry_after;
             item->violation.constraint = err->constraint;
