@@ -7,15 +7,15 @@
  * over to the one who waits longest. Nobody ever waits for more to come.
  *
  * Who owns what, and under which lock:
- *   group  its mutex guards the queue and whether somebody leads; held for a
- *          few instructions, never while anything runs
- *   item   caller's storage, on the stack of the thread that waits. Its
- * thread's while it is queued; the leader's, with all that its baton points to,
- *          from cp_group_take to cp_group_end; then its thread's again. Its
- *          state is atomic: written with release, read with acquire, so what
- * one thread has done with it the other sees. lead   passed on by
- * cp_group_hand_over alone: whoever leads must call it, whatever became of his
- * work, with no item taken and not ended. */
+ *  - The group's mutex guards the queue, and whether somebody leads. It is held
+ *    for a few instructions, never while anything runs.
+ *  - An item lies on the stack of the thread that waits, and is that thread's
+ *    while it is queued; the leader's, with all that its baton points to, from
+ *    cp_group_take to cp_group_end; then its thread's again. Its state is
+ *    atomic, written with release and read with acquire, so that one sees what
+ *    the other has done with it.
+ *  - The lead is passed on by cp_group_hand_over alone. Whoever leads must call
+ *    it, whatever became of his work, with no item taken and not ended. */
 #ifndef CP_GROUP_H
 #define CP_GROUP_H
 
