@@ -50,7 +50,7 @@ CREATE TABLE note(title TEXT UNIQUE);
 SQL
     # What the parent and a new child have to say about a killed one.
     $server->allow_log(
-        qr/AH00052|AH10159|AH00287|AH00161|AH00484|AH1039[23]|the process that held|recovered/);
+        qr/AH00052|AH10159|AH0028[78]|AH00161|AH00484|AH1039[23]|the process that held|recovered/);
     return $server;
 }
 

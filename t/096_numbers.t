@@ -223,6 +223,7 @@ subtest 'what is added up is a sum' => sub {
         connpool_query_errors_total   => [4, query => 'bad'],
         connpool_cache_lookups_total  => [4, query => 'kept'],
         connpool_http_requests_total  => [4, pool => 'text'],
+        connpool_groups_total         => [0, pool => 'app'],
         connpool_http_breaker_state   => [1, pool => 'text'],
         connpool_http_bytes_total     => [$report->{upstreams}[0]{bytes}, pool => 'text'],
     );

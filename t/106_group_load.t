@@ -81,7 +81,7 @@ sub lost {
 subtest 'killed in the middle of commits' => sub {
     my $server = new_server(children => 2);
     $server->allow_log(
-        qr/AH00052|AH10159|AH00287|AH00161|AH00484|AH1039[23]|the process that held|recovered/);
+        qr/AH00052|AH10159|AH0028[78]|AH00161|AH00484|AH1039[23]|the process that held|recovered/);
     # A commit is what most of the time goes to.
     my $fault = $lab->inject(call => 'sync', name => '-wal', delay => 0.02);
     my $load  = load($server);
