@@ -544,9 +544,11 @@ sub _environment {
         # Before all others, or it refuses to work.
         $env{LD_PRELOAD}   = join ' ', $library, $env{LD_PRELOAD} // ();
         # Pools look like leaks to LeakSanitizer: valgrind looks for those.
+        # httpd's own handler of signals would come first, and say nothing.
         $env{ASAN_OPTIONS} = join ':', 'abort_on_error=1', 'detect_leaks=0',
             'detect_stack_use_after_return=1', 'strict_string_checks=1',
-            "log_path=$self->{dir}/run/asan";
+            'handle_segv=2', "log_path=$self->{dir}/run/asan",
+            $self->{env}{ASAN_OPTIONS} // ();
         $env{UBSAN_OPTIONS} = 'print_stacktrace=1:halt_on_error=1';
     }
     return %env;
