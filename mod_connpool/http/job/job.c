@@ -425,7 +425,7 @@ size_t cp_job_on_header(char *data, size_t unit, size_t count, void *baton)
     return fault == CP_FAULT_NONE ? unit * count : fail(job, fault);
 }
 
-static int is_listed(const char *list, const char *name)
+int cp_job_is_listed(const char *list, const char *name)
 {
     size_t size = strlen(name);
 
@@ -452,7 +452,7 @@ cp_http_header_t *cp_job_headers(const cp_job_t *job, int *pcount)
         text += strlen(text) + 1;
         headers[count].value = text;
         text += strlen(text) + 1;
-        count += !is_listed(job->connection, headers[count].name);
+        count += !cp_job_is_listed(job->connection, headers[count].name);
     }
     *pcount = count;
     return headers;

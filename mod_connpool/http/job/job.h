@@ -156,6 +156,9 @@ size_t cp_job_on_body(char *data, size_t unit, size_t count, void *job);
 /** Did only the sending fail, of a body that the upstream has answered? */
 int cp_job_is_answered_early(const cp_job_t *job, CURLcode code);
 
+/** Does a list with commas, as that of a Connection header, name that? */
+int cp_job_is_listed(const char *list, const char *name);
+
 /** What of the head is to be passed on, once has_head is seen: an array to be
  * freed, pointing into the job. NULL without memory. */
 cp_http_header_t *cp_job_headers(const cp_job_t *job, int *pcount);

@@ -237,21 +237,6 @@ cp_read_t cp_reader_end(cp_reader_t *reader)
 
 /* --- the connection --- */
 
-static int is_said(const char *list, const char *word)
-{
-    size_t size = strlen(word);
-
-    while (*list) {
-        list += strspn(list, ", \t");
-        if (strncasecmp(list, word, size) == 0
-            && strcspn(list, ", \t") == size) {
-            return 1;
-        }
-        list += strcspn(list, ", \t");
-    }
-    return 0;
-}
-
 int cp_reader_may_keep(const cp_reader_t *reader)
 {
     const cp_job_t *job = reader->job;
@@ -259,8 +244,8 @@ int cp_reader_may_keep(const cp_reader_t *reader)
     return reader->frame == CP_FRAME_NONE
            && !(reader->is_chunked && job->content_length >= 0)
            && strlen(job->connection) + 1 < sizeof(job->connection)
-           && !is_said(job->connection, "close")
+           && !cp_job_is_listed(job->connection, "close")
            && (reader->version == CP_HTTP_1_1
                || (reader->version == CP_HTTP_1_0
-                   && is_said(job->connection, "keep-alive")));
+                   && cp_job_is_listed(job->connection, "keep-alive")));
 }
