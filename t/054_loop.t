@@ -257,7 +257,7 @@ subtest 'nothing leaks' => sub {
         "still $threads threads");
     ok(await(sub { loop_fds() <= $fds }, 3), "still $fds descriptors of a loop")
         or diag(explain($server->fds($child)));
-    ok(await(sub { $upstream->stats->{open} <= 8 }, 20),
+    ok(await(sub { $upstream->stats->{open} <= 16 }, 20),
         'abandoned connections are closed');
     my $log = $server->log;
     my $told = () = $log =~ /event loop: started again/g;
